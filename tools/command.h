@@ -1,0 +1,40 @@
+/* The subcommands, one line each. To add one: write tools/cmd_NAME.c, which defines
+ *
+ *     const cm3_usage cm3_usage_NAME = {...};
+ *     cm3_status cm3_cmd_NAME(const cm3_command_line *line) {...}
+ *
+ * and turn its line below from PLANNED into BUILT. A command prints its result to stdout and returns a status; main prints
+ * the message of a failure and chooses the exit code. */
+#ifndef CM3_TOOLS_COMMAND_H
+#define CM3_TOOLS_COMMAND_H
+
+#include "tools/options.h"
+
+/*          NAME             as typed           what it does */
+#define CM3_COMMANDS(BUILT, PLANNED)                                                                                  \
+    PLANNED(run,             "run",             "every stage of a recipe in order, skipping what is up to date")      \
+    PLANNED(text_tokenizer,  "text-tokenizer",  "source -> BPE")                                                      \
+    PLANNED(image_tokenizer, "image-tokenizer", "source -> VQ model")                                                 \
+    PLANNED(retriever,       "retriever",       "source -> text and image encoders")                                  \
+    PLANNED(tokenize,        "tokenize",        "source + tokenizers + encoders -> token store")                      \
+    PLANNED(index,           "index",           "token store -> neighbours of every sample")                          \
+    PLANNED(pretrain,        "pretrain",        "token store -> model")                                               \
+    PLANNED(finetune,        "finetune",        "task documents -> model")                                            \
+    PLANNED(generate,        "generate",        "text and images in, text and images out")                            \
+    PLANNED(evaluate,        "evaluate",        "how good the model of a run is, on seen and on held-out samples")    \
+    PLANNED(plan,            "plan",            "memory, FLOPs, communication and hours of a recipe, before it runs") \
+    PLANNED(inspect,         "inspect",         "what any file of a run holds")                                       \
+    PLANNED(bench,           "bench",           "speed beside the machine's own measured limits")                     \
+    PLANNED(export,          "export",          "model -> safetensors")                                               \
+    PLANNED(import,          "import",          "safetensors -> model")                                               \
+    PLANNED(report,          "report",          "one HTML page of a run")
+
+#define CM3_COMMAND_DECLARE(name, typed, summary)                                                                     \
+    extern const cm3_usage cm3_usage_##name;                                                                          \
+    cm3_status cm3_cmd_##name(const cm3_command_line *line);
+#define CM3_COMMAND_SKIP(name, typed, summary)
+CM3_COMMANDS(CM3_COMMAND_DECLARE, CM3_COMMAND_SKIP)
+#undef CM3_COMMAND_DECLARE
+#undef CM3_COMMAND_SKIP
+
+#endif
