@@ -1,0 +1,147 @@
+/* The operations: one contract, many backends.
+ *
+ * An operation is declared here once: its inputs, outputs, attributes and mathematics. core/tensor/op.c says for each how
+ * shapes follow, what the backward pass reads, and how many FLOPs and bytes it costs. A backend (core/kernels/) supplies
+ * a forward and a backward kernel for each. Networks do not call kernels: they record operations on a tape
+ * (core/tensor/tape.h).
+ *
+ * Notation: N rows (batch x sequence), d width, V vocabulary; images are NHWC (B, H, W, C). All real values are f32 here;
+ * "(N) i32" is an integer tensor. An input in [brackets] may be absent (data == NULL).
+ *
+ *   operation              inputs                                        outputs (the first one carries the gradient)
+ *   EMBED                  table (V,d), ids (N) i32,                     table[ids] [+ positions table[positions]]  (N,d)
+ *                          [position table (P,d), positions (N) i32]
+ *   LAYER_NORM             x (N,d), [gain (d), bias (d)]                 y (N,d); rstd (N); mean (N)
+ *                          y = (x - mean) rstd [* gain + bias]; rstd = 1 / sqrt(var + epsilon), var biased.
+ *                          Without gain and bias the backward pass reads y and rstd, with them x, mean and rstd.
+ *   RMS_NORM               x (N,d), gain (d)                             y = x rstd gain; rstd (N) = 1/sqrt(mean(x^2)+epsilon)
+ *   LINEAR                 x (N,K), weight (M,K), [bias (M),             y = act(x weight^T + bias) + residual  (N,M);
+ *                          residual (N,M)]                               pre (N,M), the value before act, kept only for GELU, SILU
+ *                          activation NONE, RELU, GELU (tanh form), SILU; a residual goes with NONE only.
+ *                          y may be written over residual (in place).
+ *   ATTENTION              qkv (B S, (H+2G) D): q of H heads,            y (B S, H D); lse (B, H, S), the row's log-sum-exp
+ *                          then k and v of G heads, packed               of scaled scores
+ *                          softmax(scale q k^T [causal]) v; head h reads key head h G / H. `sequence` is S. S x S is never stored.
+ *   ATTENTION_CACHED       qkv (B T, (H+2G) D), key cache (B, P, G D),   y (B T, H D). Forward only.
+ *                          value cache (B, P, G D), start (B) i32
+ *                          appends the T new keys and values of row b at start[b].. in the caches (which it changes), then new
+ *                          row t attends to cache positions 0..start[b]+t.  `sequence` is T.
+ *   QK_NORM                qkv (N, (H+2G) D), q gain, q bias (H,D),      the same with every head of q and k layer-normalised
+ *                          k gain, k bias (G,D)                          over D, times gain plus bias (Chameleon); stats (N, H+G, 2)
+ *   ROTARY                 qkv (N, (H+2G) D), positions (N) i32          q and k rotated: pairs (j, j + D/2) by the angle
+ *                                                                        position theta^(-2j/D). May be in place.
+ *   SWIGLU                 gate and up (N, 2F): gate first               silu(gate) * up  (N,F)
+ *   ACTIVATE               x                                             act(x); RELU may be in place
+ *   ADD                    a, b                                          a + b; may be written over a
+ *   LINEAR_CROSS_ENTROPY   hidden (N,d), table (V,d), targets (N) i32,   loss (1) = scale sum_i [ce_i + z_loss lse_i^2];
+ *                          scale (1)                                     ce (N), each row's own cross-entropy in nats (0 where ignored)
+ *                          logits = hidden table^T in chunks of rows, never stored whole; targets < 0 are ignored.
+ *                          Its backward kernel also computes the outputs (`backward_is_whole`): logits are made once.
+ *   CONV2D                 x (B,H,W,C), weight (O,k,k,C), [bias (O)]     y (B,H',W',O); zero padding: `pad` before and `pad_after`
+ *                                                                        behind each spatial side, `stride`
+ *   GROUP_NORM             x (B,H,W,C), gain (C), bias (C)               act(norm over `groups` groups of channels * gain + bias);
+ *                          activation NONE or SILU                       mean (B,groups); rstd (B,groups)
+ *   UPSAMPLE               x (B,H,W,C)                                   nearest neighbour, twice the size
+ *   AVERAGE_POOL           x (B,H,W,C), even sides                       mean of 2x2, half the size
+ *   NEAREST_CODE           z (N,D), codebook (K,D)                       codes (N) i32 = argmin |z - e|, lowest index on a tie. No gradient.
+ *   CODE_LOOKUP            z (N,D), codebook (K,D), codes (N) i32        e[codes] (N,D); the gradient goes straight through to z
+ *   CODE_LOSS              z, codebook, codes, scale (1)                 scale sum(|sg z - e|^2 + commitment |z - sg e|^2)  (1)
+ *   PIXEL_LOSS             x, y of one shape, scale (1)                  scale sum(l1 |x-y| + l2 (x-y)^2)  (1); no gradient for y
+ *   VIEW                   x                                             the same memory under another shape
+ *
+ * Determinism: for a fixed number of threads every kernel gives the same bits in every run; sums have a fixed order. */
+#ifndef CM3_CORE_TENSOR_OP_H
+#define CM3_CORE_TENSOR_OP_H
+
+#include "core/status.h"
+#include "core/tensor/tensor.h"
+
+#include <stdbool.h>
+
+#define CM3_OP_LIST(X)                                                                                                \
+    X(EMBED, embed) X(LAYER_NORM, layer_norm) X(RMS_NORM, rms_norm) X(LINEAR, linear) X(ATTENTION, attention)         \
+    X(ATTENTION_CACHED, attention_cached) X(QK_NORM, qk_norm) X(ROTARY, rotary) X(SWIGLU, swiglu)                     \
+    X(ACTIVATE, activate) X(ADD, add) X(LINEAR_CROSS_ENTROPY, linear_cross_entropy) X(CONV2D, conv2d)                 \
+    X(GROUP_NORM, group_norm) X(UPSAMPLE, upsample) X(AVERAGE_POOL, average_pool) X(NEAREST_CODE, nearest_code)       \
+    X(CODE_LOOKUP, code_lookup) X(CODE_LOSS, code_loss) X(PIXEL_LOSS, pixel_loss) X(VIEW, view)
+
+typedef enum cm3_op {
+#define X(upper, lower) CM3_OP_##upper,
+    CM3_OP_LIST(X)
+#undef X
+    CM3_OP_COUNT
+} cm3_op;
+
+typedef enum cm3_activation { CM3_ACT_NONE, CM3_ACT_RELU, CM3_ACT_GELU, CM3_ACT_SILU } cm3_activation;
+
+enum { CM3_OP_INPUTS = 5, CM3_OP_OUTPUTS = 3 };
+
+/* What an operation is told beside its tensors; each reads only its own fields. */
+typedef struct cm3_op_attr {
+    cm3_activation activation; /* LINEAR, ACTIVATE, GROUP_NORM */
+    float epsilon;             /* norms */
+    int heads, kv_heads;       /* ATTENTION, ATTENTION_CACHED, QK_NORM, ROTARY */
+    int64_t sequence;          /* ATTENTION: S; ATTENTION_CACHED: T */
+    bool causal;               /* ATTENTION */
+    float scale;               /* ATTENTION, ATTENTION_CACHED: of the scores */
+    float theta;               /* ROTARY */
+    float z_loss;              /* LINEAR_CROSS_ENTROPY */
+    int stride, pad, pad_after; /* CONV2D */
+    int groups;                /* GROUP_NORM */
+    float commitment;          /* CODE_LOSS */
+    float l1, l2;              /* PIXEL_LOSS */
+} cm3_op_attr;
+
+/* One call of a kernel. */
+typedef struct cm3_call {
+    const cm3_op_attr *attr;
+    cm3_tensor in[CM3_OP_INPUTS];
+    cm3_tensor out[CM3_OP_OUTPUTS]; /* in a backward call: those that the definition says are read, others have no data */
+    /* Backward only. */
+    cm3_tensor grad_out;               /* of out[0]. The kernel may destroy it, unless the operation passes it on. */
+    cm3_tensor grad_in[CM3_OP_INPUTS]; /* no data: not wanted */
+    bool accumulate[CM3_OP_INPUTS];    /* add to what grad_in holds, or overwrite it */
+    /* Scratch of at least the size that the kernel's own workspace function asked for; 64-byte aligned. */
+    void *workspace;
+} cm3_call;
+
+/* What everyone but the kernels needs to know of an operation. */
+typedef struct cm3_op_def {
+    const char *name;
+    int inputs; /* most that it can have */
+    /* Fills shapes and types of out from in and attr and gives their number; names what does not fit. */
+    cm3_status (*infer)(const cm3_op_attr *attr, const cm3_tensor in[], cm3_tensor out[], int *outputs);
+    /* Bit masks of the inputs and outputs whose values the backward kernel reads. */
+    void (*reads)(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs);
+    /* Model FLOPs (a multiply-add is two; causal attention counts what is not masked; nothing for recomputation). */
+    double (*flops)(const cm3_call *call, bool backward);
+    unsigned differentiable; /* mask of inputs that get a gradient */
+    int in_place;            /* input whose memory out[0] may take when nobody needs it later, or -1 */
+    int passes_gradient;     /* input whose gradient is grad_out itself, or -1 */
+    int grad_in_place;       /* input whose gradient may be written over grad_out (when not accumulating), or -1 */
+    bool backward_is_whole;  /* the backward kernel also writes the outputs: in training no forward call is made */
+} cm3_op_def;
+
+const cm3_op_def *cm3_op_definition(cm3_op op);
+
+typedef struct cm3_kernel {
+    cm3_status (*forward)(const cm3_call *call);
+    cm3_status (*backward)(const cm3_call *call); /* NULL: forward only */
+    /* Bytes of scratch, from shapes and attributes alone (no data is read); NULL: none. */
+    size_t (*forward_workspace)(const cm3_call *call);
+    size_t (*backward_workspace)(const cm3_call *call);
+} cm3_kernel;
+
+typedef struct cm3_backend {
+    const char *name;
+    bool executes; /* false: it only counts (meta) */
+    const cm3_kernel *kernels[CM3_OP_COUNT];
+    /* to += from, `count` f32 values */
+    void (*add_into)(float *to, const float *from, int64_t count);
+} cm3_backend;
+
+/* core/kernels: the host's processor, and a twin of it that has its workspaces and runs nothing. */
+const cm3_backend *cm3_backend_cpu(void);
+const cm3_backend *cm3_backend_meta(void);
+
+#endif

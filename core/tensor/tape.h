@@ -1,0 +1,127 @@
+/* The tape: a network recorded once, planned once, run every step.
+ *
+ * A network records its operations with the functions below, from inputs and parameters to losses. cm3_tape_plan() then
+ * writes the schedule of a whole step - forward, recomputation, backward - and gives every value its place in one block of
+ * memory, which it frees after its last use. Shapes alone decide that plan: every step has the same addresses, and on a
+ * backend that executes nothing (meta) the plan alone tells memory and FLOPs exactly. cm3_tape_run() walks the schedule.
+ *
+ * The tape is sticky: after the first failure every later call is a no-op and gives NULL, and the failure is asked for
+ * once, by cm3_tape_plan(). So a network reads like its equations:
+ *
+ *     cm3_var *a = cm3_layer_norm(tape, x, NULL, NULL, 1e-5f);
+ *     cm3_var *h = cm3_linear(tape, a, w_up, NULL, NULL, CM3_ACT_RELU);
+ *     x = cm3_linear(tape, h, w_down, NULL, x, CM3_ACT_NONE);
+ *
+ * A segment (one transformer block, say) is the unit of recomputation and of gradient reduction. */
+#ifndef CM3_CORE_TENSOR_TAPE_H
+#define CM3_CORE_TENSOR_TAPE_H
+
+#include "core/tensor/op.h"
+
+typedef struct cm3_tape cm3_tape;
+typedef struct cm3_var cm3_var; /* a value on a tape; owned by the tape */
+
+/* What is not kept for the backward pass but computed again when it needs it. */
+typedef enum cm3_recompute {
+    CM3_RECOMPUTE_NONE,
+    CM3_RECOMPUTE_ACTIVATIONS, /* the widest values only: outputs of LINEAR with an activation, SWIGLU and norms */
+    CM3_RECOMPUTE_SEGMENTS     /* everything but the values that cross from one segment to another */
+} cm3_recompute;
+
+typedef struct cm3_tape_options {
+    const cm3_backend *backend;
+    cm3_recompute recompute;
+    bool guards; /* tests: a zone behind every buffer that is checked after every kernel */
+} cm3_tape_options;
+
+cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **tape);
+void cm3_tape_free(cm3_tape *tape);
+
+/* --- leaves ------------------------------------------------------------------------------------------------------- */
+
+/* Data of a step (token ids, pictures). `data` is the caller's memory, read at every run; NULL while only planning. */
+cm3_var *cm3_tape_input(cm3_tape *tape, cm3_dtype type, cm3_shape shape, void *data);
+/* A parameter and its gradient, both the caller's memory; NULL while only planning. `grad` NULL on a planning or
+ * inference tape is fine: cm3_tape_plan() needs to know only that it is a parameter. `segment` names the range that is
+ * reduced and updated together. */
+cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int segment);
+
+/* All operations recorded from here on belong to this segment (the first is 0 without a call). */
+void cm3_tape_segment(cm3_tape *tape, int segment);
+
+/* --- operations: core/tensor/op.h says what each computes ------------------------------------------------------------ */
+
+cm3_var *cm3_embed(cm3_tape *tape, cm3_var *table, cm3_var *ids, cm3_var *position_table, cm3_var *positions);
+cm3_var *cm3_layer_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, float epsilon);
+cm3_var *cm3_rms_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, float epsilon);
+cm3_var *cm3_linear(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, cm3_var *residual, cm3_activation activation);
+
+typedef struct cm3_heads {
+    int heads, kv_heads;
+    int64_t sequence;
+    float scale; /* 0: 1 / sqrt(head size) */
+} cm3_heads;
+cm3_var *cm3_attention(cm3_tape *tape, cm3_var *qkv, cm3_heads heads, bool causal);
+cm3_var *cm3_attention_cached(cm3_tape *tape, cm3_var *qkv, cm3_var *key_cache, cm3_var *value_cache, cm3_var *start, cm3_heads heads);
+cm3_var *cm3_qk_norm(cm3_tape *tape, cm3_var *qkv, cm3_var *q_gain, cm3_var *q_bias, cm3_var *k_gain, cm3_var *k_bias, cm3_heads heads,
+                     float epsilon);
+cm3_var *cm3_rotary(cm3_tape *tape, cm3_var *qkv, cm3_var *positions, cm3_heads heads, float theta);
+cm3_var *cm3_swiglu(cm3_tape *tape, cm3_var *gate_up);
+cm3_var *cm3_activate(cm3_tape *tape, cm3_var *x, cm3_activation activation);
+cm3_var *cm3_add(cm3_tape *tape, cm3_var *a, cm3_var *b);
+/* `per_row`, when not NULL, receives the (N) cross-entropies. */
+cm3_var *cm3_linear_cross_entropy(cm3_tape *tape, cm3_var *hidden, cm3_var *table, cm3_var *targets, cm3_var *scale, float z_loss,
+                                  cm3_var **per_row);
+
+cm3_var *cm3_conv2d(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, int stride, int pad, int pad_after);
+cm3_var *cm3_group_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, int groups, float epsilon, cm3_activation activation);
+cm3_var *cm3_upsample(cm3_tape *tape, cm3_var *x);
+cm3_var *cm3_average_pool(cm3_tape *tape, cm3_var *x);
+cm3_var *cm3_nearest_code(cm3_tape *tape, cm3_var *z, cm3_var *codebook);
+cm3_var *cm3_code_lookup(cm3_tape *tape, cm3_var *z, cm3_var *codebook, cm3_var *codes);
+cm3_var *cm3_code_loss(cm3_tape *tape, cm3_var *z, cm3_var *codebook, cm3_var *codes, cm3_var *scale, float commitment);
+cm3_var *cm3_pixel_loss(cm3_tape *tape, cm3_var *x, cm3_var *y, cm3_var *scale, float l1, float l2);
+cm3_var *cm3_view(cm3_tape *tape, cm3_var *x, cm3_shape shape);
+
+/* Records any operation: what the functions above and the tests stand on. Absent inputs are NULL. */
+cm3_var *cm3_tape_record(cm3_tape *tape, cm3_op op, const cm3_op_attr *attr, cm3_var *const in[], int inputs);
+/* A further output of the operation that made `var` (statistics, per-row losses). */
+cm3_var *cm3_tape_output(cm3_var *var, int output);
+
+/* --- plan and run ------------------------------------------------------------------------------------------------- */
+
+/* The value stays readable after a run. */
+void cm3_tape_keep(cm3_tape *tape, cm3_var *var);
+/* A loss (1): the backward pass starts from 1 at every one of them. Kept, too. */
+void cm3_tape_loss(cm3_tape *tape, cm3_var *loss);
+/* Wants the gradient of an input, readable after a run by cm3_var_grad() (tests; parameters always have theirs). */
+void cm3_tape_want_gradient(cm3_tape *tape, cm3_var *input);
+
+typedef struct cm3_tape_stats {
+    size_t peak_bytes;         /* of the step's own memory: activations, gradients of them, workspaces */
+    size_t instructions;
+    double forward_flops, backward_flops, recompute_flops; /* model FLOPs: the first two */
+} cm3_tape_stats;
+
+/* Schedules the whole step. Without losses it is forward only. Reports the first failure of recording. */
+cm3_status cm3_tape_plan(cm3_tape *tape);
+const cm3_tape_stats *cm3_tape_get_stats(const cm3_tape *tape);
+
+typedef struct cm3_tape_run_options {
+    bool accumulate; /* parameter gradients: add to what they hold (later micro-batches), or overwrite */
+    /* Called in the backward pass as soon as no later operation of it touches the gradients of this segment. */
+    void (*segment_ready)(void *context, int segment);
+    /* Called after every backward operation: a place to move communication along. */
+    void (*progress)(void *context);
+    void *context;
+} cm3_tape_run_options;
+
+/* Runs the schedule. NULL options: overwrite, no callbacks. The first run takes the memory. */
+cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options);
+
+/* Address and shape of a kept value, loss or leaf. */
+const cm3_tensor *cm3_var_tensor(const cm3_var *var);
+const cm3_tensor *cm3_var_grad(const cm3_var *var);
+float cm3_var_scalar(const cm3_var *var);
+
+#endif
