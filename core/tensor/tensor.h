@@ -20,8 +20,9 @@ typedef struct cm3_tensor {
     void *data; /* NULL: absent, or not allocated (yet, or on a device that only counts) */
 } cm3_tensor;
 
-/* cm3_shape_of(2, rows, columns) */
-cm3_shape cm3_shape_of(int rank, ...);
+/* cm3_shape_of(rows, columns): up to four dimensions of any integer type. */
+#define cm3_shape_of(...)                                                                                             \
+    ((cm3_shape){.rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .dim = {__VA_ARGS__}})
 int64_t cm3_shape_count(cm3_shape shape);
 int cm3_shape_equal(cm3_shape a, cm3_shape b);
 /* "(8, 1024)" into text. */
