@@ -18,8 +18,8 @@ size_t cm3_utf8_next(const char *text, size_t length, uint32_t *code_point);
 /* Writes the UTF-8 form of a code point up to U+10FFFF; returns its bytes, 1 to 4. */
 size_t cm3_utf8_write(uint32_t code_point, char bytes[4]);
 
-/* True if all of `text` is well-formed UTF-8; otherwise *bad_offset (may be NULL) is the first byte that is not. Sources
- * use it to name the caption that a person has to repair. */
+/* True if all of `text` is well-formed UTF-8; otherwise *bad_offset (may be NULL) is the first byte that is not.
+ * Sources use it to name the caption that a person has to repair. */
 bool cm3_text_is_utf8(const char *text, size_t length, size_t *bad_offset);
 
 #endif
