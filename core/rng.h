@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 typedef enum cm3_rng_purpose {
-    CM3_RNG_INIT = 1,      /* a parameter's initial values      a: parameter index  b: 0                    */
+    CM3_RNG_INIT = 1,      /* a parameter's initial values      a: parameter index  b: chunk of 65,536     */
     CM3_RNG_SHUFFLE,       /* order of an epoch                 a: epoch            b: 0                    */
     CM3_RNG_SAMPLE,        /* what is drawn for one sample      a: epoch            b: sample               */
     CM3_RNG_SPANS,         /* CM3 masks of one block            a: lane             b: block of that lane   */
