@@ -1,0 +1,24 @@
+/* TensorBoard event files: TFRecord framing (length, masked CRC-32C) around hand-encoded protocol buffers (tensorflow/core/util/
+ * event.proto, framework/summary.proto). Only what TensorBoard needs for scalars, pictures and texts. */
+#ifndef CM3_TRAIN_TB_EVENTS_H
+#define CM3_TRAIN_TB_EVENTS_H
+
+#include "core/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct cm3_tb_events cm3_tb_events;
+
+/* Makes a new file, whose first record is the format's version. `first_step` tells TensorBoard to forget what earlier files of the
+ * folder say about that step and later ones (a resumed run); 0: forget nothing. */
+cm3_status cm3_tb_events_create(const char *path, double wall_time, int64_t first_step, cm3_tb_events **events);
+/* Values are NaN-safe: TensorBoard shows them as such. Faults stick and are reported by flush and close. */
+void cm3_tb_events_scalar(cm3_tb_events *events, double wall_time, int64_t step, const char *tag, float value);
+void cm3_tb_events_image(cm3_tb_events *events, double wall_time, int64_t step, const char *tag, const void *png, size_t bytes, int width,
+                         int height);
+void cm3_tb_events_text(cm3_tb_events *events, double wall_time, int64_t step, const char *tag, const char *text);
+cm3_status cm3_tb_events_flush(cm3_tb_events *events);
+cm3_status cm3_tb_events_close(cm3_tb_events *events); /* NULL is allowed */
+
+#endif
