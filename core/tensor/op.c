@@ -326,8 +326,13 @@ static double count(const cm3_tensor *t) {
     return (double)cm3_shape_count(t->shape);
 }
 
+/* How many of the two products of a backward pass are wanted: into the input, into the weight. */
+static double products(const cm3_call *call, bool backward) {
+    return backward ? (present(&call->grad_in[0]) ? 1 : 0) + (present(&call->grad_in[1]) ? 1 : 0) : 1;
+}
+
 static double flops_linear(const cm3_call *call, bool backward) {
-    return (backward ? 4.0 : 2.0) * count(&call->in[0]) * (double)rows(&call->in[1]);
+    return 2.0 * products(call, backward) * count(&call->in[0]) * (double)rows(&call->in[1]);
 }
 
 static double flops_attention(const cm3_call *call, bool backward) {
@@ -343,7 +348,7 @@ static double flops_attention_cached(const cm3_call *call, bool backward) {
 
 static double flops_conv2d(const cm3_call *call, bool backward) {
     const cm3_tensor *w = &call->in[1];
-    return (backward ? 4.0 : 2.0) * count(&call->out[0]) * (double)(dim(w, 1) * dim(w, 2) * dim(w, 3));
+    return 2.0 * products(call, backward) * count(&call->out[0]) * (double)(dim(w, 1) * dim(w, 2) * dim(w, 3));
 }
 
 static double flops_nearest_code(const cm3_call *call, bool backward) {
