@@ -1,0 +1,112 @@
+/* A recipe back to YAML, and its hash. */
+#include "core/config_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static const char plain_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
+
+/* Text that means itself in YAML, wherever it stands in a value. */
+static bool is_plain(const char *text) {
+    return *text && *text != '-' && text[strspn(text, plain_letters)] == '\0';
+}
+
+/* Letters that YAML does not keep as they are, inside double quotes. */
+static bool needs_escape(uint32_t code) {
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x2028 || code == 0x2029 || code == 0xFEFF ||
+           (code & 0xFFFE) == 0xFFFE;
+}
+
+static void print_string(const char *text, FILE *file) {
+    if (is_plain(text)) {
+        fputs(text, file);
+        return;
+    }
+    fputc('"', file);
+    for (size_t at = 0, length = strlen(text); at < length;) {
+        uint32_t code;
+        const int size = cm3__utf8_decode(text + at, length - at, &code);
+        if (size == 0) break; /* cannot be: a value is checked when it is read */
+        if (code == '"' || code == '\\') fprintf(file, "\\%c", (int)code);
+        else if (!needs_escape(code)) fwrite(text + at, 1, (size_t)size, file);
+        else fprintf(file, code > 0xFFFF ? "\\U%08x" : "\\u%04x", code);
+        at += (size_t)size;
+    }
+    fputc('"', file);
+}
+
+/* The fewest digits that read back to the same number. */
+static void print_double(double value, FILE *file) {
+    char text[32];
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value) break;
+    }
+    fputs(text, file);
+}
+
+static void print_int_list(const cm3_int_list *list, FILE *file) {
+    fputc('[', file);
+    for (int i = 0; i < list->count; i++) fprintf(file, "%s%lld", i ? ", " : "", (long long)list->values[i]);
+    fputc(']', file);
+}
+
+static void print_string_list(const cm3_string_list *list, FILE *file) {
+    fputc('[', file);
+    for (int i = 0; i < list->count; i++) {
+        if (i) fputs(", ", file);
+        print_string(list->values[i], file);
+    }
+    fputc(']', file);
+}
+
+static void print_value(const cm3_field *field, const void *value, FILE *file) {
+    switch (field->kind) {
+    case CM3_KIND_BOOL: fputs(*(const bool *)value ? "yes" : "no", file); break;
+    case CM3_KIND_INT: fprintf(file, "%lld", (long long)*(const int64_t *)value); break;
+    case CM3_KIND_FLOAT: print_double(*(const double *)value, file); break;
+    case CM3_KIND_STRING: print_string(*(char *const *)value, file); break;
+    case CM3_KIND_CHOICE: fputs(field->choices[*(const int *)value], file); break;
+    case CM3_KIND_INT_LIST: print_int_list(value, file); break;
+    case CM3_KIND_STRING_LIST: print_string_list(value, file); break;
+    }
+}
+
+static void print_section(const cm3_section *section, const void *recipe, FILE *file) {
+    if (*section->name) fprintf(file, "%s:\n", section->name);
+    for (const cm3_field *field = section->fields; field->name; field++) {
+        fprintf(file, "%s%s: ", *section->name ? "  " : "", field->name);
+        print_value(field, (const char *)recipe + section->offset + field->offset, file);
+        fputc('\n', file);
+    }
+}
+
+cm3_status cm3_config_print(const cm3_schema *schema, const void *recipe, FILE *file) {
+    /* Keys of the top level come first, wherever their table stands: below a section they would be read as its fields. */
+    for (const cm3_section *section = schema->sections; section->name; section++)
+        if (!*section->name) print_section(section, recipe, file);
+    for (const cm3_section *section = schema->sections; section->name; section++)
+        if (*section->name) print_section(section, recipe, file);
+    if (ferror(file)) return cm3_fail(CM3_ERR_IO, "the recipe could not be written");
+    return CM3_OK;
+}
+
+static bool is_named(const char *name, const char *const *names, int count) {
+    for (int i = 0; i < count; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return false;
+}
+
+uint64_t cm3_config_hash(const cm3_schema *schema, const void *recipe, const char *const *sections, int count) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *file = open_memstream(&text, &length);
+    if (!file) return 0;
+    for (const cm3_section *section = schema->sections; section->name; section++)
+        if (is_named(section->name, sections, count)) print_section(section, recipe, file);
+    const uint64_t hash = fclose(file) == 0 ? XXH3_64bits(text, length) : 0;
+    free(text);
+    return hash;
+}

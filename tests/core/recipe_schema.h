@@ -1,0 +1,45 @@
+/* A small recipe with a field of every kind, for the tests and the fuzz target of the binder. */
+#ifndef CM3_TESTS_RECIPE_SCHEMA_H
+#define CM3_TESTS_RECIPE_SCHEMA_H
+
+#include "core/config.h"
+
+typedef struct test_top { int64_t seed; char *out; } test_top;
+typedef struct test_train { int64_t steps; double lr; int schedule; bool resume; char *note; } test_train;
+typedef struct test_model { int64_t width, heads; cm3_int_list channels; cm3_string_list tags; } test_model;
+typedef struct test_recipe { test_top top; test_train train; test_model model; } test_recipe;
+
+static const char *const test_schedules[] = {"constant", "linear", "cosine", NULL};
+
+static const cm3_field test_top_fields[] = {
+    CM3_FIELD_INT(test_top, seed, "1", 0, 1e15, "", "of all randomness"),
+    CM3_FIELD_STRING(test_top, out, "out/test", "where the run goes"),
+    CM3_FIELD_END};
+static const cm3_field test_train_fields[] = {
+    CM3_FIELD_INT(test_train, steps, NULL, 1, 1000000, "steps", "how long"),
+    CM3_FIELD_FLOAT(test_train, lr, "6e-4", 0, 1, "", "highest learning rate"),
+    CM3_FIELD_CHOICE(test_train, schedule, "cosine", test_schedules, "how the learning rate falls"),
+    CM3_FIELD_BOOL(test_train, resume, "yes", "go on from the last checkpoint"),
+    CM3_FIELD_STRING(test_train, note, "", "free text"),
+    CM3_FIELD_END};
+static const cm3_field test_model_fields[] = {
+    CM3_FIELD_INT(test_model, width, "64", 1, 65536, "channels", "of a hidden state"),
+    CM3_FIELD_INT(test_model, heads, "4", 1, 1024, "", "of attention"),
+    CM3_FIELD_INT_LIST(test_model, channels, "[1, 2, 2, 4]", 1, 64, "", "multipliers"),
+    CM3_FIELD_STRING_LIST(test_model, tags, "[]", "labels"),
+    CM3_FIELD_END};
+static const cm3_section test_sections[] = {
+    {"", test_top_fields, offsetof(test_recipe, top), "the run"},
+    {"train", test_train_fields, offsetof(test_recipe, train), "the loop"},
+    {"model", test_model_fields, offsetof(test_recipe, model), "the network"},
+    {NULL, NULL, 0, NULL}};
+
+static void test_check(const void *recipe, cm3_faults *faults) {
+    const test_model *model = &((const test_recipe *)recipe)->model;
+    if (model->width % model->heads)
+        cm3_faults_add(faults, "model", "heads", "%d heads do not divide a width of %d", (int)model->heads, (int)model->width);
+}
+
+static const cm3_schema test_schema = {test_sections, sizeof(test_recipe), test_check};
+
+#endif
