@@ -1,0 +1,79 @@
+#include "data/image/decode.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum format { FORMAT_UNKNOWN, FORMAT_JPEG, FORMAT_PNG, FORMAT_WEBP } format;
+
+static format format_of(const uint8_t *bytes, size_t length) {
+    if (length >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3)) return FORMAT_JPEG;
+    if (length >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8)) return FORMAT_PNG;
+    if (length >= 12 && !memcmp(bytes, "RIFF", 4) && !memcmp(bytes + 8, "WEBP", 4)) return FORMAT_WEBP;
+    return FORMAT_UNKNOWN;
+}
+
+static cm3_status unknown(const uint8_t *bytes, size_t length, const char *name) {
+    if (!length) return cm3_fail(CM3_ERR_FORMAT, "%s: the picture is empty (0 bytes)", name);
+    char start[3 * 4 + 1] = "";
+    for (size_t i = 0; i < 4 && i < length; i++) snprintf(start + 3 * i, 4, "%02x ", bytes[i]);
+    start[strlen(start) - 1] = '\0';
+    return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: not a JPEG, PNG or WebP picture (it starts with %s)", name, start);
+}
+
+cm3_status cm3__image_create_for(const char *name, int64_t width, int64_t height, int channels, cm3_image *image) {
+    const int64_t most = CM3_IMAGE_SIDE_MAX + 1; /* one too many stays one too many after narrowing */
+    const cm3_status status =
+        cm3_image_create((int)(width < most ? width : most), (int)(height < most ? height : most), channels, image);
+    if (status == CM3_OK) return CM3_OK;
+    return cm3_fail_context(status == CM3_ERR_SHAPE ? CM3_ERR_FORMAT : status, "%s", name);
+}
+
+cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, int least, cm3_image *image) {
+    *image = (cm3_image){0};
+    if (length > CM3_IMAGE_BYTES_MAX)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %zu bytes; a picture may have %d", name, length, CM3_IMAGE_BYTES_MAX);
+    switch (format_of(bytes, length)) {
+    case FORMAT_JPEG: return cm3__jpeg_decode(bytes, length, name, least, image);
+    case FORMAT_PNG: return cm3__png_decode(bytes, length, name, image);
+    case FORMAT_WEBP: return cm3__webp_decode(bytes, length, name, image);
+    default: return unknown(bytes, length, name);
+    }
+}
+
+cm3_status cm3_image_probe(const void *bytes, size_t length, const char *name, int *width, int *height) {
+    switch (format_of(bytes, length)) {
+    case FORMAT_JPEG: return cm3__jpeg_probe(bytes, length, name, width, height);
+    case FORMAT_PNG: return cm3__png_probe(bytes, length, name, width, height);
+    case FORMAT_WEBP: return cm3__webp_probe(bytes, length, name, width, height);
+    default: return unknown(bytes, length, name);
+    }
+}
+
+static cm3_status read_all(FILE *file, const char *path, uint8_t **bytes, size_t *length) {
+    if (fseeko(file, 0, SEEK_END)) return cm3_fail(CM3_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+    const off_t size = ftello(file);
+    rewind(file);
+    if (size < 0 || size > CM3_IMAGE_BYTES_MAX)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %lld bytes; a picture may have %d", path, (long long)size, CM3_IMAGE_BYTES_MAX);
+    *bytes = malloc(size ? (size_t)size : 1);
+    if (!*bytes) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for %lld bytes", path, (long long)size);
+    *length = fread(*bytes, 1, (size_t)size, file);
+    if (ferror(file)) return cm3_fail(CM3_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+    return CM3_OK;
+}
+
+cm3_status cm3_image_read(const char *path, int least, cm3_image *image) {
+    *image = (cm3_image){0};
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return cm3_fail(errno == ENOENT ? CM3_ERR_NOT_FOUND : CM3_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    uint8_t *bytes = NULL;
+    size_t length = 0;
+    cm3_status status = read_all(file, path, &bytes, &length);
+    fclose(file);
+    if (status == CM3_OK) status = cm3_image_decode(bytes, length, path, least, image);
+    free(bytes);
+    return status;
+}

@@ -1,0 +1,84 @@
+/* PNG through libpng's simplified interface, which does every conversion (palettes, grey, 16 bits, gamma) itself. */
+#include "data/image/decode.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <png.h>
+
+static cm3_status bad(png_image *png, const char *name) {
+    const cm3_status status = cm3_fail(CM3_ERR_FORMAT, "%s: cut short or damaged PNG: %s", name, png->message);
+    png_image_free(png);
+    return status;
+}
+
+cm3_status cm3__png_probe(const uint8_t *bytes, size_t length, const char *name, int *width, int *height) {
+    png_image png = {.version = PNG_IMAGE_VERSION};
+    if (!png_image_begin_read_from_memory(&png, bytes, length)) return bad(&png, name);
+    *width = (int)png.width; /* libpng's own limit is 10^6 */
+    *height = (int)png.height;
+    png_image_free(&png);
+    return CM3_OK;
+}
+
+cm3_status cm3__png_decode(const uint8_t *bytes, size_t length, const char *name, cm3_image *image) {
+    png_image png = {.version = PNG_IMAGE_VERSION};
+    if (!png_image_begin_read_from_memory(&png, bytes, length)) return bad(&png, name);
+    const int alpha = (png.format & PNG_FORMAT_FLAG_ALPHA) != 0;
+    png.format = alpha ? PNG_FORMAT_RGBA : PNG_FORMAT_RGB;
+    png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB; /* without a gamma of its own a file is sRGB, whatever its depth */
+    cm3_image picture;
+    const cm3_status status = cm3__image_create_for(name, png.width, png.height, alpha ? 4 : 3, &picture);
+    if (status != CM3_OK) {
+        png_image_free(&png);
+        return status;
+    }
+    if (!png_image_finish_read(&png, NULL, picture.pixels, 0, NULL) || PNG_IMAGE_FAILED(png)) {
+        cm3_image_free(&picture);
+        return bad(&png, name);
+    }
+    png_image_free(&png);
+    *image = picture;
+    return CM3_OK;
+}
+
+cm3_status cm3_image_encode_png(const cm3_image *image, uint8_t **bytes, size_t *length) {
+    *bytes = NULL;
+    *length = 0;
+    png_image png = {.version = PNG_IMAGE_VERSION,
+                     .width = (png_uint_32)image->width,
+                     .height = (png_uint_32)image->height,
+                     .format = image->channels == 4 ? PNG_FORMAT_RGBA : PNG_FORMAT_RGB};
+    png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png);
+    uint8_t *buffer = malloc(size);
+    if (!buffer) return cm3_fail(CM3_ERR_MEMORY, "no memory to encode a PNG of %d x %d pixels", image->width, image->height);
+    if (!png_image_write_to_memory(&png, buffer, &size, 0, image->pixels, 0, NULL)) {
+        free(buffer);
+        return cm3_fail(CM3_ERR_INTERNAL, "a PNG of %d x %d pixels could not be encoded: %s", image->width, image->height,
+                        png.message);
+    }
+    uint8_t *fitted = realloc(buffer, size);
+    *bytes = fitted ? fitted : buffer;
+    *length = size;
+    return CM3_OK;
+}
+
+cm3_status cm3_image_write_png(const cm3_image *image, const char *path) {
+    uint8_t *bytes;
+    size_t length;
+    CM3_TRY(cm3_image_encode_png(image, &bytes, &length));
+    char aside[4096];
+    cm3_status status = CM3_OK;
+    FILE *file = NULL;
+    if (snprintf(aside, sizeof aside, "%s.%d.tmp", path, (int)getpid()) < (int)sizeof aside) file = fopen(aside, "wb");
+    const int written = file && fwrite(bytes, 1, length, file) == length;
+    if ((file && fclose(file)) || !written || rename(aside, path)) {
+        status = cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+        if (file) remove(aside);
+    }
+    free(bytes);
+    return status;
+}
