@@ -1,6 +1,7 @@
 #include "data/image/decode.h"
 
-#include <errno.h>
+#include "core/file.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,29 +52,12 @@ cm3_status cm3_image_probe(const void *bytes, size_t length, const char *name, i
     }
 }
 
-static cm3_status read_all(FILE *file, const char *path, uint8_t **bytes, size_t *length) {
-    if (fseeko(file, 0, SEEK_END)) return cm3_fail(CM3_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
-    const off_t size = ftello(file);
-    rewind(file);
-    if (size < 0 || size > CM3_IMAGE_BYTES_MAX)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %lld bytes; a picture may have %d", path, (long long)size, CM3_IMAGE_BYTES_MAX);
-    *bytes = malloc(size ? (size_t)size : 1);
-    if (!*bytes) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for %lld bytes", path, (long long)size);
-    *length = fread(*bytes, 1, (size_t)size, file);
-    if (ferror(file)) return cm3_fail(CM3_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
-    return CM3_OK;
-}
-
 cm3_status cm3_image_read(const char *path, int least, cm3_image *image) {
     *image = (cm3_image){0};
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return cm3_fail(errno == ENOENT ? CM3_ERR_NOT_FOUND : CM3_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-    uint8_t *bytes = NULL;
-    size_t length = 0;
-    cm3_status status = read_all(file, path, &bytes, &length);
-    fclose(file);
-    if (status == CM3_OK) status = cm3_image_decode(bytes, length, path, least, image);
+    char *bytes;
+    size_t length;
+    CM3_TRY(cm3_file_read(path, CM3_IMAGE_BYTES_MAX, &bytes, &length));
+    const cm3_status status = cm3_image_decode(bytes, length, path, least, image);
     free(bytes);
     return status;
 }

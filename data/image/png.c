@@ -1,11 +1,9 @@
 /* PNG through libpng's simplified interface, which does every conversion (palettes, grey, 16 bits, gamma) itself. */
 #include "data/image/decode.h"
 
-#include <errno.h>
-#include <stdio.h>
+#include "core/file.h"
+
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include <png.h>
 
@@ -70,15 +68,7 @@ cm3_status cm3_image_write_png(const cm3_image *image, const char *path) {
     uint8_t *bytes;
     size_t length;
     CM3_TRY(cm3_image_encode_png(image, &bytes, &length));
-    char aside[4096];
-    cm3_status status = CM3_OK;
-    FILE *file = NULL;
-    if (snprintf(aside, sizeof aside, "%s.%d.tmp", path, (int)getpid()) < (int)sizeof aside) file = fopen(aside, "wb");
-    const int written = file && fwrite(bytes, 1, length, file) == length;
-    if ((file && fclose(file)) || !written || rename(aside, path)) {
-        status = cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-        if (file) remove(aside);
-    }
+    const cm3_status status = cm3_file_write(path, bytes, length);
     free(bytes);
     return status;
 }
