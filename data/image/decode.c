@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,9 +25,8 @@ static cm3_status unknown(const uint8_t *bytes, size_t length, const char *name)
 }
 
 cm3_status cm3__image_create_for(const char *name, int64_t width, int64_t height, int channels, cm3_image *image) {
-    const int64_t most = CM3_IMAGE_SIDE_MAX + 1; /* one too many stays one too many after narrowing */
-    const cm3_status status =
-        cm3_image_create((int)(width < most ? width : most), (int)(height < most ? height : most), channels, image);
+    const cm3_status status = cm3_image_create((int)(width < INT_MAX ? width : INT_MAX),
+                                               (int)(height < INT_MAX ? height : INT_MAX), channels, image);
     if (status == CM3_OK) return CM3_OK;
     return cm3_fail_context(status == CM3_ERR_SHAPE ? CM3_ERR_FORMAT : status, "%s", name);
 }
