@@ -44,11 +44,11 @@ cm3_status cm3_bpe_train(cm3_text_next next, void *context, size_t vocab_size, u
 /* ---- files ---- */
 
 /* Reads or writes a Hugging Face tokenizer.json: a BPE model under a ByteLevel pre-tokenizer with GPT-2's pattern and
- * no prefix space. Ids are those of `tokenizers` with add_special_tokens=False. Added special tokens keep their ids and
- * their text, but encoding never makes one: a caption that spells "</s>" is plain text (encode_special_tokens=True
- * there). Any other kind of tokenizer is refused with CM3_ERR_UNSUPPORTED, a damaged file with CM3_ERR_FORMAT; the
- * message names the field. Truncation, padding, post-processor and decoder are not read: they belong to batches, not to
- * the tokenizer. Saving replaces the file as a whole or not at all. */
+ * no prefix space. Ids are those that `tokenizers` gives with add_special_tokens=False and encode_special_tokens=True:
+ * special tokens keep their ids and their text, but encoding does not look for them, and a caption that spells "</s>"
+ * is plain text. Any other kind of tokenizer is refused with CM3_ERR_UNSUPPORTED, a damaged file with CM3_ERR_FORMAT;
+ * the message names the field. Truncation, padding, post-processor and decoder are not read: they belong to batches,
+ * not to the tokenizer. Saving replaces the file as a whole or not at all. */
 cm3_status cm3_bpe_load(const char *path, cm3_bpe **out);
 cm3_status cm3_bpe_save(const cm3_bpe *bpe, const char *path);
 
@@ -66,7 +66,7 @@ size_t cm3_bpe_size(const cm3_bpe *bpe);
  * nothing. */
 const char *cm3_bpe_token_bytes(const cm3_bpe *bpe, int32_t id, size_t *length);
 
-/* True for an added special token, such as "<s>": one that encoding never makes. */
+/* True for an added special token, such as "<s>". */
 bool cm3_bpe_token_is_special(const cm3_bpe *bpe, int32_t id);
 
 /* The special token of exactly this text, or -1. */
