@@ -24,7 +24,7 @@ foreach(source IN LISTS test_scripts)
   string(REGEX REPLACE "\\.sh$" "" name ${name})
   string(REGEX REPLACE "test_" "" name ${name})
   add_test(NAME ${name} COMMAND bash ${source} ${CMAKE_BINARY_DIR} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77) # 77: not possible on this machine
 endforeach()
 
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c)

@@ -1,0 +1,149 @@
+#include "dist/comm_impl.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Launchers of MPI jobs tell their children who they are: Open MPI's mpirun, other mpirun's by PMI, srun by PMIx. */
+static bool started_by_launcher(void) {
+    static const char *const signs[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK"};
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        if (getenv(signs[i]) != NULL) return true;
+    return false;
+}
+
+cm3_status cm3_comm_open(cm3_comm **comm) {
+    return started_by_launcher() ? cm3__comm_open_mpi(comm) : cm3_comm_open_self(comm);
+}
+
+void cm3_comm_close(cm3_comm *comm) {
+    if (comm != NULL) comm->ops->close(comm);
+}
+
+void cm3_comm_abort(cm3_comm *comm, int exit_code) {
+    if (comm != NULL) comm->ops->abort(comm, exit_code);
+}
+
+int cm3_comm_rank(const cm3_comm *comm) {
+    return comm->rank;
+}
+
+int cm3_comm_size(const cm3_comm *comm) {
+    return comm->size;
+}
+
+int cm3_comm_local_rank(const cm3_comm *comm) {
+    return comm->local_rank;
+}
+
+int cm3_comm_local_size(const cm3_comm *comm) {
+    return comm->local_size;
+}
+
+const char *cm3_comm_kind(const cm3_comm *comm) {
+    return comm->ops->kind;
+}
+
+cm3_status cm3_comm_barrier(cm3_comm *comm) {
+    return comm->ops->barrier(comm);
+}
+
+static cm3_status check_bytes(int64_t bytes) {
+    if (bytes < 0) return cm3_fail(CM3_ERR_INTERNAL, "a message of %lld bytes", (long long)bytes);
+    return CM3_OK;
+}
+
+static cm3_status check_root(const cm3_comm *comm, int root) {
+    if (root < 0 || root >= comm->size) return cm3_fail(CM3_ERR_INTERNAL, "root %d of %d ranks", root, comm->size);
+    return CM3_OK;
+}
+
+cm3_status cm3_comm_broadcast(cm3_comm *comm, void *data, int64_t bytes, int root) {
+    CM3_TRY(check_bytes(bytes));
+    CM3_TRY(check_root(comm, root));
+    return comm->ops->broadcast(comm, data, bytes, root);
+}
+
+cm3_status cm3_comm_gather(cm3_comm *comm, const void *mine, int64_t bytes, void *all, int root) {
+    CM3_TRY(check_bytes(bytes));
+    CM3_TRY(check_root(comm, root));
+    return comm->ops->gather(comm, mine, bytes, all, root);
+}
+
+cm3_status cm3_comm_all_gather(cm3_comm *comm, const void *mine, int64_t bytes, void *all) {
+    CM3_TRY(check_bytes(bytes));
+    return comm->ops->all_gather(comm, mine, bytes, all);
+}
+
+/* Every rank fetches the values of all ranks and combines them in rank order, `REDUCE_PIECE` of them at a time: no library's
+ * choice of an algorithm can change a bit. `combine(a, b)` is what is done with the result so far and the next rank's value. */
+enum { REDUCE_PIECE = 8192 };
+
+#define REDUCE_FUNCTION(suffix, type, sum, largest, smallest)                                                          \
+    static void combine_##suffix(type *result, const type *next, int64_t count, cm3_reduce how) {                      \
+        for (int64_t i = 0; i < count; i++) {                                                                          \
+            const type a = result[i], b = next[i];                                                                     \
+            result[i] = how == CM3_REDUCE_SUM ? (sum) : how == CM3_REDUCE_MAX ? (largest) : (smallest);                \
+        }                                                                                                              \
+    }                                                                                                                  \
+    cm3_status cm3_comm_reduce_##suffix(cm3_comm *comm, type *values, int64_t count, cm3_reduce how) {                 \
+        CM3_TRY(check_bytes(count));                                                                                   \
+        if (comm->size == 1 || count == 0) return CM3_OK;                                                              \
+        const int64_t piece = count < REDUCE_PIECE ? count : REDUCE_PIECE;                                             \
+        type *all = malloc((size_t)comm->size * (size_t)piece * sizeof(type));                                         \
+        if (all == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a reduction over %d ranks", comm->size);   \
+        cm3_status status = CM3_OK;                                                                                    \
+        for (int64_t at = 0; at < count && status == CM3_OK; at += piece) {                                            \
+            const int64_t n = count - at < piece ? count - at : piece;                                                 \
+            status = comm->ops->all_gather(comm, values + at, n * (int64_t)sizeof(type), all);                         \
+            if (status != CM3_OK) break;                                                                               \
+            for (int rank = 1; rank < comm->size; rank++) combine_##suffix(all, all + rank * n, n, how);               \
+            memcpy(values + at, all, (size_t)n * sizeof(type));                                                        \
+        }                                                                                                              \
+        free(all);                                                                                                     \
+        return status;                                                                                                 \
+    }
+
+/* Written so that a NaN on either side wins. Sums of integers wrap: they are counters, and unsigned arithmetic is defined. */
+#define LARGEST (a >= b || isnan(a) ? a : b)
+#define SMALLEST (a <= b || isnan(a) ? a : b)
+REDUCE_FUNCTION(f64, double, a + b, LARGEST, SMALLEST)
+REDUCE_FUNCTION(f32, float, a + b, LARGEST, SMALLEST)
+REDUCE_FUNCTION(i64, int64_t, (int64_t)((uint64_t)a + (uint64_t)b), a >= b ? a : b, a <= b ? a : b)
+
+cm3_status cm3_comm_agree(cm3_comm *comm, int flag, int *agreed) {
+    int64_t largest = flag;
+    CM3_TRY(cm3_comm_reduce_i64(comm, &largest, 1, CM3_REDUCE_MAX));
+    *agreed = (int)largest;
+    return CM3_OK;
+}
+
+cm3_status cm3_comm_agree_status(cm3_comm *comm, cm3_status mine) {
+    if (comm->size == 1) return mine;
+    /* The lowest rank that failed, and its status, as one number whose minimum is looked for. */
+    const int64_t nobody = INT64_MAX;
+    int64_t first = mine == CM3_OK ? nobody : (int64_t)comm->rank * 256 + (int64_t)mine;
+    CM3_TRY(cm3_comm_reduce_i64(comm, &first, 1, CM3_REDUCE_MIN));
+    if (first == nobody) return CM3_OK;
+    const int rank = (int)(first / 256);
+    char message[CM3_MESSAGE_MAX];
+    snprintf(message, sizeof message, "%s", cm3_message());
+    CM3_TRY(comm->ops->broadcast(comm, message, sizeof message, rank));
+    return cm3_fail((cm3_status)(first % 256), "rank %d: %s", rank, message);
+}
+
+cm3_status cm3_comm_reduce_start(cm3_comm *comm, float *data, int64_t count, cm3_reduction **reduction) {
+    *reduction = NULL;
+    CM3_TRY(check_bytes(count));
+    return comm->ops->reduce_start(comm, data, count, reduction);
+}
+
+cm3_status cm3_comm_progress(cm3_comm *comm) {
+    return comm->ops->progress(comm);
+}
+
+cm3_status cm3_reduction_wait(cm3_reduction *reduction) {
+    return reduction == NULL ? CM3_OK : reduction->comm->ops->reduce_wait(reduction);
+}
