@@ -38,8 +38,6 @@ void cm3__value_free(const cm3_field *field, void *target);
 void cm3__value_expected(const cm3_field *field, char expected[CM3__EXPECTED_SIZE]);
 /* A short printable picture of any bytes, with quotes. */
 void cm3__quote(const char *text, size_t length, char quoted[CM3__FOUND_SIZE]);
-/* Length of the UTF-8 character at `text`, 0 if it is not valid; its code point in `*code`. */
-int cm3__utf8_decode(const char *text, size_t length, uint32_t *code);
 /* "section.key", or "key" at the top level. */
 void cm3__full_name(const char *section, const char *key, char name[CM3__FULL_NAME_SIZE]);
 

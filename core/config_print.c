@@ -1,6 +1,8 @@
 /* A recipe back to YAML, and its hash. */
 #include "core/config_internal.h"
 
+#include "core/utf8.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +29,7 @@ static void print_string(const char *text, FILE *file) {
     fputc('"', file);
     for (size_t at = 0, length = strlen(text); at < length;) {
         uint32_t code;
-        const int size = cm3__utf8_decode(text + at, length - at, &code);
+        const int size = cm3_utf8_decode(text + at, length - at, &code);
         if (size == 0) break; /* cannot be: a value is checked when it is read */
         if (code == '"' || code == '\\') fprintf(file, "\\%c", (int)code);
         else if (!needs_escape(code)) fwrite(text + at, 1, (size_t)size, file);

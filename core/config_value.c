@@ -1,7 +1,7 @@
 /* One field's value: from text, what may be in it, and how it is named in a message. */
 #include "core/config_internal.h"
 
-#include "core/names.h"
+#include "core/utf8.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -10,33 +10,13 @@
 
 /* --- text for messages ---------------------------------------------------------------------------------------------- */
 
-int cm3__utf8_decode(const char *text, size_t length, uint32_t *code) {
-    if (!length) return 0;
-    const unsigned char *bytes = (const unsigned char *)text;
-    if (bytes[0] < 0x80) {
-        *code = bytes[0];
-        return 1;
-    }
-    const int size = bytes[0] >= 0xF0 ? 4 : bytes[0] >= 0xE0 ? 3 : 2;
-    if (bytes[0] < 0xC2 || bytes[0] > 0xF4 || length < (size_t)size) return 0;
-    uint32_t value = bytes[0] & (0x7Fu >> size);
-    for (int i = 1; i < size; i++) {
-        if ((bytes[i] & 0xC0) != 0x80) return 0;
-        value = value << 6 | (bytes[i] & 0x3Fu);
-    }
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (value < smallest[size] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) return 0;
-    *code = value;
-    return size;
-}
-
 void cm3__quote(const char *text, size_t length, char quoted[CM3__FOUND_SIZE]) {
     enum { SHOWN = 64 };
     size_t used = 0, at = 0;
     quoted[used++] = '"';
     while (at < length && used < SHOWN) {
         uint32_t code;
-        const int size = cm3__utf8_decode(text + at, length - at, &code);
+        const int size = cm3_utf8_decode(text + at, length - at, &code);
         if (size == 0 || code < 0x20 || (code >= 0x7F && code < 0xA0)) {
             used += (size_t)snprintf(quoted + used, CM3__FOUND_SIZE - used, "\\x%02x", (unsigned char)text[at]);
             at++;
@@ -161,13 +141,7 @@ static bool read_choice(const cm3_field *field, const scalar *value, int *result
 
 /* A text that a C string and a YAML file can both hold. */
 static bool is_clean(const scalar *value) {
-    uint32_t code;
-    for (size_t at = 0; at < value->length;) {
-        const int size = cm3__utf8_decode(value->text + at, value->length - at, &code);
-        if (size == 0 || code == 0) return false;
-        at += (size_t)size;
-    }
-    return true;
+    return cm3_utf8_is_valid(value->text, value->length) && !memchr(value->text, '\0', value->length);
 }
 
 static void describe_scalar(const cm3_field *field, const scalar *value, char found[CM3__FOUND_SIZE]) {
