@@ -1,0 +1,379 @@
+/* Convolution without im2col. In NHWC the k pixels by C channels under one row of a window lie side by side in memory, so a
+ * convolution is k matrix products whose left side is the picture itself, read with overlapping rows:
+ *
+ *     y[p, o] = sum over r < k, j < k C of x[row of p + r][p * stride * C + j] * weight[o][r][j]
+ *
+ * Tasks are strips of rows. A strip of the picture is copied once, with its border of zeros, into a thread's own workspace,
+ * where it stays in the cache while all weights pass by, packed into panels of a few vectors. The gradient of x is the same
+ * computation with weights turned around, once for each class of pixels that a stride tells apart. The gradient of the
+ * weights is an outer product over the same strips: a sum for each thread, added in the order of threads. */
+#include "core/kernels/cpu/conv_loops.h"
+#include "core/kernels/cpu/cpu.h"
+
+#include <omp.h>
+#include <string.h>
+
+enum {
+    STRIP_FLOATS = 48 << 10, /* of a strip, with its border: most of it stays in a second-level cache of 1 MiB */
+    DEPTH_BLOCK = 192,       /* of a panel: 192 x 32 floats stay in the first-level cache */
+    OUTER_PIXELS = 64,       /* of an outer product, whose windows stay in the first-level cache */
+    TASKS_PER_THREAD = 4
+};
+
+static int64_t min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int64_t max(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+static int64_t divide_up(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static int64_t round_up(int64_t a, int64_t b) {
+    return divide_up(a, b) * b;
+}
+
+/* --- one pass ------------------------------------------------------------------------------------------------------- */
+
+/* Windows over one set of pictures, and where their results lie in another. */
+typedef struct pass {
+    int64_t batch, rows, columns, channels;    /* of the source */
+    int64_t taps_y, taps_x, step;              /* of a window; from one window to the next */
+    int64_t first_y, first_x;                  /* source position of the first window's first tap; outside is zero */
+    int64_t to_rows, to_columns, to_channels;  /* of the results */
+    int64_t to_image, to_row, to_column;       /* distances between results in memory, in floats */
+    int64_t strip_rows, strips;                /* results of a task; tasks of a picture */
+    int64_t strip_columns, strip_floats;       /* of the source under a strip, with the border; no floats: read in place */
+} pass;
+
+static void choose_strips(pass *p, int threads, bool in_place_allowed) {
+    p->strip_columns = (p->to_columns - 1) * p->step + p->taps_x;
+    const int64_t row_floats = p->strip_columns * p->channels;
+    const int64_t fitting = (STRIP_FLOATS / row_floats - p->taps_y) / p->step + 1;
+    const int64_t sharing = p->batch * p->to_rows / (TASKS_PER_THREAD * threads);
+    p->strip_rows = max(1, min(min(fitting, p->to_rows), p->batch < TASKS_PER_THREAD * threads ? sharing : p->to_rows));
+    p->strips = divide_up(p->to_rows, p->strip_rows);
+    const bool inside = p->first_y >= 0 && p->first_x >= 0 && p->first_y + (p->to_rows - 1) * p->step + p->taps_y <= p->rows &&
+                        p->first_x + p->strip_columns <= p->columns;
+    p->strip_floats = inside && in_place_allowed ? 0 : round_up(((p->strip_rows - 1) * p->step + p->taps_y) * row_floats, 16);
+}
+
+/* The source under `count` rows of windows from `row` on, and the distance of its rows. */
+static const float *strip_of(const pass *p, const float *pictures, int64_t image, int64_t row, int64_t count, float *copy,
+                             int64_t *row_floats) {
+    const float *picture = pictures + image * p->rows * p->columns * p->channels;
+    const int64_t y0 = p->first_y + row * p->step, height = (count - 1) * p->step + p->taps_y;
+    if (!p->strip_floats) {
+        *row_floats = p->columns * p->channels;
+        return picture + (y0 * p->columns + p->first_x) * p->channels;
+    }
+    *row_floats = p->strip_columns * p->channels;
+    const int64_t left = min(max(-p->first_x, 0), p->strip_columns);
+    const int64_t right = max(min(p->columns - p->first_x, p->strip_columns), left);
+    for (int64_t y = 0; y < height; y++) {
+        float *to = copy + y * *row_floats;
+        const bool outside = y0 + y < 0 || y0 + y >= p->rows;
+        const int64_t begin = outside ? p->strip_columns : left, end = outside ? p->strip_columns : right;
+        memset(to, 0, (size_t)(begin * p->channels) * sizeof *to);
+        if (end > begin)
+            memcpy(to + begin * p->channels, picture + ((y0 + y) * p->columns + p->first_x + begin) * p->channels,
+                   (size_t)((end - begin) * p->channels) * sizeof *to);
+        memset(to + end * p->channels, 0, (size_t)((p->strip_columns - end) * p->channels) * sizeof *to);
+    }
+    return copy;
+}
+
+/* All results of one strip. Panels of the weights follow one another: (panels, taps_y, taps_x * channels, panel width). */
+static void run_strip(const pass *p, const cm3__conv_loops *loops, const float *a, int64_t row_floats, int64_t row, int64_t count,
+                      const float *panels, const float *bias, float *to, bool add) {
+    const int64_t depth = p->taps_x * p->channels;
+    for (int64_t n = 0; n < p->to_channels; n += loops->panel) {
+        const float *panel = panels + n * p->taps_y * depth;
+        for (int64_t tap = 0; tap < p->taps_y; tap++) {
+            for (int64_t k = 0; k < depth; k += DEPTH_BLOCK) {
+                const bool first = tap == 0 && k == 0;
+                for (int64_t y = 0; y < count; y++) {
+                    float *results = to + (row + y) * p->to_row + n;
+                    const bool from_results = !first || add;
+                    loops->rows(&(cm3__conv_rows){.a = a + (y * p->step + tap) * row_floats + k,
+                                                  .a_stride = p->step * p->channels,
+                                                  .panel = panel + (tap * depth + k) * loops->panel,
+                                                  .depth = min(DEPTH_BLOCK, depth - k),
+                                                  .start = from_results ? results : bias ? bias + n : NULL,
+                                                  .start_stride = from_results ? p->to_column : 0,
+                                                  .y = results,
+                                                  .y_stride = p->to_column,
+                                                  .m = p->to_columns,
+                                                  .n = min(loops->panel, p->to_channels - n)});
+                }
+            }
+        }
+    }
+}
+
+static void run_pass(const pass *p, const cm3__conv_loops *loops, const float *from, const float *panels, const float *bias, float *to,
+                     bool add, float *strips) {
+#pragma omp parallel for schedule(static)
+    for (int64_t task = 0; task < p->batch * p->strips; task++) {
+        const int64_t image = task / p->strips, row = task % p->strips * p->strip_rows;
+        const int64_t count = min(p->strip_rows, p->to_rows - row);
+        int64_t row_floats;
+        const float *a = strip_of(p, from, image, row, count, strips + omp_get_thread_num() * p->strip_floats, &row_floats);
+        run_strip(p, loops, a, row_floats, row, count, panels, bias, to + image * p->to_image, add);
+    }
+}
+
+/* --- the geometry of a call ------------------------------------------------------------------------------------------- */
+
+typedef struct geometry {
+    int64_t batch, rows, columns, inputs;      /* x (B, H, W, C) */
+    int64_t to_rows, to_columns, outputs;      /* y (B, H', W', O) */
+    int64_t kernel, stride, pad;
+    int threads;
+    const cm3__conv_loops *loops;
+} geometry;
+
+static geometry geometry_of(const cm3_call *call) {
+    const int64_t *x = call->in[0].shape.dim, *w = call->in[1].shape.dim;
+    const int64_t kernel = w[1], stride = call->attr->stride, padding = call->attr->pad + call->attr->pad_after;
+    return (geometry){.batch = x[0], .rows = x[1], .columns = x[2], .inputs = x[3], .outputs = w[0], .kernel = kernel, .stride = stride,
+                      .to_rows = (x[1] + padding - kernel) / stride + 1, .to_columns = (x[2] + padding - kernel) / stride + 1,
+                      .pad = call->attr->pad, .threads = omp_get_max_threads(), .loops = cm3__conv_loops_best()};
+}
+
+static pass forward_pass(const geometry *g, bool in_place_allowed) {
+    pass p = {.batch = g->batch, .rows = g->rows, .columns = g->columns, .channels = g->inputs,
+              .taps_y = g->kernel, .taps_x = g->kernel, .step = g->stride, .first_y = -g->pad, .first_x = -g->pad,
+              .to_rows = g->to_rows, .to_columns = g->to_columns, .to_channels = g->outputs,
+              .to_image = g->to_rows * g->to_columns * g->outputs, .to_row = g->to_columns * g->outputs, .to_column = g->outputs};
+    choose_strips(&p, g->threads, in_place_allowed);
+    return p;
+}
+
+/* Along one axis, the pixels of x at offset, offset + stride, ... see the taps first, first + stride, ... of the kernel, over
+ * neighbouring pixels of y: pixel offset + i * stride meets, in rising order of y, y[i + from], y[i + from + 1], ... */
+typedef struct axis_class {
+    int64_t pixels, taps, first_tap, from;
+} axis_class;
+
+static axis_class class_of(int64_t offset, int64_t size, int64_t kernel, int64_t stride, int64_t pad) {
+    axis_class c = {.pixels = divide_up(size - offset, stride), .first_tap = (offset + pad) % stride};
+    c.taps = max(0, divide_up(kernel - c.first_tap, stride));
+    c.from = (offset + pad - c.first_tap) / stride - (c.taps - 1);
+    return c;
+}
+
+static pass gradient_pass(const geometry *g, const axis_class *y, const axis_class *x) {
+    pass p = {.batch = g->batch, .rows = g->to_rows, .columns = g->to_columns, .channels = g->outputs,
+              .taps_y = y->taps, .taps_x = x->taps, .step = 1, .first_y = y->from, .first_x = x->from,
+              .to_rows = y->pixels, .to_columns = x->pixels, .to_channels = g->inputs,
+              .to_image = g->rows * g->columns * g->inputs, .to_row = g->stride * g->columns * g->inputs,
+              .to_column = g->stride * g->inputs};
+    choose_strips(&p, g->threads, true);
+    return p;
+}
+
+static int64_t panel_floats(const geometry *g, int64_t from, int64_t to) {
+    return round_up(to, g->loops->panel) * round_up(g->kernel * g->kernel * from, 16);
+}
+
+/* --- forward ---------------------------------------------------------------------------------------------------------- */
+
+static void pack_forward(const geometry *g, const float *weight, float *panels) {
+    const int64_t depth = g->kernel * g->kernel * g->inputs, width = g->loops->panel;
+#pragma omp parallel for schedule(static)
+    for (int64_t n = 0; n < g->outputs; n += width) {
+        for (int64_t o = 0; o < width; o++) {
+            float *to = panels + n * depth + o;
+            const float *from = weight + (n + o) * depth;
+            for (int64_t q = 0; q < depth; q++) to[q * width] = n + o < g->outputs ? from[q] : 0;
+        }
+    }
+}
+
+static size_t forward_workspace(const cm3_call *call) {
+    const geometry g = geometry_of(call);
+    const pass p = forward_pass(&g, true);
+    return sizeof(float) * (size_t)(panel_floats(&g, g.inputs, g.outputs) + g.threads * p.strip_floats);
+}
+
+static cm3_status forward(const cm3_call *call) {
+    const geometry g = geometry_of(call);
+    const pass p = forward_pass(&g, true);
+    float *panels = call->workspace, *strips = panels + panel_floats(&g, g.inputs, g.outputs);
+    pack_forward(&g, call->in[1].data, panels);
+    run_pass(&p, g.loops, call->in[0].data, panels, call->in[2].data, call->out[0].data, false, strips);
+    return CM3_OK;
+}
+
+/* --- gradient of x ------------------------------------------------------------------------------------------------------ */
+
+/* Panels of the kernel turned around: (panels of inputs, taps_y, taps_x, outputs, panel width). */
+static void pack_gradient(const geometry *g, const axis_class *y, const axis_class *x, const float *weight, float *panels) {
+    const int64_t width = g->loops->panel, depth = y->taps * x->taps * g->outputs;
+#pragma omp parallel for schedule(static)
+    for (int64_t q = 0; q < depth; q++) {
+        const int64_t o = q % g->outputs, tap = q / g->outputs;
+        const int64_t ky = y->first_tap + (y->taps - 1 - tap / x->taps) * g->stride;
+        const int64_t kx = x->first_tap + (x->taps - 1 - tap % x->taps) * g->stride;
+        const float *from = weight + ((o * g->kernel + ky) * g->kernel + kx) * g->inputs;
+        for (int64_t n = 0; n < g->inputs; n += width) {
+            float *to = panels + n * depth + q * width;
+            for (int64_t c = 0; c < width; c++) to[c] = n + c < g->inputs ? from[n + c] : 0;
+        }
+    }
+}
+
+/* Pixels that no window covers. */
+static void clear_pass(const pass *p, float *to) {
+    for (int64_t i = 0; i < p->batch * p->to_rows; i++)
+        for (int64_t x = 0; x < p->to_columns; x++)
+            memset(to + i / p->to_rows * p->to_image + i % p->to_rows * p->to_row + x * p->to_column, 0,
+                   (size_t)p->to_channels * sizeof *to);
+}
+
+static void gradient_of_input(const geometry *g, const cm3_call *call) {
+    float *panels = call->workspace, *strips = panels + panel_floats(g, g->outputs, g->inputs);
+    for (int64_t oy = 0; oy < min(g->stride, g->rows); oy++) {
+        for (int64_t ox = 0; ox < min(g->stride, g->columns); ox++) {
+            const axis_class y = class_of(oy, g->rows, g->kernel, g->stride, g->pad);
+            const axis_class x = class_of(ox, g->columns, g->kernel, g->stride, g->pad);
+            const pass p = gradient_pass(g, &y, &x);
+            float *to = (float *)call->grad_in[0].data + (oy * g->columns + ox) * g->inputs;
+            if (y.taps && x.taps) {
+                pack_gradient(g, &y, &x, call->in[1].data, panels);
+                run_pass(&p, g->loops, call->grad_out.data, panels, NULL, to, call->accumulate[0], strips);
+            } else if (!call->accumulate[0]) {
+                clear_pass(&p, to);
+            }
+        }
+    }
+}
+
+static int64_t gradient_of_input_floats(const geometry *g) {
+    int64_t strip = 0;
+    for (int64_t oy = 0; oy < min(g->stride, g->rows); oy++) {
+        for (int64_t ox = 0; ox < min(g->stride, g->columns); ox++) {
+            const axis_class y = class_of(oy, g->rows, g->kernel, g->stride, g->pad);
+            const axis_class x = class_of(ox, g->columns, g->kernel, g->stride, g->pad);
+            if (y.taps && x.taps) strip = max(strip, gradient_pass(g, &y, &x).strip_floats);
+        }
+    }
+    return panel_floats(g, g->outputs, g->inputs) + g->threads * strip;
+}
+
+/* --- gradients of weights and bias -------------------------------------------------------------------------------------- */
+
+/* What one thread adds up: weights (O, k, row of a window rounded up to vectors), the bias, and a strip with room to read
+ * whole vectors at its end. */
+typedef struct weight_sums {
+    int64_t window; /* rounded up */
+    int64_t weights, bias, strip;
+} weight_sums;
+
+static weight_sums weight_sums_of(const geometry *g, const pass *p) {
+    const int64_t window = round_up(g->kernel * g->inputs, g->loops->lanes);
+    return (weight_sums){.window = window, .weights = round_up(g->outputs * g->kernel * window, 16), .bias = round_up(g->outputs, 16),
+                         .strip = p->strip_floats ? p->strip_floats + g->loops->lanes : 0};
+}
+
+static int64_t weight_sums_floats(const weight_sums *s) {
+    return round_up(s->weights + s->bias + s->strip, 16);
+}
+
+static pass weight_pass(const geometry *g) {
+    const bool whole_vectors = g->kernel * g->inputs % g->loops->lanes == 0; /* else the last window would be read beyond its end */
+    return forward_pass(g, whole_vectors);
+}
+
+static void add_strip_to_weights(const geometry *g, const pass *p, const weight_sums *s, const float *a, int64_t row_floats,
+                                 const float *grad, int64_t count, float *weights) {
+    const int64_t chunk_columns = min(p->to_columns, OUTER_PIXELS), chunk_rows = max(1, OUTER_PIXELS / p->to_columns);
+    for (int64_t tap = 0; tap < g->kernel; tap++)
+        for (int64_t y = 0; y < count; y += chunk_rows)
+            for (int64_t x = 0; x < p->to_columns; x += chunk_columns)
+                g->loops->outer(&(cm3__conv_outer){.g = grad + y * p->to_row + x * p->to_column,
+                                                   .g_row = p->to_row,
+                                                   .g_column = p->to_column,
+                                                   .a = a + (y * p->step + tap) * row_floats + x * p->step * p->channels,
+                                                   .a_row = p->step * row_floats,
+                                                   .a_column = p->step * p->channels,
+                                                   .rows = min(chunk_rows, count - y),
+                                                   .columns = min(chunk_columns, p->to_columns - x),
+                                                   .sum = weights + tap * s->window,
+                                                   .sum_stride = g->kernel * s->window,
+                                                   .outputs = g->outputs,
+                                                   .width = g->kernel * g->inputs});
+}
+
+static void add_strip_to_bias(const pass *p, const float *grad, int64_t count, float *bias) {
+    for (int64_t pixel = 0; pixel < count * p->to_columns; pixel++)
+        for (int64_t o = 0; o < p->to_channels; o++) bias[o] += grad[pixel * p->to_channels + o];
+}
+
+/* to[o, ...] = [to +] the threads' sums, in their order */
+static void add_threads(const geometry *g, const weight_sums *s, const float *sums, int threads, const cm3_call *call) {
+    const int64_t distance = weight_sums_floats(s), width = g->kernel * g->inputs;
+    float *weights = call->grad_in[1].data, *bias = call->grad_in[2].data;
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < g->outputs * g->kernel; row++) {
+        for (int64_t j = 0; weights && j < width; j++) {
+            float sum = call->accumulate[1] ? weights[row * width + j] : 0;
+            for (int t = 0; t < threads; t++) sum += sums[t * distance + row * s->window + j];
+            weights[row * width + j] = sum;
+        }
+    }
+    for (int64_t o = 0; bias && o < g->outputs; o++) {
+        float sum = call->accumulate[2] ? bias[o] : 0;
+        for (int t = 0; t < threads; t++) sum += sums[t * distance + s->weights + o];
+        bias[o] = sum;
+    }
+}
+
+static void gradient_of_weights(const geometry *g, const cm3_call *call) {
+    const pass p = weight_pass(g);
+    const weight_sums s = weight_sums_of(g, &p);
+    const float *pictures = call->in[0].data, *grad_out = call->grad_out.data;
+    float *sums = call->workspace;
+    int threads = 1;
+#pragma omp parallel
+    {
+        const int thread = omp_get_thread_num(), team = omp_get_num_threads();
+#pragma omp single
+        threads = team;
+        float *weights = sums + thread * weight_sums_floats(&s), *bias = weights + s.weights, *strip = bias + s.bias;
+        memset(weights, 0, (size_t)weight_sums_floats(&s) * sizeof *weights);
+        const int64_t tasks = p.batch * p.strips;
+        for (int64_t task = tasks * thread / team; task < tasks * (thread + 1) / team; task++) {
+            const int64_t image = task / p.strips, row = task % p.strips * p.strip_rows, count = min(p.strip_rows, p.to_rows - row);
+            const float *grad = grad_out + image * p.to_image + row * p.to_row;
+            int64_t row_floats;
+            if (call->grad_in[1].data) {
+                const float *a = strip_of(&p, pictures, image, row, count, strip, &row_floats);
+                add_strip_to_weights(g, &p, &s, a, row_floats, grad, count, weights);
+            }
+            if (call->grad_in[2].data) add_strip_to_bias(&p, grad, count, bias);
+        }
+    }
+    add_threads(g, &s, sums, threads, call);
+}
+
+static size_t backward_workspace(const cm3_call *call) {
+    const geometry g = geometry_of(call);
+    const pass p = weight_pass(&g);
+    const weight_sums s = weight_sums_of(&g, &p);
+    return sizeof(float) * (size_t)max(g.threads * weight_sums_floats(&s), gradient_of_input_floats(&g));
+}
+
+static cm3_status backward(const cm3_call *call) {
+    const geometry g = geometry_of(call);
+    if (call->grad_in[1].data || call->grad_in[2].data) gradient_of_weights(&g, call);
+    if (call->grad_in[0].data) gradient_of_input(&g, call);
+    return CM3_OK;
+}
+
+const cm3_kernel cm3__cpu_conv2d = {
+    .forward = forward, .backward = backward, .forward_workspace = forward_workspace, .backward_workspace = backward_workspace};

@@ -1,0 +1,44 @@
+/* The inner loops of the convolution, one table an instruction set (core/kernels/cpu/simd/conv_loops.c). */
+#ifndef CM3_CORE_KERNELS_CPU_CONV_LOOPS_H
+#define CM3_CORE_KERNELS_CPU_CONV_LOOPS_H
+
+#include <stdint.h>
+
+/* Results (m, n) start at `start` + row * start_stride (NULL: at zero; a stride of 0: all from one row, a bias) and are
+ * written to y + row * y_stride; start may be y. */
+typedef struct cm3__conv_rows {
+    const float *a; /* row i, element k at a[i * a_stride + k]: rows may overlap, as windows of a picture do */
+    int64_t a_stride;
+    const float *panel; /* (depth, panel width) */
+    int64_t depth;
+    const float *start;
+    int64_t start_stride;
+    float *y;
+    int64_t y_stride;
+    int64_t m, n; /* n up to the panel width */
+} cm3__conv_rows;
+
+/* sum[o * sum_stride + j] += over rows and columns: g[row * g_row + column * g_column + o] a[row * a_row + column * a_column + j].
+ * j is rounded up to whole vectors: `sum` and `a` must have room for `width` rounded up. */
+typedef struct cm3__conv_outer {
+    const float *g;
+    int64_t g_row, g_column;
+    const float *a;
+    int64_t a_row, a_column;
+    int64_t rows, columns;
+    float *sum;
+    int64_t sum_stride;
+    int64_t outputs, width;
+} cm3__conv_outer;
+
+typedef struct cm3__conv_loops {
+    int64_t panel; /* columns of a panel of packed weights */
+    int64_t lanes; /* of a vector */
+    void (*rows)(const cm3__conv_rows *job);
+    void (*outer)(const cm3__conv_outer *job);
+} cm3__conv_loops;
+
+/* The table of the best instruction set that this processor has. */
+const cm3__conv_loops *cm3__conv_loops_best(void);
+
+#endif
