@@ -13,7 +13,8 @@ lines golden_lines(const char *name) {
     FILE *file = fopen(path, "rb");
     assert_non_null(file);
     lines l = {.text = malloc(1 << 20)};
-    l.length = fread(l.text, 1, 1 << 20, file);
+    l.length = fread(l.text, 1, (1 << 20) - 1, file);
+    l.text[l.length] = 0;
     fclose(file);
     return l;
 }
