@@ -1,0 +1,48 @@
+/* The vectorised loops of simd/, one table for each instruction set. Kernels ask cm3__simd() once a call.
+ *
+ * To add a loop: write CM3_SIMD(cm3__name) in a file of simd/ and name it in CM3_SIMD_LIST. */
+#ifndef CM3_CORE_KERNELS_CPU_DISPATCH_H
+#define CM3_CORE_KERNELS_CPU_DISPATCH_H
+
+#include "core/kernels/cpu/simd/attention.h"
+#include "core/kernels/cpu/simd/norm.h"
+#include "core/tensor/op.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* name, arguments, what it computes over n values */
+#define CM3_SIMD_LIST(X)                                                                                              \
+    /* y = e^x */                                                                                                     \
+    X(exp, (float *y, const float *x, int64_t n))                                                                     \
+    /* pre = y [+ bias]; y = act(pre). `pre` and `bias` may be NULL. */                                               \
+    X(bias_activate, (float *y, float *pre, const float *bias, cm3_activation act, int64_t n))                        \
+    /* dx = [dx +] dy act'. `value` is act's output for RELU and its input else. dx may be dy. */                     \
+    X(activate_backward, (float *dx, const float *dy, const float *value, cm3_activation act, bool accumulate, int64_t n)) \
+    /* y = silu(gate) up */                                                                                           \
+    X(swiglu, (float *y, const float *gate, const float *up, int64_t n))                                              \
+    X(swiglu_backward, (float *dgate, float *dup, const float *dy, const float *gate, const float *up, bool accumulate, int64_t n)) \
+    /* y = [y +] x rotated: n pairs (x[j], x[n + j]) by (cosine[j], sine[j]). In place is fine. */                    \
+    X(rotate, (float *y, const float *x, const float *cosine, const float *sine, bool accumulate, int64_t n))         \
+    /* *lse = log sum e^x */                                                                                          \
+    X(log_sum_exp, (float *lse, const float *x, int64_t n))                                                           \
+    /* x = e^(x - lse) factor */                                                                                      \
+    X(softmax_scaled, (float *x, float lse, float factor, int64_t n))                                                 \
+    X(norm_forward, (const cm3__norm_row *row))                                                                       \
+    X(norm_backward, (const cm3__norm_row *row))                                                                      \
+    X(attention_forward, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                  \
+    X(attention_backward, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                 \
+    X(attention_one, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))
+
+typedef struct cm3_simd {
+#define X(name, arguments) void (*name) arguments;
+    CM3_SIMD_LIST(X)
+#undef X
+    const char *level;
+} cm3_simd;
+
+/* The best level that this processor has, or the one that the environment variable CM3_SIMD names (base, avx2, avx512) if
+ * the processor has that. */
+const cm3_simd *cm3__simd(void);
+
+#endif

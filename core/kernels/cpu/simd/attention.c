@@ -1,0 +1,284 @@
+#include "core/kernels/cpu/simd/attention.h"
+#include "core/kernels/cpu/simd/math.h"
+#include "core/kernels/cpu/simd/prototypes.h"
+#include "core/kernels/cpu/simd/tile.h"
+
+#include <string.h>
+
+enum { LANES_OF_BLOCK = CM3__BLOCK_QUERIES };
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* --- packing ---------------------------------------------------------------------------------------------------------- */
+
+/* to (rows, wide) = factor * from, zeros behind the d columns. Packed rows also keep strides that are large powers of two
+ * from falling into the same few cache sets. */
+static void pack_rows(float *restrict to, int64_t wide, const float *restrict from, int64_t from_row, int64_t rows, int64_t d,
+                      float factor) {
+    for (int64_t r = 0; r < rows; r++, to += wide, from += from_row) {
+#pragma omp simd
+        for (int64_t c = 0; c < d; c++) to[c] = from[c] * factor;
+        for (int64_t c = d; c < wide; c++) to[c] = 0;
+    }
+}
+
+/* to (d, LANES_OF_BLOCK) = from (rows, wide) transposed, zeros in the lanes behind the rows. */
+static void pack_lanes(float *restrict to, const float *restrict from, int64_t wide, int64_t rows, int64_t d) {
+    if (rows < LANES_OF_BLOCK) memset(to, 0, (size_t)(d * LANES_OF_BLOCK) * sizeof *to);
+    for (int64_t c = 0; c < d; c += CM3__MOST_LANES) {
+        const int64_t end = least(d, c + CM3__MOST_LANES);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t e = c; e < end; e++) to[e * LANES_OF_BLOCK + r] = from[r * wide + e];
+    }
+}
+
+/* --- the tiles of one block of queries ---------------------------------------------------------------------------------- */
+
+/* Keys [first, first + count) against the queries from `lane` on. On the diagonal, key r of the tile is seen from lane
+ * `lane` + r on; elsewhere every lane sees every key. */
+typedef struct key_tile {
+    int64_t first, count, lane, lanes;
+    bool diagonal;
+} key_tile;
+
+/* The first or next tile of the block of queries [query, query + lanes); false after the last. */
+static bool next_tile(const cm3__attention *a, int64_t query, int64_t lanes, key_tile *t) {
+    const int64_t seen_by_all = a->causal ? a->offset + query : a->keys;
+    const int64_t first = t->first + t->count;
+    if (first < seen_by_all) {
+        *t = (key_tile){.first = first, .count = least(CM3__BLOCK_KEYS, seen_by_all - first), .lanes = lanes};
+        return true;
+    }
+    const int64_t lane = first - seen_by_all;
+    if (!a->causal || lane >= lanes || first >= a->keys) return false;
+    *t = (key_tile){.first = first, .count = least(CM3_LANES, a->keys - first), .lane = lane, .lanes = lanes - lane, .diagonal = true};
+    return true;
+}
+
+/* scores (count, lanes) = rows of k or v times the queries' or gradients' lanes */
+static void tile_scores(float *scores, const key_tile *t, const float *rows, int64_t wide, const float *lanes, int64_t d) {
+    cm3__tile_product((cm3_tile){.a = rows + t->first * wide, .a_row = wide, .a_column = 1, .b = lanes + t->lane,
+                                 .b_row = LANES_OF_BLOCK, .c = scores + t->lane, .c_row = LANES_OF_BLOCK},
+                      t->count, t->lanes, d, false);
+}
+
+/* The masked corner of a diagonal tile: key r is hidden from the lanes before lane + r. */
+static void tile_mask(float *scores, const key_tile *t, float value) {
+    if (!t->diagonal) return;
+    for (int64_t r = 1; r < t->count; r++)
+        for (int64_t l = 0; l < r; l++) scores[r * LANES_OF_BLOCK + t->lane + l] = value;
+}
+
+/* --- forward ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct forward_block {
+    float *k, *v;    /* (keys, wide) */
+    float *q;        /* (d, LANES_OF_BLOCK), scaled */
+    float *y;        /* (d, LANES_OF_BLOCK), not yet divided by sum */
+    float *scores;   /* (BLOCK_KEYS, LANES_OF_BLOCK) */
+    float *most, *sum, *shrink; /* (LANES_OF_BLOCK): running maximum, sum of e^(score - most); this tile's correction */
+} forward_block;
+
+/* scores become e^(score - most), with the running maximum and sum brought up to date. */
+static void online_softmax(const forward_block *b, const key_tile *t) {
+    for (int64_t l = t->lane; l < t->lane + t->lanes; l += CM3_LANES) {
+        float *restrict column = b->scores + l;
+        float most[CM3_LANES], sum[CM3_LANES];
+        for (int i = 0; i < CM3_LANES; i++) most[i] = b->most[l + i];
+        for (int64_t r = 0; r < t->count; r++)
+#pragma omp simd
+            for (int i = 0; i < CM3_LANES; i++) {
+                const float s = column[r * LANES_OF_BLOCK + i];
+                most[i] = s > most[i] ? s : most[i];
+            }
+        for (int i = 0; i < CM3_LANES; i++) sum[i] = 0;
+        for (int64_t r = 0; r < t->count; r++)
+#pragma omp simd
+            for (int i = 0; i < CM3_LANES; i++) {
+                const float p = cm3__expf(column[r * LANES_OF_BLOCK + i] - most[i]);
+                column[r * LANES_OF_BLOCK + i] = p;
+                sum[i] += p;
+            }
+#pragma omp simd
+        for (int i = 0; i < CM3_LANES; i++) {
+            const float shrink = cm3__expf(b->most[l + i] - most[i]);
+            b->shrink[l + i] = shrink;
+            b->sum[l + i] = b->sum[l + i] * shrink + sum[i];
+            b->most[l + i] = most[i];
+        }
+    }
+}
+
+static void forward_tile(const cm3__attention *a, const forward_block *b, const key_tile *t, int64_t wide) {
+    tile_scores(b->scores, t, b->k, wide, b->q, a->d);
+    tile_mask(b->scores, t, -INFINITY);
+    online_softmax(b, t);
+    const bool first = t->first == 0;
+    if (!first) {
+        for (int64_t c = 0; c < a->d; c++)
+#pragma omp simd
+            for (int64_t l = t->lane; l < t->lane + t->lanes; l++) b->y[c * LANES_OF_BLOCK + l] *= b->shrink[l];
+    }
+    cm3__tile_product((cm3_tile){.a = b->v + t->first * wide, .a_row = 1, .a_column = wide, .b = b->scores + t->lane,
+                                 .b_row = LANES_OF_BLOCK, .c = b->y + t->lane, .c_row = LANES_OF_BLOCK},
+                      a->d, t->lanes, t->count, !first);
+}
+
+void CM3_SIMD(cm3__attention_forward)(const cm3__attention *a, const cm3__attention_part *part, float *scratch) {
+    const int64_t wide = cm3__attention_padded(a->d);
+    forward_block b = {.k = scratch};
+    b.v = b.k + a->keys * wide;
+    b.q = b.v + a->keys * wide;
+    b.y = b.q + wide * LANES_OF_BLOCK;
+    b.scores = b.y + wide * LANES_OF_BLOCK;
+    b.most = b.scores + CM3__BLOCK_KEYS * LANES_OF_BLOCK;
+    b.sum = b.most + LANES_OF_BLOCK;
+    b.shrink = b.sum + LANES_OF_BLOCK;
+    if (part->new_keys) {
+        pack_rows(b.k, wide, a->k, a->k_row, a->keys, a->d, 1);
+        pack_rows(b.v, wide, a->v, a->v_row, a->keys, a->d, 1);
+    }
+    for (int64_t query = part->first; query < part->last; query += LANES_OF_BLOCK) {
+        const int64_t rows = least(LANES_OF_BLOCK, part->last - query), lanes = (rows + CM3_LANES - 1) / CM3_LANES * CM3_LANES;
+        pack_rows(b.y, wide, a->q + query * a->q_row, a->q_row, rows, a->d, a->scale); /* b.y is free until the first tile */
+        pack_lanes(b.q, b.y, wide, rows, a->d);
+        for (int64_t l = 0; l < lanes; l++) b.most[l] = -INFINITY, b.sum[l] = 0;
+        key_tile tile = {0};
+        while (next_tile(a, query, lanes, &tile)) forward_tile(a, &b, &tile, wide);
+        for (int64_t r = 0; r < rows; r++) {
+            const float factor = 1 / b.sum[r];
+            float *y = a->y + (query + r) * a->y_row;
+            for (int64_t c = 0; c < a->d; c++) y[c] = b.y[c * LANES_OF_BLOCK + r] * factor;
+            if (a->lse) a->lse[query + r] = b.most[r] + logf(b.sum[r]);
+        }
+    }
+}
+
+/* --- backward ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct backward_block {
+    float *k, *v, *dk, *dv;         /* (keys, wide) */
+    float *q, *dy;                  /* (LANES_OF_BLOCK, wide); q scaled */
+    float *q_lanes, *dy_lanes;      /* (d, LANES_OF_BLOCK) */
+    float *dq;                      /* (LANES_OF_BLOCK, wide) */
+    float *p, *ds;                  /* (BLOCK_KEYS, LANES_OF_BLOCK) */
+    float *lse, *delta;             /* (LANES_OF_BLOCK); delta = sum of dy y */
+} backward_block;
+
+/* p becomes e^(score - lse), ds becomes p (dp - delta) */
+static void tile_gradient(const backward_block *b, const key_tile *t) {
+    for (int64_t r = 0; r < t->count; r++) {
+        float *restrict p = b->p + r * LANES_OF_BLOCK, *restrict ds = b->ds + r * LANES_OF_BLOCK;
+#pragma omp simd
+        for (int64_t l = t->lane; l < t->lane + t->lanes; l++) {
+            p[l] = cm3__expf(p[l] - b->lse[l]);
+            ds[l] = p[l] * (ds[l] - b->delta[l]);
+        }
+    }
+}
+
+static void backward_tile(const cm3__attention *a, const backward_block *b, const key_tile *t, int64_t wide) {
+    tile_scores(b->p, t, b->k, wide, b->q_lanes, a->d);
+    tile_scores(b->ds, t, b->v, wide, b->dy_lanes, a->d);
+    tile_mask(b->p, t, -INFINITY);
+    tile_gradient(b, t);
+    cm3_tile to_v = {.a = b->p + t->lane, .a_row = LANES_OF_BLOCK, .a_column = 1, .b = b->dy + t->lane * wide, .b_row = wide,
+                     .c = b->dv + t->first * wide, .c_row = wide};
+    cm3_tile to_k = {.a = b->ds + t->lane, .a_row = LANES_OF_BLOCK, .a_column = 1, .b = b->q + t->lane * wide, .b_row = wide,
+                     .c = b->dk + t->first * wide, .c_row = wide};
+    cm3_tile to_q = {.a = b->ds + t->lane, .a_row = 1, .a_column = LANES_OF_BLOCK, .b = b->k + t->first * wide, .b_row = wide,
+                     .c = b->dq + t->lane * wide, .c_row = wide};
+    cm3__tile_product(to_v, t->count, wide, t->lanes, true);
+    cm3__tile_product(to_k, t->count, wide, t->lanes, true);
+    cm3__tile_product(to_q, t->lanes, wide, t->count, t->first > 0);
+}
+
+static void unpack_rows(float *restrict to, int64_t to_row, const float *restrict from, int64_t wide, int64_t rows, int64_t d,
+                        float factor, bool accumulate) {
+    for (int64_t r = 0; r < rows; r++, to += to_row, from += wide) {
+        if (accumulate) {
+#pragma omp simd
+            for (int64_t c = 0; c < d; c++) to[c] += from[c] * factor;
+        } else {
+#pragma omp simd
+            for (int64_t c = 0; c < d; c++) to[c] = from[c] * factor;
+        }
+    }
+}
+
+static void backward_rows(const cm3__attention *a, const backward_block *b, int64_t query, int64_t rows, int64_t wide) {
+    const int64_t lanes = (rows + CM3_LANES - 1) / CM3_LANES * CM3_LANES;
+    const float *y = a->y + query * a->y_row, *dy = a->dy + query * a->y_row;
+    pack_rows(b->q, wide, a->q + query * a->q_row, a->q_row, rows, a->d, a->scale);
+    pack_rows(b->dy, wide, dy, a->y_row, rows, a->d, 1);
+    memset(b->q + rows * wide, 0, (size_t)((lanes - rows) * wide) * sizeof(float));
+    memset(b->dy + rows * wide, 0, (size_t)((lanes - rows) * wide) * sizeof(float));
+    pack_lanes(b->q_lanes, b->q, wide, rows, a->d);
+    pack_lanes(b->dy_lanes, b->dy, wide, rows, a->d);
+    for (int64_t r = 0; r < rows; r++) {
+        float delta = 0;
+#pragma omp simd reduction(+ : delta)
+        for (int64_t c = 0; c < a->d; c++) delta += dy[r * a->y_row + c] * y[r * a->y_row + c];
+        b->delta[r] = delta;
+        b->lse[r] = a->lse[query + r];
+    }
+    for (int64_t r = rows; r < lanes; r++) b->delta[r] = 0, b->lse[r] = INFINITY; /* e^(score - lse) is 0 there */
+    key_tile tile = {0};
+    while (next_tile(a, query, lanes, &tile)) backward_tile(a, b, &tile, wide);
+    unpack_rows(a->dq + query * a->q_row, a->q_row, b->dq, wide, rows, a->d, a->scale, a->accumulate);
+}
+
+void CM3_SIMD(cm3__attention_backward)(const cm3__attention *a, const cm3__attention_part *part, float *scratch) {
+    const int64_t wide = cm3__attention_padded(a->d), of_keys = a->keys * wide, of_block = wide * LANES_OF_BLOCK;
+    backward_block b = {.k = scratch, .v = scratch + of_keys, .dk = scratch + 2 * of_keys, .dv = scratch + 3 * of_keys};
+    b.q = scratch + 4 * of_keys;
+    b.dy = b.q + of_block;
+    b.q_lanes = b.dy + of_block;
+    b.dy_lanes = b.q_lanes + of_block;
+    b.dq = b.dy_lanes + of_block;
+    b.p = b.dq + of_block;
+    b.ds = b.p + CM3__BLOCK_KEYS * LANES_OF_BLOCK;
+    b.lse = b.ds + CM3__BLOCK_KEYS * LANES_OF_BLOCK;
+    b.delta = b.lse + LANES_OF_BLOCK;
+    if (part->new_keys) {
+        pack_rows(b.k, wide, a->k, a->k_row, a->keys, a->d, 1);
+        pack_rows(b.v, wide, a->v, a->v_row, a->keys, a->d, 1);
+        memset(b.dk, 0, (size_t)(2 * of_keys) * sizeof(float));
+    }
+    for (int64_t query = part->first; query < part->last; query += LANES_OF_BLOCK)
+        backward_rows(a, &b, query, least(LANES_OF_BLOCK, part->last - query), wide);
+    if (!part->last_of_keys) return;
+    unpack_rows(a->dk, a->k_row, b.dk, wide, a->keys, a->d, 1, a->accumulate);
+    unpack_rows(a->dv, a->v_row, b.dv, wide, a->keys, a->d, 1, a->accumulate);
+}
+
+/* --- one query against a cache -------------------------------------------------------------------------------------------- */
+
+/* Generation reads each key and value once for one query: bound by memory, so nothing is packed. */
+void CM3_SIMD(cm3__attention_one)(const cm3__attention *a, const cm3__attention_part *part, float *scratch) {
+    const float *q = a->q + part->first * a->q_row;
+    float *y = a->y + part->first * a->y_row, *score = scratch, most = -INFINITY, sum = 0;
+    const int64_t d = a->d, keys = a->causal ? a->offset + part->first + 1 : a->keys;
+    for (int64_t r = 0; r < keys; r++) {
+        const float *k = a->k + r * a->k_row;
+        float s = 0;
+#pragma omp simd reduction(+ : s)
+        for (int64_t c = 0; c < d; c++) s += q[c] * k[c];
+        score[r] = s * a->scale;
+        most = score[r] > most ? score[r] : most;
+    }
+#pragma omp simd reduction(+ : sum)
+    for (int64_t r = 0; r < keys; r++) {
+        score[r] = cm3__expf(score[r] - most);
+        sum += score[r];
+    }
+    for (int64_t c = 0; c < d; c++) y[c] = 0;
+    for (int64_t r = 0; r < keys; r++) {
+        const float *v = a->v + r * a->v_row, p = score[r] / sum;
+#pragma omp simd
+        for (int64_t c = 0; c < d; c++) y[c] += p * v[c];
+    }
+    if (a->lse) a->lse[part->first] = most + logf(sum);
+}

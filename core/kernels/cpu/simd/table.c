@@ -1,0 +1,12 @@
+#include "core/kernels/cpu/simd/prototypes.h"
+
+#define CM3_TEXT_(level) #level
+#define CM3_TEXT(level) CM3_TEXT_(level)
+
+extern const cm3_simd CM3_SIMD(cm3__simd);
+const cm3_simd CM3_SIMD(cm3__simd) = {
+#define X(name, arguments) .name = CM3_SIMD(cm3__##name),
+    CM3_SIMD_LIST(X)
+#undef X
+    .level = CM3_TEXT(CM3_SIMD_LEVEL),
+};
