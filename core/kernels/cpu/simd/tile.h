@@ -6,18 +6,12 @@
 #ifndef CM3_CORE_KERNELS_CPU_SIMD_TILE_H
 #define CM3_CORE_KERNELS_CPU_SIMD_TILE_H
 
+#include "core/kernels/cpu/simd/vec.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
-#if defined(__AVX512F__)
-enum { CM3_LANES = 16, CM3_ROWS = 6, CM3_VECTORS = 4 };
-#elif defined(__AVX2__)
-enum { CM3_LANES = 8, CM3_ROWS = 6, CM3_VECTORS = 2 };
-#else
-enum { CM3_LANES = 4, CM3_ROWS = 6, CM3_VECTORS = 2 };
-#endif
-
-typedef float cm3_vector __attribute__((vector_size(4 * CM3_LANES), aligned(4), may_alias));
+enum { CM3_LANES = CM3_VEC_LANES, CM3_ROWS = 6, CM3_VECTORS = CM3_VEC_REGISTERS == 32 ? 4 : 2 };
 
 typedef struct cm3_tile {
     const float *a;
@@ -34,18 +28,18 @@ typedef struct cm3_tile {
     static void micro_##M##_##N(const cm3_tile *t, int64_t k, bool accumulate) {                                      \
         const float *restrict a = t->a, *restrict b = t->b;                                                           \
         const int64_t a_row = t->a_row, a_column = t->a_column, b_row = t->b_row, c_row = t->c_row;                   \
-        cm3_vector c[M][N];                                                                                           \
-        CM3_UNROLL for (int i = 0; i < M; i++) CM3_UNROLL for (int j = 0; j < N; j++) c[i][j] = (cm3_vector){0};      \
+        cm3_vec c[M][N];                                                                                           \
+        CM3_UNROLL for (int i = 0; i < M; i++) CM3_UNROLL for (int j = 0; j < N; j++) c[i][j] = (cm3_vec){0};      \
         for (int64_t p = 0; p < k; p++, a += a_column, b += b_row) {                                                  \
-            cm3_vector row[N];                                                                                        \
-            CM3_UNROLL for (int j = 0; j < N; j++) row[j] = *(const cm3_vector *)(b + j * CM3_LANES);                 \
+            cm3_vec row[N];                                                                                        \
+            CM3_UNROLL for (int j = 0; j < N; j++) row[j] = *(const cm3_vec *)(b + j * CM3_LANES);                 \
             CM3_UNROLL for (int i = 0; i < M; i++) {                                                                  \
                 const float factor = a[i * a_row];                                                                    \
                 CM3_UNROLL for (int j = 0; j < N; j++) c[i][j] += factor * row[j];                                    \
             }                                                                                                         \
         }                                                                                                             \
         CM3_UNROLL for (int i = 0; i < M; i++) CM3_UNROLL for (int j = 0; j < N; j++) {                               \
-            cm3_vector *to = (cm3_vector *)(t->c + i * c_row + j * CM3_LANES);                                        \
+            cm3_vec *to = (cm3_vec *)(t->c + i * c_row + j * CM3_LANES);                                        \
             if (accumulate) c[i][j] += *to;                                                                           \
             *to = c[i][j];                                                                                            \
         }                                                                                                             \
