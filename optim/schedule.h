@@ -6,11 +6,11 @@
 
 #include <stdint.h>
 
-typedef enum cm3_decay { CM3_DECAY_CONSTANT, CM3_DECAY_LINEAR, CM3_DECAY_COSINE } cm3_decay;
+typedef enum cm3_schedule_decay { CM3_SCHEDULE_CONSTANT, CM3_SCHEDULE_LINEAR, CM3_SCHEDULE_COSINE } cm3_schedule_decay;
 
 typedef struct cm3_schedule_config {
     int64_t warmup_steps;
-    int decay; /* cm3_decay */
+    int decay; /* cm3_schedule_decay */
     double final_fraction;
 } cm3_schedule_config;
 

@@ -1,0 +1,159 @@
+/* Pictures with their captions beside them: x.jpg and x.txt. A folder with a metadata.jsonl is read as JSON lines. */
+#include "data/source/kind.h"
+
+#include "core/file.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH_MAX = 32 }; /* of subfolders: a link to a folder above would never end */
+
+typedef struct entry {
+    char *picture; /* path relative to the root */
+    char *text;
+    bool heldout;
+} entry;
+
+typedef struct folder_state {
+    char *root;
+    entry *entries;
+    int64_t count, capacity;
+} folder_state;
+
+static void folder_close(void *opaque) {
+    folder_state *state = opaque;
+    for (int64_t i = 0; i < state->count; i++) {
+        free(state->entries[i].picture);
+        free(state->entries[i].text);
+    }
+    free(state->entries);
+    free(state->root);
+    free(state);
+}
+
+static bool is_picture(const char *name) {
+    static const char *const extensions[] = {".jpg", ".jpeg", ".png", ".webp"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && name[0] != '.' && i < sizeof extensions / sizeof *extensions; i++)
+        if (!strcasecmp(dot, extensions[i])) return true;
+    return false;
+}
+
+/* Reads the caption beside a picture, without blanks at its ends. */
+static cm3_status read_caption(const char *picture, char **text) {
+    char *path, *data;
+    size_t length;
+    CM3_TRY(cm3__text_copy(picture, strlen(picture) + 4, &path)); /* room for the longer ending */
+    strcpy(strrchr(path, '.'), ".txt");
+    cm3_status status = cm3_file_read(path, CM3_CAPTION_MAX, &data, &length);
+    if (status == CM3_ERR_NOT_FOUND) cm3_fail(status, "%s: its caption %s is missing", picture, path);
+    if (status == CM3_OK) {
+        size_t start = 0;
+        while (length && isspace((unsigned char)data[length - 1])) length--;
+        while (start < length && isspace((unsigned char)data[start])) start++;
+        status = cm3__caption_check(path, data + start, length - start);
+        if (status == CM3_OK) status = cm3__text_copy(data + start, length - start, text);
+        free(data);
+    }
+    free(path);
+    return status;
+}
+
+static cm3_status add(const cm3_source_config *config, folder_state *state, const char *relative) {
+    entry e = {0};
+    char *path = cm3_path_join(state->root, relative);
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    cm3_status status = read_caption(path, &e.text);
+    free(path);
+    if (status != CM3_OK || !cm3__words_keep(&config->filter, e.text)) {
+        free(e.text);
+        return status;
+    }
+    e.heldout = cm3__split_of(config, relative) == CM3_SPLIT_HELDOUT;
+    status = cm3__grow((void **)&state->entries, &state->capacity, state->count, sizeof e);
+    if (status == CM3_OK) status = cm3__text_copy(relative, strlen(relative), &e.picture);
+    if (status == CM3_OK)
+        state->entries[state->count++] = e;
+    else
+        free(e.text);
+    return status;
+}
+
+static cm3_status scan(const cm3_source_config *config, folder_state *state, const char *relative, int depth);
+
+static cm3_status visit(const cm3_source_config *config, folder_state *state, const char *relative, int depth) {
+    if (is_picture(relative)) return add(config, state, relative);
+    char *path = cm3_path_join(state->root, relative);
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    const bool folder = cm3_path_is_folder(path);
+    free(path);
+    return folder ? scan(config, state, relative, depth + 1) : CM3_OK;
+}
+
+static cm3_status scan(const cm3_source_config *config, folder_state *state, const char *relative, int depth) {
+    if (depth > DEPTH_MAX) return cm3_fail(CM3_ERR_FORMAT, "%s/%s: folders %d deep; is a link going round?", state->root, relative, depth);
+    char *path = *relative ? cm3_path_join(state->root, relative) : strdup(state->root);
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    cm3_names names = {0};
+    cm3_status status = cm3_folder_list(path, &names);
+    free(path);
+    for (size_t i = 0; status == CM3_OK && i < names.count && cm3__limit_allows(config, state->count); i++) {
+        if (names.names[i][0] == '.') continue;
+        char *child = *relative ? cm3_path_join(relative, names.names[i]) : strdup(names.names[i]);
+        status = child ? visit(config, state, child, depth) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+        free(child);
+    }
+    cm3_names_free(&names);
+    return status;
+}
+
+static cm3_status folder_text(void *opaque, int64_t index, char **text, size_t *length) {
+    const folder_state *state = opaque;
+    *length = strlen(state->entries[index].text);
+    return cm3__text_copy(state->entries[index].text, *length, text);
+}
+
+static cm3_status folder_read(void *opaque, int64_t index, int least, cm3_pair *pair) {
+    const folder_state *state = opaque;
+    const char *picture = state->entries[index].picture;
+    CM3_TRY(folder_text(opaque, index, &pair->text, &pair->text_length));
+    CM3_TRY(cm3__text_copy(picture, strlen(picture), &pair->name));
+    char *path = cm3_path_join(state->root, picture);
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    const cm3_status status = cm3_image_read(path, least, &pair->image);
+    free(path);
+    return status;
+}
+
+static cm3_split folder_split(const void *opaque, int64_t index) {
+    const folder_state *state = opaque;
+    return state->entries[index].heldout ? CM3_SPLIT_HELDOUT : CM3_SPLIT_TRAIN;
+}
+
+static cm3_status open_sidecars(const cm3_source_config *config, cm3_source *source) {
+    static const cm3__source_kind kind = {folder_read, folder_text, folder_split, folder_close};
+    folder_state *state = calloc(1, sizeof *state);
+    if (!state) return cm3_fail(CM3_ERR_MEMORY, "no memory for a source");
+    cm3_status status = cm3__text_copy(config->path, strlen(config->path), &state->root);
+    if (status == CM3_OK) status = scan(config, state, "", 0);
+    if (status != CM3_OK) {
+        folder_close(state);
+        return status;
+    }
+    source->kind = &kind;
+    source->state = state;
+    source->count = state->count;
+    return CM3_OK;
+}
+
+cm3_status cm3__folder_open(const cm3_source_config *config, cm3_source *source) {
+    if (!cm3_path_is_folder(config->path))
+        return cm3_fail(CM3_ERR_NOT_FOUND, "%s: there is no such folder", config->path);
+    char *metadata = cm3_path_join(config->path, "metadata.jsonl");
+    if (!metadata) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    const cm3_status status =
+        cm3_path_exists(metadata) ? cm3__jsonl_open(config, metadata, source) : open_sidecars(config, source);
+    free(metadata);
+    return status;
+}

@@ -1,0 +1,28 @@
+/* Inside of data/source: JSON lines. */
+#ifndef CM3_DATA_SOURCE_JSONL_H
+#define CM3_DATA_SOURCE_JSONL_H
+
+#include "data/source/source.h"
+
+#include <stdio.h>
+
+typedef struct cm3__jsonl_line {
+    int64_t offset, number; /* in the file; lines count from 1 */
+    int32_t length;
+    bool heldout;
+} cm3__jsonl_line;
+
+typedef struct cm3__jsonl_index {
+    cm3__jsonl_line *lines;
+    int64_t count, capacity;
+} cm3__jsonl_index;
+
+/* Reads and checks a whole file; keeps where the lines are that `filter` and `limit` ask for. `path` is for messages. */
+cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *path, FILE *file, cm3__jsonl_index *index);
+void cm3__jsonl_index_free(cm3__jsonl_index *index);
+
+/* The caption and the picture's path of one line; both the caller's. `where` ("pairs.jsonl:12") is for messages. */
+cm3_status cm3__jsonl_parse(const cm3_source_config *config, const char *where, const char *line, size_t length, char **text,
+                            size_t *text_length, char **image);
+
+#endif

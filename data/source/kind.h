@@ -1,0 +1,46 @@
+/* Inside of data/source: what a kind of source provides, and what all kinds share. */
+#ifndef CM3_DATA_SOURCE_KIND_H
+#define CM3_DATA_SOURCE_KIND_H
+
+#include "data/source/source.h"
+
+enum { CM3_CAPTION_MAX = 1 << 20 }; /* bytes; also of a whole JSON line: more is a broken file, not a caption */
+
+/* All thread-safe but close. `read` delivers text, name and the picture as it is; `least` as in cm3_image_decode. */
+typedef struct cm3__source_kind {
+    cm3_status (*read)(void *state, int64_t index, int least, cm3_pair *pair);
+    cm3_status (*text)(void *state, int64_t index, char **text, size_t *length);
+    cm3_split (*split)(const void *state, int64_t index);
+    void (*close)(void *state);
+} cm3__source_kind;
+
+struct cm3_source {
+    const cm3__source_kind *kind;
+    void *state;
+    int64_t count;
+    int image_size;
+    cm3_fit fit;
+    cm3_colour background;
+};
+
+/* Fill kind, state and count; on failure there is nothing to close. */
+cm3_status cm3__emoji_open(const cm3_source_config *config, cm3_source *source);
+cm3_status cm3__folder_open(const cm3_source_config *config, cm3_source *source);
+/* The pictures' paths are relative to the file's folder. */
+cm3_status cm3__jsonl_open(const cm3_source_config *config, const char *path, cm3_source *source);
+
+/* A list's words, of which a text has to contain one; those that start with "!" it must not contain. Letters of either case
+ * are the same. An empty list keeps everything. */
+bool cm3__words_keep(const cm3_string_list *words, const char *text);
+/* Whether another pair may be added to the `count` there are. */
+bool cm3__limit_allows(const cm3_source_config *config, int64_t count);
+/* The random share of sources without combinations; `key` is the picture's path. */
+cm3_split cm3__split_of(const cm3_source_config *config, const char *key);
+/* CM3_ERR_FORMAT, beginning with "where: ", unless it is a caption: UTF-8, no NUL, neither empty nor enormous. */
+cm3_status cm3__caption_check(const char *where, const char *text, size_t length);
+cm3_status cm3__text_copy(const char *from, size_t length, char **text);
+
+/* Doubles an array when `count` elements fill it. */
+cm3_status cm3__grow(void **array, int64_t *capacity, int64_t count, size_t element);
+
+#endif
