@@ -7,10 +7,10 @@
  *     cm3_params *params;
  *     CM3_TRY(cm3_params_create(&params));
  *     cm3_params_segment(params, 0);
- *     int table = cm3_params_add(params, cm3_shape_of(2, vocabulary, d), cm3_init_normal(0.006), CM3_DECAY, "embedding");
+ *     int table = cm3_params_add(params, cm3_shape_of(vocabulary, d), cm3_init_normal(0.006), CM3_DECAY, "embedding");
  *     for (int i = 0; i < layers; i++) {
  *         cm3_params_segment(params, 1 + i);
- *         up[i] = cm3_params_add(params, cm3_shape_of(2, 4 * d, d), cm3_init_normal(0.006), CM3_DECAY, "layers.%d.up", i);
+ *         up[i] = cm3_params_add(params, cm3_shape_of(4 * d, d), cm3_init_normal(0.006), CM3_DECAY, "layers.%d.up", i);
  *     }
  *     CM3_TRY(cm3_params_layout(params, ranks * 16));     (plan: no memory yet)
  *     CM3_TRY(cm3_params_allocate(params, true));
