@@ -7,8 +7,8 @@
  * where it stays in the cache while all weights pass by, packed into panels of a few vectors. The gradient of x is the same
  * computation with weights turned around, once for each class of pixels that a stride tells apart. The gradient of the
  * weights is an outer product over the same strips: a sum for each thread, added in the order of threads. */
-#include "core/kernels/cpu/conv_loops.h"
 #include "core/kernels/cpu/cpu.h"
+#include "core/kernels/cpu/dispatch.h"
 
 #include <omp.h>
 #include <string.h>
@@ -87,10 +87,10 @@ static const float *strip_of(const pass *p, const float *pictures, int64_t image
 }
 
 /* All results of one strip. Panels of the weights follow one another: (panels, taps_y, taps_x * channels, panel width). */
-static void run_strip(const pass *p, const cm3__conv_loops *loops, const float *a, int64_t row_floats, int64_t row, int64_t count,
+static void run_strip(const pass *p, const cm3_simd *simd, int64_t width, const float *a, int64_t row_floats, int64_t row, int64_t count,
                       const float *panels, const float *bias, float *to, bool add) {
     const int64_t depth = p->taps_x * p->channels;
-    for (int64_t n = 0; n < p->to_channels; n += loops->panel) {
+    for (int64_t n = 0; n < p->to_channels; n += width) {
         const float *panel = panels + n * p->taps_y * depth;
         for (int64_t tap = 0; tap < p->taps_y; tap++) {
             for (int64_t k = 0; k < depth; k += DEPTH_BLOCK) {
@@ -98,23 +98,23 @@ static void run_strip(const pass *p, const cm3__conv_loops *loops, const float *
                 for (int64_t y = 0; y < count; y++) {
                     float *results = to + (row + y) * p->to_row + n;
                     const bool from_results = !first || add;
-                    loops->rows(&(cm3__conv_rows){.a = a + (y * p->step + tap) * row_floats + k,
+                    simd->conv_rows(&(cm3__conv_rows){.a = a + (y * p->step + tap) * row_floats + k,
                                                   .a_stride = p->step * p->channels,
-                                                  .panel = panel + (tap * depth + k) * loops->panel,
+                                                  .panel = panel + (tap * depth + k) * width,
                                                   .depth = min(DEPTH_BLOCK, depth - k),
                                                   .start = from_results ? results : bias ? bias + n : NULL,
                                                   .start_stride = from_results ? p->to_column : 0,
                                                   .y = results,
                                                   .y_stride = p->to_column,
                                                   .m = p->to_columns,
-                                                  .n = min(loops->panel, p->to_channels - n)});
+                                                  .n = min(width, p->to_channels - n)});
                 }
             }
         }
     }
 }
 
-static void run_pass(const pass *p, const cm3__conv_loops *loops, const float *from, const float *panels, const float *bias, float *to,
+static void run_pass(const pass *p, const cm3_simd *simd, int64_t width, const float *from, const float *panels, const float *bias, float *to,
                      bool add, float *strips) {
 #pragma omp parallel for schedule(static)
     for (int64_t task = 0; task < p->batch * p->strips; task++) {
@@ -122,7 +122,7 @@ static void run_pass(const pass *p, const cm3__conv_loops *loops, const float *f
         const int64_t count = min(p->strip_rows, p->to_rows - row);
         int64_t row_floats;
         const float *a = strip_of(p, from, image, row, count, strips + omp_get_thread_num() * p->strip_floats, &row_floats);
-        run_strip(p, loops, a, row_floats, row, count, panels, bias, to + image * p->to_image, add);
+        run_strip(p, simd, width, a, row_floats, row, count, panels, bias, to + image * p->to_image, add);
     }
 }
 
@@ -133,15 +133,18 @@ typedef struct geometry {
     int64_t to_rows, to_columns, outputs;      /* y (B, H', W', O) */
     int64_t kernel, stride, pad;
     int threads;
-    const cm3__conv_loops *loops;
+    const cm3_simd *simd;
+    cm3__conv_sizes sizes;
 } geometry;
 
 static geometry geometry_of(const cm3_call *call) {
     const int64_t *x = call->in[0].shape.dim, *w = call->in[1].shape.dim;
     const int64_t kernel = w[1], stride = call->attr->stride, padding = call->attr->pad + call->attr->pad_after;
-    return (geometry){.batch = x[0], .rows = x[1], .columns = x[2], .inputs = x[3], .outputs = w[0], .kernel = kernel, .stride = stride,
-                      .to_rows = (x[1] + padding - kernel) / stride + 1, .to_columns = (x[2] + padding - kernel) / stride + 1,
-                      .pad = call->attr->pad, .threads = omp_get_max_threads(), .loops = cm3__conv_loops_best()};
+    geometry g = {.batch = x[0], .rows = x[1], .columns = x[2], .inputs = x[3], .outputs = w[0], .kernel = kernel, .stride = stride,
+                  .to_rows = (x[1] + padding - kernel) / stride + 1, .to_columns = (x[2] + padding - kernel) / stride + 1,
+                  .pad = call->attr->pad, .threads = omp_get_max_threads(), .simd = cm3__simd()};
+    g.simd->conv_sizes_of(&g.sizes);
+    return g;
 }
 
 static pass forward_pass(const geometry *g, bool in_place_allowed) {
@@ -177,13 +180,13 @@ static pass gradient_pass(const geometry *g, const axis_class *y, const axis_cla
 }
 
 static int64_t panel_floats(const geometry *g, int64_t from, int64_t to) {
-    return round_up(to, g->loops->panel) * round_up(g->kernel * g->kernel * from, 16);
+    return round_up(to, g->sizes.panel) * round_up(g->kernel * g->kernel * from, 16);
 }
 
 /* --- forward ---------------------------------------------------------------------------------------------------------- */
 
 static void pack_forward(const geometry *g, const float *weight, float *panels) {
-    const int64_t depth = g->kernel * g->kernel * g->inputs, width = g->loops->panel;
+    const int64_t depth = g->kernel * g->kernel * g->inputs, width = g->sizes.panel;
 #pragma omp parallel for schedule(static)
     for (int64_t n = 0; n < g->outputs; n += width) {
         for (int64_t o = 0; o < width; o++) {
@@ -205,7 +208,7 @@ static cm3_status forward(const cm3_call *call) {
     const pass p = forward_pass(&g, true);
     float *panels = call->workspace, *strips = panels + panel_floats(&g, g.inputs, g.outputs);
     pack_forward(&g, call->in[1].data, panels);
-    run_pass(&p, g.loops, call->in[0].data, panels, call->in[2].data, call->out[0].data, false, strips);
+    run_pass(&p, g.simd, g.sizes.panel, call->in[0].data, panels, call->in[2].data, call->out[0].data, false, strips);
     return CM3_OK;
 }
 
@@ -213,7 +216,7 @@ static cm3_status forward(const cm3_call *call) {
 
 /* Panels of the kernel turned around: (panels of inputs, taps_y, taps_x, outputs, panel width). */
 static void pack_gradient(const geometry *g, const axis_class *y, const axis_class *x, const float *weight, float *panels) {
-    const int64_t width = g->loops->panel, depth = y->taps * x->taps * g->outputs;
+    const int64_t width = g->sizes.panel, depth = y->taps * x->taps * g->outputs;
 #pragma omp parallel for schedule(static)
     for (int64_t q = 0; q < depth; q++) {
         const int64_t o = q % g->outputs, tap = q / g->outputs;
@@ -245,7 +248,7 @@ static void gradient_of_input(const geometry *g, const cm3_call *call) {
             float *to = (float *)call->grad_in[0].data + (oy * g->columns + ox) * g->inputs;
             if (y.taps && x.taps) {
                 pack_gradient(g, &y, &x, call->in[1].data, panels);
-                run_pass(&p, g->loops, call->grad_out.data, panels, NULL, to, call->accumulate[0], strips);
+                run_pass(&p, g->simd, g->sizes.panel, call->grad_out.data, panels, NULL, to, call->accumulate[0], strips);
             } else if (!call->accumulate[0]) {
                 clear_pass(&p, to);
             }
@@ -275,9 +278,9 @@ typedef struct weight_sums {
 } weight_sums;
 
 static weight_sums weight_sums_of(const geometry *g, const pass *p) {
-    const int64_t window = round_up(g->kernel * g->inputs, g->loops->lanes);
+    const int64_t window = round_up(g->kernel * g->inputs, g->sizes.lanes);
     return (weight_sums){.window = window, .weights = round_up(g->outputs * g->kernel * window, 16), .bias = round_up(g->outputs, 16),
-                         .strip = p->strip_floats ? p->strip_floats + g->loops->lanes : 0};
+                         .strip = p->strip_floats ? p->strip_floats + g->sizes.lanes : 0};
 }
 
 static int64_t weight_sums_floats(const weight_sums *s) {
@@ -285,7 +288,7 @@ static int64_t weight_sums_floats(const weight_sums *s) {
 }
 
 static pass weight_pass(const geometry *g) {
-    const bool whole_vectors = g->kernel * g->inputs % g->loops->lanes == 0; /* else the last window would be read beyond its end */
+    const bool whole_vectors = g->kernel * g->inputs % g->sizes.lanes == 0; /* else the last window would be read beyond its end */
     return forward_pass(g, whole_vectors);
 }
 
@@ -295,7 +298,7 @@ static void add_strip_to_weights(const geometry *g, const pass *p, const weight_
     for (int64_t tap = 0; tap < g->kernel; tap++)
         for (int64_t y = 0; y < count; y += chunk_rows)
             for (int64_t x = 0; x < p->to_columns; x += chunk_columns)
-                g->loops->outer(&(cm3__conv_outer){.g = grad + y * p->to_row + x * p->to_column,
+                g->simd->conv_outer(&(cm3__conv_outer){.g = grad + y * p->to_row + x * p->to_column,
                                                    .g_row = p->to_row,
                                                    .g_column = p->to_column,
                                                    .a = a + (y * p->step + tap) * row_floats + x * p->step * p->channels,

@@ -7,7 +7,5 @@
 #define X(upper, lower) extern const cm3_kernel cm3__cpu_##lower;
 CM3_OP_LIST(X)
 #undef X
-/* Weak only while it is being written. (A weak name does not take its file out of the library: the line goes with the kernel.) */
-#pragma weak cm3__cpu_group_norm
 
 #endif

@@ -5,6 +5,8 @@
 #define CM3_CORE_KERNELS_CPU_DISPATCH_H
 
 #include "core/kernels/cpu/simd/attention.h"
+#include "core/kernels/cpu/simd/conv.h"
+#include "core/kernels/cpu/simd/group_norm.h"
 #include "core/kernels/cpu/simd/norm.h"
 #include "core/tensor/op.h"
 
@@ -32,7 +34,14 @@
     X(norm_backward, (const cm3__norm_row *row))                                                                      \
     X(attention_forward, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                  \
     X(attention_backward, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                 \
-    X(attention_one, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))
+    X(attention_one, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                      \
+    X(conv_sizes_of, (cm3__conv_sizes *sizes))                                                                        \
+    X(conv_rows, (const cm3__conv_rows *job))                                                                         \
+    X(conv_outer, (const cm3__conv_outer *job))                                                                       \
+    X(group_norm_moments, (const cm3__group_norm *n))                                                                 \
+    X(group_norm_apply, (const cm3__group_norm *n))                                                                   \
+    X(group_norm_slopes, (const cm3__group_norm *n))                                                                  \
+    X(group_norm_gradient, (const cm3__group_norm *n))
 
 typedef struct cm3_simd {
 #define X(name, arguments) void (*name) arguments;

@@ -1,5 +1,4 @@
-#include "core/kernels/cpu/conv_loops.h"
-#include "core/kernels/cpu/simd/simd.h"
+#include "core/kernels/cpu/simd/prototypes.h"
 #include "core/kernels/cpu/simd/vec.h"
 
 #include <stddef.h>
@@ -75,7 +74,7 @@ INLINE void rows_all(const cm3__conv_rows *job, const int vectors) {
     if (row < job->m) rows_of(job, row, 1, vectors);
 }
 
-static void conv_rows(const cm3__conv_rows *job) {
+void CM3_SIMD(cm3__conv_rows)(const cm3__conv_rows *job) {
     if (job->n > LANES) rows_all(job, VECTORS);
     else rows_all(job, 1);
 }
@@ -119,12 +118,13 @@ INLINE void outer_outputs(const cm3__conv_outer *job, int64_t j, const int vecto
     if (o < job->outputs) outer_tile(job, o, j, 1, vectors);
 }
 
-static void conv_outer(const cm3__conv_outer *job) {
+void CM3_SIMD(cm3__conv_outer)(const cm3__conv_outer *job) {
     int64_t j = 0;
     for (; j + 2 * LANES < job->width; j += 3 * LANES) outer_outputs(job, j, 3);
     if (j + LANES < job->width) outer_outputs(job, j, 2);
     else if (j < job->width) outer_outputs(job, j, 1);
 }
 
-extern const cm3__conv_loops CM3_SIMD(cm3__conv_loops);
-const cm3__conv_loops CM3_SIMD(cm3__conv_loops) = {.panel = PANEL, .lanes = LANES, .rows = conv_rows, .outer = conv_outer};
+void CM3_SIMD(cm3__conv_sizes_of)(cm3__conv_sizes *sizes) {
+    *sizes = (cm3__conv_sizes){.panel = PANEL, .lanes = LANES};
+}

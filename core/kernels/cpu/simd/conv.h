@@ -1,6 +1,6 @@
-/* The inner loops of the convolution, one table an instruction set (core/kernels/cpu/simd/conv_loops.c). */
-#ifndef CM3_CORE_KERNELS_CPU_CONV_LOOPS_H
-#define CM3_CORE_KERNELS_CPU_CONV_LOOPS_H
+/* The inner loops of the convolution. */
+#ifndef CM3_CORE_KERNELS_CPU_SIMD_CONV_H
+#define CM3_CORE_KERNELS_CPU_SIMD_CONV_H
 
 #include <stdint.h>
 
@@ -31,14 +31,9 @@ typedef struct cm3__conv_outer {
     int64_t outputs, width;
 } cm3__conv_outer;
 
-typedef struct cm3__conv_loops {
+typedef struct cm3__conv_sizes {
     int64_t panel; /* columns of a panel of packed weights */
     int64_t lanes; /* of a vector */
-    void (*rows)(const cm3__conv_rows *job);
-    void (*outer)(const cm3__conv_outer *job);
-} cm3__conv_loops;
-
-/* The table of the best instruction set that this processor has. */
-const cm3__conv_loops *cm3__conv_loops_best(void);
+} cm3__conv_sizes;
 
 #endif
