@@ -170,11 +170,11 @@ static cm3_status validate(trainer *t) {
 
 /* --- checkpoints ------------------------------------------------------------------------------------------------------------ */
 
-enum { BUFFERS = 3, ARRAYS = 2 };
+enum { BUFFERS = 3, OWN_ARRAYS = 2 };
 
 typedef struct parts_storage {
     cm3_checkpoint_buffer buffers[BUFFERS];
-    cm3_checkpoint_array arrays[ARRAYS];
+    cm3_checkpoint_array arrays[OWN_ARRAYS + CM3_LEARNER_ARRAYS];
     int32_t skips;
     float best;
 } parts_storage;
@@ -187,7 +187,9 @@ static cm3_checkpoint_parts checkpoint_parts(trainer *t, parts_storage *s) {
     s->best = (float)t->best;
     s->arrays[0] = (cm3_checkpoint_array){.name = "skips", .type = CM3_I32, .shape = cm3_shape_of(1), .data = &s->skips};
     s->arrays[1] = (cm3_checkpoint_array){.name = "best", .type = CM3_F32, .shape = cm3_shape_of(1), .data = &s->best};
-    return (cm3_checkpoint_parts){.table = t->table, .buffers = s->buffers, .buffer_count = BUFFERS, .arrays = s->arrays, .array_count = ARRAYS};
+    for (int i = 0; i < t->learner->array_count; i++) s->arrays[OWN_ARRAYS + i] = t->learner->arrays[i];
+    return (cm3_checkpoint_parts){.table = t->table, .buffers = s->buffers, .buffer_count = BUFFERS, .arrays = s->arrays,
+                                  .array_count = OWN_ARRAYS + t->learner->array_count};
 }
 
 static cm3_status save(trainer *t) {
@@ -243,7 +245,7 @@ static cm3_status one_step(trainer *t) {
     const double begin = cm3_clock_seconds();
     CM3_TRY(compute_gradients(t, sums));
     CM3_TRY(update(t, sums, &norm, &rate));
-    if (t->learner->updated) CM3_TRY(t->learner->updated(t->learner->context, t->comm, t->step));
+    if (t->learner->updated) CM3_TRY(t->learner->updated(t->learner->context, t->comm, t->step, t->m, t->v));
     t->step++;
     t->tokens += t->learner->tokens_per_step;
     t->session_steps++;

@@ -27,7 +27,7 @@ typedef struct cm3_train_config {
 
 extern const cm3_field cm3_train_fields[];
 
-enum { CM3_SUMS_MAX = 16 };
+enum { CM3_SUMS_MAX = 16, CM3_LEARNER_ARRAYS = 4 };
 
 /* What a stage teaches. Functions get `context`; those that may be NULL say so. */
 typedef struct cm3_learner {
@@ -45,8 +45,9 @@ typedef struct cm3_learner {
     void (*measure)(void *context, double sums[CM3_SUMS_MAX]);
     /* Turns the sums of a step into metrics (between begin and end of a line) and a short text for the terminal. */
     void (*report)(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size);
-    /* After the update (image tokenizer: dead codes). May change parameters, equally on all ranks. May be NULL. */
-    cm3_status (*updated)(void *context, cm3_comm *comm, int64_t step);
+    /* After the update (image tokenizer: dead codes). May change parameters and AdamW's moments, flat buffers like the parameters, equally on
+     * all ranks. May be NULL. */
+    cm3_status (*updated)(void *context, cm3_comm *comm, int64_t step, float *m, float *v);
     /* Collective. Puts held-out figures into a metrics line that is already begun; *score is what `best` compares, lower is better. May be NULL. */
     cm3_status (*validate)(void *context, cm3_comm *comm, int64_t step, cm3_metrics *metrics, double *score);
     /* On rank 0: sample pictures for TensorBoard and the run folder. May be NULL. */
@@ -54,6 +55,9 @@ typedef struct cm3_learner {
     /* Collective. The stage's own state as JSON text (the data pipeline's cursors) and back; `*text` is malloc'ed. */
     cm3_status (*save)(void *context, cm3_comm *comm, char **text);
     cm3_status (*restore)(void *context, const char *name, const char *text, int64_t step);
+    /* Small arrays of the stage that checkpoints hold too. */
+    cm3_checkpoint_array arrays[CM3_LEARNER_ARRAYS];
+    int array_count;
 } cm3_learner;
 
 typedef struct cm3_trainer_config {

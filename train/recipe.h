@@ -1,0 +1,72 @@
+/* A recipe: every setting of every stage, one YAML file, one section a struct. Each layer owns its own sections' tables; here they are
+ * put together, with the checks that look across them. */
+#ifndef CM3_TRAIN_RECIPE_H
+#define CM3_TRAIN_RECIPE_H
+
+#include "core/config.h"
+#include "data/data_config.h"
+#include "data/pictures.h"
+#include "data/source/source.h"
+#include "model/decode/sampler.h"
+#include "model/transformer.h"
+#include "model/vqgan.h"
+#include "train/trainer.h"
+
+/* Keys at the top level of the file. */
+typedef struct cm3_run_config {
+    char *out;    /* folder of the run; each stage has its own inside */
+    int64_t seed; /* of initial parameters and of everything that has no seed of its own */
+    int device;   /* cm3_device_choice */
+} cm3_run_config;
+
+typedef enum cm3_device_choice { CM3_DEVICE_AUTO, CM3_DEVICE_CPU, CM3_DEVICE_CUDA } cm3_device_choice;
+
+typedef struct cm3_text_tokenizer_config {
+    int64_t vocabulary, min_frequency;
+} cm3_text_tokenizer_config;
+
+typedef struct cm3_evaluate_config {
+    int64_t prompts;          /* seen pairs that are judged; 0: all */
+    int64_t rows;             /* streams generated at once */
+    int64_t caption_tokens;   /* the longest caption that is written */
+} cm3_evaluate_config;
+
+/* A cluster that `plan` is asked about. */
+typedef struct cm3_cluster_config {
+    int64_t gpus;           /* or ranks */
+    double gpu_memory_gib;
+    double gpu_tflops;      /* dense bf16 peak of one */
+    double mfu;             /* share of it that training reaches */
+    double gpu_link_gbytes; /* GB/s that one GPU can send and receive while reducing gradients */
+} cm3_cluster_config;
+
+typedef struct cm3_recipe {
+    cm3_run_config run;
+    cm3_source_config source;
+    cm3_text_tokenizer_config text_tokenizer;
+    cm3_vqgan_config image_tokenizer;
+    cm3_pictures_config pictures;
+    cm3_train_config image_train;
+    cm3_adamw_config image_optimizer;
+    cm3_schedule_config image_schedule;
+    cm3_data_config data;
+    cm3_transformer_config model;
+    cm3_train_config train;
+    cm3_adamw_config optimizer;
+    cm3_schedule_config schedule;
+    cm3_checkpoint_config checkpoint;
+    cm3_guard_config guard;
+    cm3_decode_config generate;
+    cm3_evaluate_config evaluate;
+    cm3_cluster_config cluster;
+} cm3_recipe;
+
+extern const cm3_schema cm3_recipe_schema;
+
+/* The resolved recipe as YAML; the caller frees it. */
+cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text);
+
+/* Text codes and image codes of the vocabulary as the recipe promises them, before any tokenizer is there (plan). */
+cm3_vocab_sizes cm3_recipe_vocab_sizes(const cm3_recipe *recipe);
+
+#endif

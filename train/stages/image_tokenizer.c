@@ -1,0 +1,246 @@
+/* Pictures -> VQ network: fills the loop (train/trainer.h) with batches of pictures and cares for the codebook. */
+#include "train/stages/stage.h"
+
+#include "core/log.h"
+#include "data/pictures.h"
+#include "model/vqgan.h"
+#include "model/vqgan_codebook.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const depends_on[] = {"source", "image_tokenizer"};
+enum { DEPENDS = 2 };
+
+/* sums[] of a step */
+enum { LOSS, PIXEL_LOSS, CODE_LOSS, SQUARED_ERROR, VALUES };
+
+typedef struct image_learner {
+    const cm3_run *run;
+    cm3_source *source;
+    cm3_pictures *pictures;
+    cm3_params *params;
+    cm3_vqgan *model;
+    cm3_codebook *book;
+    cm3_tape *tape;
+    cm3_vqgan_step step;
+    int64_t local, micro;   /* pictures of this rank, and of one micro-batch */
+    float *pixels, *folded; /* (micro, side, side, 3) */
+    float pixel_scale, code_scale;
+    float *z;               /* (local N, D) and (local N): of the whole step, for the codebook */
+    int32_t *codes;
+    int64_t done;           /* micro-batches of this step whose codes are collected */
+    cm3_codebook_report report;
+} image_learner;
+
+static int64_t codes_of(const image_learner *l, int64_t pictures) {
+    return pictures * cm3_vqgan_codes_per_picture(cm3_vqgan_get_config(l->model));
+}
+
+/* --- what the loop asks for ----------------------------------------------------------------------------------------------- */
+
+static cm3_status load_pictures(image_learner *l, const int64_t *indices, int64_t count) {
+    const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
+    const int64_t values = config->picture * config->picture * 3;
+    for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_pictures_get(l->pictures, indices[i], l->pixels + i * values));
+    cm3_vqgan_fold(config, l->pixels, l->micro, l->folded);
+    return CM3_OK;
+}
+
+static cm3_status load(void *context, int64_t step, int64_t micro) {
+    image_learner *l = context;
+    const cm3_pictures_config *config = &l->run->recipe->pictures;
+    const int64_t first = step * config->batch + cm3_comm_rank(l->run->comm) * l->local + micro * l->micro;
+    int64_t *indices = calloc((size_t)l->micro, sizeof *indices);
+    if (!indices) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch");
+    for (int64_t i = 0; i < l->micro; i++) indices[i] = cm3_pictures_order(l->pictures, (uint64_t)config->seed, first + i);
+    const cm3_status status = load_pictures(l, indices, l->micro);
+    free(indices);
+    CM3_TRY(status);
+    if (micro == 0) l->done = 0;
+    if (step > 0 || micro > 0) return CM3_OK;
+    /* Before the first step the codebook is filled with what the new encoder makes of the first pictures. */
+    CM3_TRY(cm3_tape_run(l->tape, NULL));
+    return cm3_codebook_start(l->book, l->run->comm, cm3_var_tensor(l->step.z)->data, codes_of(l, l->micro));
+}
+
+static void measure(void *context, double sums[CM3_SUMS_MAX]) {
+    image_learner *l = context;
+    const int64_t rows = codes_of(l, l->micro), width = cm3_vqgan_get_config(l->model)->code_width;
+    const float *output = cm3_var_tensor(l->step.output)->data;
+    const int64_t values = l->micro * cm3_vqgan_get_config(l->model)->picture * cm3_vqgan_get_config(l->model)->picture * 3;
+    double squared = 0;
+    for (int64_t i = 0; i < values; i++) squared += (double)(output[i] - l->folded[i]) * (double)(output[i] - l->folded[i]);
+    sums[PIXEL_LOSS] += (double)cm3_var_scalar(l->step.pixel_loss);
+    sums[CODE_LOSS] += (double)cm3_var_scalar(l->step.code_loss);
+    sums[LOSS] += (double)cm3_var_scalar(l->step.pixel_loss) + (double)cm3_var_scalar(l->step.code_loss);
+    sums[SQUARED_ERROR] += squared;
+    sums[VALUES] += (double)values;
+    memcpy(l->z + l->done * rows * width, cm3_var_tensor(l->step.z)->data, (size_t)(rows * width) * sizeof(float));
+    memcpy(l->codes + l->done * rows, cm3_var_tensor(l->step.codes)->data, (size_t)rows * sizeof(int32_t));
+    l->done++;
+}
+
+/* Peak signal to noise ratio: values lie in [-1, 1], so the peak is 2. */
+static double psnr(double squared_error, double values) {
+    return 10 * log10(4.0 / fmax(squared_error / values, 1e-12));
+}
+
+static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size) {
+    const image_learner *l = context;
+    const double db = psnr(sums[SQUARED_ERROR], sums[VALUES]);
+    cm3_metrics_put(metrics, "loss", sums[LOSS]);
+    cm3_metrics_put(metrics, "loss_pixels", sums[PIXEL_LOSS]);
+    cm3_metrics_put(metrics, "loss_codes", sums[CODE_LOSS]);
+    cm3_metrics_put(metrics, "psnr", db);
+    cm3_metrics_put_int(metrics, "codes_used", l->report.used);
+    cm3_metrics_put(metrics, "codes_perplexity", l->report.perplexity);
+    cm3_metrics_put_int(metrics, "codes_restarted", l->report.restarted);
+    snprintf(text, size, "loss %.4f  psnr %.2f dB  codes %lld used", sums[LOSS], db, (long long)l->report.used);
+}
+
+static cm3_status updated(void *context, cm3_comm *comm, int64_t step, float *m, float *v) {
+    image_learner *l = context;
+    const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
+    const bool restart = (double)step < config->restart_until * (double)l->run->recipe->image_train.steps;
+    CM3_TRY(cm3_codebook_update(l->book, comm, step, l->z, l->codes, codes_of(l, l->local), restart, &l->report));
+    const cm3_param *codebook = cm3_params_get(l->params, cm3_vqgan_codebook_index(l->model));
+    for (int64_t i = 0; i < l->report.restarted; i++) {
+        const int64_t at = codebook->offset + (int64_t)l->report.restarted_codes[i] * config->code_width;
+        memset(m + at, 0, (size_t)config->code_width * sizeof *m);
+        memset(v + at, 0, (size_t)config->code_width * sizeof *v);
+    }
+    return CM3_OK;
+}
+
+/* How well held-out pictures come back; there may be none. */
+static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metrics *metrics, double *score) {
+    image_learner *l = context;
+    (void)step;
+    const int64_t count = cm3_pictures_count(l->pictures, CM3_SPLIT_HELDOUT);
+    double sums[CM3_SUMS_MAX] = {0};
+    int64_t *indices = calloc((size_t)l->micro, sizeof *indices);
+    cm3_status status = indices ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch");
+    const int64_t stride = l->micro * cm3_comm_size(comm);
+    /* Whole micro-batches only: the last one repeats its last pictures, which all ranks agree on. */
+    for (int64_t base = 0; base < count && status == CM3_OK; base += stride) {
+        const int64_t first = base + cm3_comm_rank(comm) * l->micro;
+        if (first >= count) continue;
+        for (int64_t i = 0; i < l->micro; i++)
+            indices[i] = cm3_pictures_index(l->pictures, CM3_SPLIT_HELDOUT, first + i < count ? first + i : count - 1);
+        status = load_pictures(l, indices, l->micro);
+        if (status == CM3_OK) status = cm3_tape_run(l->tape, NULL);
+        if (status == CM3_OK) {
+            l->done = 0;
+            measure(l, sums);
+        }
+    }
+    free(indices);
+    CM3_TRY(cm3_comm_agree_status(comm, status));
+    CM3_TRY(cm3_comm_reduce_f64(comm, sums, CM3_SUMS_MAX, CM3_REDUCE_SUM));
+    if (sums[VALUES] <= 0) return CM3_OK;
+    *score = sums[SQUARED_ERROR] / sums[VALUES];
+    cm3_metrics_put(metrics, "psnr", psnr(sums[SQUARED_ERROR], sums[VALUES]));
+    if (cm3_comm_rank(comm) == 0)
+        cm3_log_info("held-out pictures: psnr %.2f dB", psnr(sums[SQUARED_ERROR], sums[VALUES]));
+    return CM3_OK;
+}
+
+static cm3_status save(void *context, cm3_comm *comm, char **text) {
+    (void)context;
+    (void)comm;
+    *text = strdup("{}"); /* the step tells which pictures come next */
+    return *text ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a checkpoint");
+}
+
+static cm3_status restore(void *context, const char *name, const char *text, int64_t step) {
+    (void)context;
+    (void)name;
+    (void)text;
+    (void)step;
+    return CM3_OK;
+}
+
+/* --- setting up --------------------------------------------------------------------------------------------------------------- */
+
+static cm3_status set_up(image_learner *l) {
+    const cm3_recipe *recipe = l->run->recipe;
+    const int ranks = cm3_comm_size(l->run->comm);
+    if (recipe->pictures.batch % ranks)
+        return cm3_fail(CM3_ERR_RECIPE, "pictures.batch: %lld pictures cannot be shared by %d ranks", (long long)recipe->pictures.batch, ranks);
+    l->local = recipe->pictures.batch / ranks;
+    l->micro = recipe->image_train.micro_batch && recipe->image_train.micro_batch < l->local ? recipe->image_train.micro_batch : l->local;
+    if (l->local % l->micro)
+        return cm3_fail(CM3_ERR_RECIPE, "image_train.micro_batch: %lld does not divide the %lld pictures of a rank", (long long)l->micro, (long long)l->local);
+
+    CM3_TRY(cm3_source_open(&recipe->source, &l->source));
+    CM3_TRY(cm3_pictures_open(l->source, recipe->image_tokenizer.picture, recipe->pictures.memory, &l->pictures));
+    if (cm3_pictures_count(l->pictures, CM3_SPLIT_TRAIN) < 1) return cm3_fail(CM3_ERR_RECIPE, "source.heldout: no picture is left to train on");
+    CM3_TRY(cm3_params_create(&l->params));
+    CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer, l->params, &l->model));
+    CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
+    CM3_TRY(cm3_params_allocate(l->params, true));
+    cm3_params_init(l->params, (uint64_t)recipe->run.seed);
+    CM3_TRY(cm3_codebook_create(l->model, (uint64_t)recipe->run.seed, &l->book));
+
+    const int64_t values = l->micro * recipe->image_tokenizer.picture * recipe->image_tokenizer.picture * 3;
+    l->pixels = calloc((size_t)values, sizeof(float));
+    l->folded = calloc((size_t)values, sizeof(float));
+    l->z = calloc((size_t)(codes_of(l, l->local) * recipe->image_tokenizer.code_width), sizeof(float));
+    l->codes = calloc((size_t)codes_of(l, l->local), sizeof(int32_t));
+    if (!l->pixels || !l->folded || !l->z || !l->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of pictures");
+    cm3_vqgan_scales(&recipe->image_tokenizer, recipe->pictures.batch, &l->pixel_scale, &l->code_scale);
+
+    const cm3_tape_options options = {.backend = cm3_backend_cpu(), .recompute = (cm3_recompute)recipe->image_tokenizer.recompute};
+    CM3_TRY(cm3_tape_create(&options, &l->tape));
+    const cm3_vqgan_batch batch = {.pictures = l->micro, .pixels = l->folded, .pixel_scale = &l->pixel_scale, .code_scale = &l->code_scale};
+    l->step = cm3_vqgan_train(l->model, l->tape, &batch);
+    return cm3_tape_plan(l->tape);
+}
+
+static void tear_down(image_learner *l) {
+    cm3_tape_free(l->tape);
+    cm3_codebook_free(l->book);
+    cm3_vqgan_free(l->model);
+    cm3_params_free(l->params);
+    cm3_pictures_close(l->pictures);
+    cm3_source_close(l->source);
+    free(l->pixels);
+    free(l->folded);
+    free(l->z);
+    free(l->codes);
+}
+
+static cm3_status learn(image_learner *l, const char *folder) {
+    const cm3_recipe *recipe = l->run->recipe;
+    const cm3_learner learner = {
+        .kind = "image-tokenizer", .params = l->params, .tape = l->tape, .micro_batches = l->local / l->micro,
+        .tokens_per_step = recipe->pictures.batch, .flops_per_step = cm3_vqgan_flops_per_picture(l->model) * (double)recipe->pictures.batch,
+        .context = l, .load = load, .measure = measure, .report = report, .updated = updated, .validate = validate, .save = save, .restore = restore,
+        .arrays = {{.name = "codes_last_used", .type = CM3_I32, .shape = cm3_shape_of(recipe->image_tokenizer.codes),
+                    .data = cm3_codebook_last_used(l->book)}},
+        .array_count = 1};
+    const cm3_trainer_config config = {.run = folder, .config_text = l->run->config_text, .seed = (uint64_t)recipe->run.seed,
+                                       .peak_flops = l->run->peak_flops, .train = &recipe->image_train, .adamw = &recipe->image_optimizer,
+                                       .schedule = &recipe->image_schedule, .checkpoint = &recipe->checkpoint, .guard = &recipe->guard};
+    if (cm3_run_is_first(l->run))
+        cm3_log_info("image-tokenizer: %lld parameters, %lld pictures (%lld held out), %lld codes each, %.2f GFLOP a picture, step memory %.1f MiB",
+                     (long long)cm3_params_elements(l->params), (long long)cm3_source_count(l->source),
+                     (long long)cm3_pictures_count(l->pictures, CM3_SPLIT_HELDOUT), (long long)codes_of(l, 1),
+                     cm3_vqgan_flops_per_picture(l->model) / 1e9, (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);
+    return cm3_train(&config, &learner, l->run->comm);
+}
+
+cm3_status cm3_stage_image_tokenizer(const cm3_run *run) {
+    const cm3_hash none = {0};
+    CM3_TRY(cm3_stage_claim(run, "image-tokenizer", depends_on, DEPENDS, none));
+    char *folder = cm3_stage_path(run->recipe, "image-tokenizer", NULL);
+    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    image_learner learner = {.run = run};
+    cm3_status status = cm3_comm_agree_status(run->comm, set_up(&learner));
+    if (status == CM3_OK) status = learn(&learner, folder);
+    tear_down(&learner);
+    free(folder);
+    return status;
+}
