@@ -1,0 +1,259 @@
+#include "train/evaluate/draw.h"
+
+#include "core/file.h"
+#include "core/log.h"
+#include "data/image/sheet.h"
+#include "train/stages/stage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SAMPLES = 16 }; /* pictures of a training run's sample sheet */
+
+/* --- opening ------------------------------------------------------------------------------------------------------------------ */
+
+static cm3_status load_model(cm3_artist *a, const char *checkpoint) {
+    cm3_checkpoint_table table = {0};
+    CM3_TRY(cm3_params_checkpoint_table(a->params, &table));
+    const cm3_checkpoint_buffer values = {.name = "parameters", .data = cm3_params_values(a->params)};
+    const cm3_checkpoint_parts parts = {.table = table, .buffers = &values, .buffer_count = 1};
+    cm3_checkpoint_state state = {0};
+    const cm3_status status = cm3_checkpoint_load(checkpoint, &parts, &state);
+    a->step = state.step;
+    cm3_checkpoint_state_free(&state);
+    free((void *)(uintptr_t)table.tensors);
+    return status;
+}
+
+static cm3_status find_checkpoint(const cm3_recipe *recipe, char **path) {
+    char *folder = cm3_stage_path(recipe, "pretrain", NULL);
+    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    cm3_status status = cm3_checkpoint_latest(folder, path);
+    if (status == CM3_ERR_NOT_FOUND) status = cm3_fail(status, "%s: has no checkpoint; run `cm3leon pretrain` first", folder);
+    free(folder);
+    return status;
+}
+
+cm3_status cm3_artist_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_artist *a) {
+    *a = (cm3_artist){.recipe = recipe, .model = model};
+    cm3_status status = cm3_tokenizers_open(recipe, &a->tokenizers);
+    if (status == CM3_OK) status = cm3_generator_create(model, cm3_backend_cpu(), recipe->evaluate.rows, &a->generator);
+    if (status != CM3_OK) cm3_artist_close(a);
+    return status;
+}
+
+cm3_status cm3_artist_open(const cm3_recipe *recipe, const char *checkpoint, cm3_artist *a) {
+    *a = (cm3_artist){.recipe = recipe};
+    char *found = NULL;
+    cm3_status status = cm3_tokenizers_open(recipe, &a->tokenizers);
+    if (status == CM3_OK && !checkpoint) {
+        status = find_checkpoint(recipe, &found);
+        checkpoint = found;
+    }
+    if (status == CM3_OK) status = cm3_params_create(&a->params);
+    if (status == CM3_OK) status = cm3_transformer_declare(&recipe->model, a->tokenizers.vocab.size, a->params, &a->owned);
+    if (status == CM3_OK) status = cm3_params_layout(a->params, CM3_SHARD_UNIT);
+    if (status == CM3_OK) status = cm3_params_allocate(a->params, false);
+    if (status == CM3_OK) status = load_model(a, checkpoint);
+    if (status == CM3_OK) {
+        a->model = a->owned;
+        status = cm3_generator_create(a->model, cm3_backend_cpu(), recipe->evaluate.rows, &a->generator);
+    }
+    free(found);
+    if (status != CM3_OK) cm3_artist_close(a);
+    return status;
+}
+
+void cm3_artist_close(cm3_artist *a) {
+    cm3_generator_free(a->generator);
+    cm3_transformer_free(a->owned);
+    cm3_params_free(a->params);
+    cm3_tokenizers_close(&a->tokenizers);
+    *a = (cm3_artist){0};
+}
+
+/* --- prompts -------------------------------------------------------------------------------------------------------------------- */
+
+static cm3_status encode_text(const cm3_artist *a, const char *text, int32_t **numbers, size_t *count) {
+    const size_t length = strlen(text);
+    *numbers = malloc((length + 1) * sizeof **numbers);
+    if (!*numbers) return cm3_fail(CM3_ERR_MEMORY, "no memory for a caption");
+    return cm3_bpe_encode(a->tokenizers.encoder, text, length, *numbers, length + 1, count);
+}
+
+/* [text or blank, image or blank] as a prompt. */
+static cm3_status make_prompt(const cm3_artist *a, const int32_t *text, size_t text_count, const int32_t *codes, size_t code_count, cm3_tokens *prompt) {
+    cm3_document document = {0};
+    cm3_status status = cm3_document_add(&document, CM3_MODALITY_TEXT, text, text_count);
+    if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_IMAGE, codes, code_count);
+    if (status == CM3_OK) status = cm3_document_prompt(&document, &a->tokenizers.vocab, prompt);
+    cm3_document_free(&document);
+    return status;
+}
+
+static cm3_id_range region(const cm3_artist *a, cm3_region_role role) {
+    const cm3_region r = a->tokenizers.vocab.region[role];
+    return (cm3_id_range){.first = r.first, .count = r.count};
+}
+
+static int64_t codes_per_picture(const cm3_artist *a) {
+    return cm3_vqgan_codes_per_picture(&a->recipe->image_tokenizer);
+}
+
+/* Requests with the tokens that their prompts and outputs lie in. */
+typedef struct request_list {
+    cm3_request *requests;
+    cm3_tokens *prompts;
+    cm3_tokens unconditional;
+    int32_t *out;
+    int64_t count;
+} request_list;
+
+static cm3_status list_create(int64_t count, int64_t tokens, request_list *list) {
+    *list = (request_list){.count = count};
+    list->requests = calloc((size_t)count, sizeof *list->requests);
+    list->prompts = calloc((size_t)count, sizeof *list->prompts);
+    list->out = calloc((size_t)(count * tokens), sizeof *list->out);
+    if (!list->requests || !list->prompts || !list->out) return cm3_fail(CM3_ERR_MEMORY, "no memory for %lld prompts", (long long)count);
+    for (int64_t i = 0; i < count; i++) list->requests[i].out = list->out + i * tokens;
+    return CM3_OK;
+}
+
+static void list_free(request_list *list) {
+    for (int64_t i = 0; list->prompts && i < list->count; i++) cm3_tokens_free(&list->prompts[i]);
+    cm3_tokens_free(&list->unconditional);
+    free(list->requests);
+    free(list->prompts);
+    free(list->out);
+}
+
+static cm3_status prepare_drawing(cm3_artist *a, const cm3_decode_config *config, const char *const *captions, uint64_t first_sample, request_list *list) {
+    const bool guided = config->guidance != 1 || config->method == CM3_DECODE_CD_K;
+    const cm3_phase picture = {.allowed = {region(a, CM3_REGION_IMAGE)}, .ranges = 1, .tokens = codes_per_picture(a)};
+    CM3_TRY(make_prompt(a, NULL, 0, NULL, 0, &list->unconditional));
+    for (int64_t i = 0; i < list->count; i++) {
+        cm3_request *r = &list->requests[i];
+        int32_t *numbers = NULL;
+        size_t count = 0;
+        cm3_status status = encode_text(a, captions[i], &numbers, &count);
+        if (status == CM3_OK) status = make_prompt(a, numbers, count, NULL, 0, &list->prompts[i]);
+        free(numbers);
+        CM3_TRY(status);
+        r->mix = guided ? cm3_mix_guidance(config->guidance) : cm3_mix_none();
+        r->prompts[0] = list->prompts[i].ids;
+        r->prompt_tokens[0] = (int64_t)list->prompts[i].count;
+        r->prompts[1] = list->unconditional.ids;
+        r->prompt_tokens[1] = (int64_t)list->unconditional.count;
+        r->phases[0] = picture;
+        r->phase_count = 1;
+        r->sample = first_sample + (uint64_t)i;
+    }
+    return CM3_OK;
+}
+
+cm3_status cm3_artist_draw_codes(cm3_artist *a, const cm3_decode_config *config, const char *const *captions, int64_t count, uint64_t first_sample,
+                                 int32_t *codes, void (*advanced)(void *context, int64_t done), void *context) {
+    const int64_t per_picture = codes_per_picture(a);
+    request_list list;
+    cm3_status status = list_create(count, per_picture, &list);
+    if (status == CM3_OK) status = prepare_drawing(a, config, captions, first_sample, &list);
+    if (status == CM3_OK) status = cm3_generate(a->generator, config, list.requests, count, advanced, context);
+    for (int64_t i = 0; status == CM3_OK && i < count * per_picture; i++)
+        codes[i] = cm3_vocab_number(&a->tokenizers.vocab, CM3_REGION_IMAGE, list.out[i]);
+    list_free(&list);
+    return status;
+}
+
+cm3_status cm3_artist_paint(cm3_artist *a, const int32_t *codes, int64_t count, float *pixels) {
+    return cm3_image_codec_decode(a->tokenizers.codec, codes, count, pixels);
+}
+
+static cm3_status prepare_describing(cm3_artist *a, const int32_t *codes, uint64_t first_sample, request_list *list) {
+    const int64_t per_picture = codes_per_picture(a);
+    const cm3_phase text = {.allowed = {region(a, CM3_REGION_TEXT), region(a, CM3_REGION_EOSS)}, .ranges = 2,
+                            .stop = region(a, CM3_REGION_EOSS), .tokens = a->recipe->evaluate.caption_tokens};
+    for (int64_t i = 0; i < list->count; i++) {
+        cm3_request *r = &list->requests[i];
+        CM3_TRY(make_prompt(a, NULL, 0, codes + i * per_picture, (size_t)per_picture, &list->prompts[i]));
+        r->mix = cm3_mix_none();
+        r->prompts[0] = list->prompts[i].ids;
+        r->prompt_tokens[0] = (int64_t)list->prompts[i].count;
+        r->phases[0] = text;
+        r->phase_count = 1;
+        r->sample = first_sample + (uint64_t)i;
+    }
+    return CM3_OK;
+}
+
+cm3_status cm3_artist_describe(cm3_artist *a, const cm3_decode_config *config, const int32_t *codes, int64_t count, uint64_t first_sample,
+                               char **captions, void (*advanced)(void *context, int64_t done), void *context) {
+    request_list list;
+    cm3_status status = list_create(count, a->recipe->evaluate.caption_tokens, &list);
+    if (status == CM3_OK) status = prepare_describing(a, codes, first_sample, &list);
+    if (status == CM3_OK) status = cm3_generate(a->generator, config, list.requests, count, advanced, context);
+    for (int64_t i = 0; i < count; i++) captions[i] = NULL;
+    for (int64_t i = 0; status == CM3_OK && i < count; i++) {
+        cm3_request *r = &list.requests[i];
+        size_t words = 0, length;
+        for (int64_t t = 0; t < r->count; t++)
+            if (cm3_vocab_is(&a->tokenizers.vocab, CM3_REGION_TEXT, r->out[t])) r->out[words++] = cm3_vocab_number(&a->tokenizers.vocab, CM3_REGION_TEXT, r->out[t]);
+        status = cm3_tokenizers_decode_text(&a->tokenizers, r->out, words, &captions[i], &length);
+    }
+    list_free(&list);
+    return status;
+}
+
+/* --- samples of a training run ---------------------------------------------------------------------------------------------- */
+
+static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *pictures, int count, int64_t step, cm3_metrics *metrics) {
+    char name[64];
+    snprintf(name, sizeof name, "samples/step-%lld.png", (long long)step);
+    char *folder = cm3_stage_path(recipe, "pretrain", "samples"), *path = cm3_stage_path(recipe, "pretrain", name);
+    cm3_image sheet = {0};
+    uint8_t *png = NULL;
+    size_t length = 0;
+    cm3_status status = folder && path ? cm3_folder_make(folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (status == CM3_OK) status = cm3_image_sheet(pictures, count, 8, 4, (cm3_colour){255, 255, 255}, &sheet);
+    if (status == CM3_OK) status = cm3_image_write_png(&sheet, path);
+    if (status == CM3_OK) status = cm3_image_encode_png(&sheet, &png, &length);
+    if (status == CM3_OK) status = cm3_metrics_image(metrics, "samples/true_beside_generated", step, png, length, sheet.width, sheet.height);
+    free(png);
+    cm3_image_free(&sheet);
+    free(folder);
+    free(path);
+    return status;
+}
+
+static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_metrics *metrics) {
+    const int64_t per_picture = codes_per_picture(a), side = a->recipe->image_tokenizer.picture, values = side * side * 3;
+    const cm3_store_info *info = cm3_store_get_info(store);
+    const int64_t training = info->samples - info->heldout, count = training < SAMPLES ? training : SAMPLES;
+    char *captions[SAMPLES] = {0};
+    cm3_image pictures[2 * SAMPLES] = {0};
+    int32_t *codes = calloc((size_t)(2 * SAMPLES * per_picture), sizeof *codes);
+    float *pixels = calloc((size_t)(2 * SAMPLES * values), sizeof *pixels);
+    cm3_status status = codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for sample pictures");
+    for (int64_t i = 0; i < count && status == CM3_OK; i++) { /* true codes behind the generated ones */
+        const int64_t index = cm3_store_training(store, i * training / count);
+        status = cm3_store_image(store, index, codes + (count + i) * per_picture);
+        if (status == CM3_OK) status = cm3_store_name(store, index, &captions[i]);
+    }
+    if (status == CM3_OK) status = cm3_artist_draw_codes(a, &a->recipe->generate, (const char *const *)captions, count, 0, codes, NULL, NULL);
+    if (status == CM3_OK) status = cm3_artist_paint(a, codes, 2 * count, pixels);
+    for (int64_t i = 0; i < 2 * count && status == CM3_OK; i++) /* true, generated, true, generated ... */
+        status = cm3_image_from_float(pixels + (i % 2 ? i / 2 : count + i / 2) * values, (int)side, (int)side, 3, &pictures[i]);
+    if (status == CM3_OK) status = write_sheet(a->recipe, pictures, (int)(2 * count), step, metrics);
+    for (int i = 0; i < 2 * SAMPLES; i++) cm3_image_free(&pictures[i]);
+    for (int i = 0; i < SAMPLES; i++) free(captions[i]);
+    free(codes);
+    free(pixels);
+    return status;
+}
+
+cm3_status cm3_draw_samples(const cm3_recipe *recipe, const cm3_transformer *model, cm3_store *store, int64_t step, cm3_metrics *metrics) {
+    cm3_artist artist;
+    CM3_TRY(cm3_artist_around(recipe, model, &artist));
+    const cm3_status status = draw_sheet(&artist, store, step, metrics);
+    cm3_artist_close(&artist);
+    return status;
+}
