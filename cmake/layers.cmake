@@ -2,7 +2,7 @@
 function(cm3_layer name)
   cmake_parse_arguments(LAYER "" "" "LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${name}/*.c)
-  list(FILTER sources EXCLUDE REGEX "/core/kernels/(cpu/simd|cuda)/|/tools/main\\.c$")
+  list(FILTER sources EXCLUDE REGEX "/core/kernels/(cpu/simd|cuda)/|/tools/(main\\.c$|bench/)")
   if(sources)
     add_library(cm3_${name} STATIC ${sources})
   else()

@@ -1,6 +1,22 @@
 # Every tests/**/test_*.c is one cmocka program and one ctest of the same name, with a time limit. Other .c files of a
 # test folder are helpers, linked into the tests of that folder. tests/**/test_*.sh get the build folder as argument.
 # tests/fuzz/fuzz_*.c are libFuzzer programs; without CM3_FUZZ each is built with a driver that replays its corpus folder.
+#
+# A test that takes long says "Labels: slow" in a comment: the sanitizers leave it out. Tests of threads of our own get
+# the label "threads" from what they include: the thread sanitizer runs those, and the target tests_of_threads builds them.
+function(cm3_label_test name source)
+  file(STRINGS ${source} slow REGEX "Labels:.*slow")
+  file(STRINGS ${source} threads REGEX "Labels:.*threads|<pthread\\.h>|\"data/loader\\.h\"")
+  if(slow)
+    set_property(TEST ${name} APPEND PROPERTY LABELS slow)
+  endif()
+  if(threads)
+    set_property(TEST ${name} APPEND PROPERTY LABELS threads)
+  endif()
+  set(threads "${threads}" PARENT_SCOPE)
+endfunction()
+add_custom_target(tests_of_threads)
+
 file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*/test_*.c ${CMAKE_SOURCE_DIR}/tests/test_*.c)
 foreach(source IN LISTS test_sources)
   get_filename_component(folder ${source} DIRECTORY)
@@ -16,6 +32,10 @@ foreach(source IN LISTS test_sources)
   target_compile_definitions(test_${target} PRIVATE CM3_SOURCE_DIR="${CMAKE_SOURCE_DIR}" CM3_BINARY_DIR="${CMAKE_BINARY_DIR}")
   add_test(NAME ${name} COMMAND test_${target} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+  cm3_label_test(${name} ${source})
+  if(threads)
+    add_dependencies(tests_of_threads test_${target})
+  endif()
 endforeach()
 
 file(GLOB_RECURSE test_scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*/test_*.sh)
@@ -25,6 +45,7 @@ foreach(source IN LISTS test_scripts)
   string(REGEX REPLACE "test_" "" name ${name})
   add_test(NAME ${name} COMMAND bash ${source} ${CMAKE_BINARY_DIR} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77) # 77: not possible on this machine
+  cm3_label_test(${name} ${source})
 endforeach()
 
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
