@@ -32,7 +32,6 @@ ctest --test-dir build-test -j2 --output-on-failure --no-tests=error
 
 build build-asan all -DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCM3_SANITIZE=address;undefined"
 ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    LSAN_OPTIONS=suppressions=$PWD/tests/leaks.supp:print_suppressions=0 \
     ctest --test-dir build-asan -j2 --output-on-failure --no-tests=error -LE slow
 
 build build-tsan tests_of_threads -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCM3_SANITIZE=thread

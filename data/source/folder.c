@@ -44,8 +44,8 @@ static bool is_picture(const char *name) {
 static cm3_status read_caption(const char *picture, char **text) {
     char *path, *data;
     size_t length;
-    CM3_TRY(cm3__text_copy(picture, strlen(picture) + 4, &path)); /* room for the longer ending */
-    strcpy(strrchr(path, '.'), ".txt");
+    const int stem = (int)(strrchr(picture, '.') - picture);
+    if (asprintf(&path, "%.*s.txt", stem, picture) < 0) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     cm3_status status = cm3_file_read(path, CM3_CAPTION_MAX, &data, &length);
     if (status == CM3_ERR_NOT_FOUND) cm3_fail(status, "%s: its caption %s is missing", picture, path);
     if (status == CM3_OK) {
