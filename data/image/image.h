@@ -42,22 +42,22 @@ void cm3_image_fill(cm3_image *image, cm3_colour colour); /* opaque */
 void cm3_image_free(cm3_image *image);
 size_t cm3_image_size(const cm3_image *image); /* in bytes */
 
-/* Decodes a JPEG, PNG or WebP file held in memory; its first bytes tell which. 4 channels if the file has an alpha channel,
- * else 3; grey and palette pictures become RGB, 16 bits become 8; a JPEG's EXIF orientation is applied.
+/* Decodes a JPEG, PNG or WebP file held in memory; its first bytes tell which. 4 channels if the file has an alpha
+ * channel, else 3; grey and palette pictures become RGB, 16 bits become 8; a JPEG's EXIF orientation is applied.
  *
  * `least`: if both sides stay at least this long, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is several
  * times cheaper than decoding it whole and shrinking it; 0 asks for the full size.
  *
- * `name` stands for the picture in messages. CM3_ERR_UNSUPPORTED for another format; CM3_ERR_FORMAT for anything wrong in
- * the file, above all a picture cut short (decoders would rather fill the rest with grey). */
+ * `name` stands for the picture in messages. CM3_ERR_UNSUPPORTED for another format; CM3_ERR_FORMAT for anything wrong
+ * in the file, above all a picture cut short (decoders would rather fill the rest with grey). */
 cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, int least, cm3_image *image);
 /* The size a file claims, without decoding it. */
 cm3_status cm3_image_probe(const void *bytes, size_t length, const char *name, int *width, int *height);
 /* Reads and decodes a file. CM3_ERR_NOT_FOUND if it does not exist. */
 cm3_status cm3_image_read(const char *path, int least, cm3_image *image);
 
-/* Antialiased bicubic resampling (Keys' kernel with a = -0.5, stretched by the factor when shrinking), the arithmetic of
- * Pillow's resize(..., BICUBIC). With alpha, colours are weighted by it, so that hidden ones do not bleed. */
+/* Antialiased bicubic resampling (Keys' kernel with a = -0.5, stretched by the factor when shrinking), the arithmetic
+ * of Pillow's resize(..., BICUBIC). With alpha, colours are weighted by it, so that hidden ones do not bleed. */
 cm3_status cm3_image_resize(const cm3_image *image, int width, int height, cm3_image *out);
 
 /* Makes the picture a square of `size` pixels. `background` fills what CM3_FIT_PAD adds. */

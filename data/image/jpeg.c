@@ -1,5 +1,5 @@
-/* JPEG through libjpeg-turbo. The library reports errors by longjmp, so every object that must survive one lives in `reader`,
- * outside the frame that is left. */
+/* JPEG through libjpeg-turbo. The library reports errors by longjmp, so every object that must survive one lives in
+ * `reader`, outside the frame that is left. */
 #include "data/image/decode.h"
 
 #include <setjmp.h>
@@ -29,8 +29,8 @@ static void on_error(j_common_ptr jpeg) {
     longjmp(r->failed, 1);
 }
 
-/* Warnings are for damage that the library papers over. Data that ends early is an error to us; stray bytes between markers
- * are common in files of old cameras, and harmless. */
+/* Warnings are for damage that the library papers over. Data that ends early is an error to us; stray bytes between
+ * markers are common in files of old cameras, and harmless. */
 static void on_message(j_common_ptr jpeg, int level) {
     if (level < 0 && jpeg->err->msg_code != JWRN_EXTRANEOUS_DATA && jpeg->err->msg_code != JWRN_JFIF_MAJOR &&
         jpeg->err->msg_code != JWRN_ADOBE_XFORM)
@@ -78,7 +78,8 @@ static unsigned reduction(const struct jpeg_decompress_struct *jpeg, int least) 
 static void from_cmyk(const uint8_t *row, int width, int inverted, uint8_t *out) {
     const int flip = inverted ? 0 : 255;
     for (int x = 0; x < width; x++)
-        for (int c = 0; c < 3; c++) out[3 * x + c] = (uint8_t)(((row[4 * x + c] ^ flip) * (row[4 * x + 3] ^ flip) + 127) / 255);
+        for (int c = 0; c < 3; c++)
+            out[3 * x + c] = (uint8_t)(((row[4 * x + c] ^ flip) * (row[4 * x + 3] ^ flip) + 127) / 255);
 }
 
 static void read_rows(reader *r, const char *name, int least) {

@@ -45,8 +45,8 @@ cm3_status cm3__image_orient(cm3_image *image, int orientation) {
     const int from_bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
     const int channels = image->channels;
     cm3_image upright;
-    CM3_TRY(cm3_image_create(transposed ? image->height : image->width, transposed ? image->width : image->height, channels,
-                             &upright));
+    CM3_TRY(cm3_image_create(transposed ? image->height : image->width, transposed ? image->width : image->height,
+                             channels, &upright));
     uint8_t *out = upright.pixels;
     for (int y = 0; y < upright.height; y++)
         for (int x = 0; x < upright.width; x++, out += channels) {

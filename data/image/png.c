@@ -52,11 +52,12 @@ cm3_status cm3_image_encode_png(const cm3_image *image, uint8_t **bytes, size_t 
                      .format = image->channels == 4 ? PNG_FORMAT_RGBA : PNG_FORMAT_RGB};
     png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png);
     uint8_t *buffer = malloc(size);
-    if (!buffer) return cm3_fail(CM3_ERR_MEMORY, "no memory to encode a PNG of %d x %d pixels", image->width, image->height);
+    if (!buffer)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory to encode a PNG of %d x %d pixels", image->width, image->height);
     if (!png_image_write_to_memory(&png, buffer, &size, 0, image->pixels, 0, NULL)) {
         free(buffer);
-        return cm3_fail(CM3_ERR_INTERNAL, "a PNG of %d x %d pixels could not be encoded: %s", image->width, image->height,
-                        png.message);
+        return cm3_fail(CM3_ERR_INTERNAL, "a PNG of %d x %d pixels could not be encoded: %s", image->width,
+                        image->height, png.message);
     }
     uint8_t *fitted = realloc(buffer, size);
     *bytes = fitted ? fitted : buffer;

@@ -1,13 +1,13 @@
-/* Antialiased bicubic resampling in two passes, rows then columns, with 8-bit pixels between them and fixed-point weights: the
- * result does not depend on the machine, and is Pillow's. */
+/* Antialiased bicubic resampling in two passes, rows then columns, with 8-bit pixels between them and fixed-point
+ * weights: the result does not depend on the machine, and is Pillow's. */
 #include "data/image/image.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A weight is at most about 1.2 and a sum of products of weights and pixels at most about 1.3 * 255: 22 bits of fraction fill
- * an int32. */
+/* A weight is at most about 1.2 and a sum of products of weights and pixels at most about 1.3 * 255: 22 bits of
+ * fraction fill an int32. */
 enum { WEIGHT_BITS = 22 };
 
 /* A region of a picture, in pixels; edges may fall between pixels. */
@@ -17,7 +17,7 @@ typedef struct region {
 
 /* For each pixel of an output axis, which input pixels it is made of and their weights. */
 typedef struct taps {
-    int width;        /* slots of `weights` an output pixel */
+    int width; /* slots of `weights` an output pixel */
     int *first, *count;
     int32_t *weights; /* (outputs, width) */
 } taps;
@@ -194,7 +194,8 @@ static cm3_status pad(const cm3_image *image, int size, cm3_colour background, c
         const size_t pixel = (size_t)image->channels;
         const int left = (size - width) / 2, top = (size - height) / 2;
         for (int y = 0; y < height; y++)
-            memcpy(square.pixels + ((size_t)(top + y) * size + left) * pixel, inner.pixels + (size_t)y * width * pixel, width * pixel);
+            memcpy(square.pixels + ((size_t)(top + y) * size + left) * pixel, inner.pixels + (size_t)y * width * pixel,
+                   width * pixel);
         *out = square;
     }
     cm3_image_free(&inner);

@@ -27,8 +27,8 @@ cm3_status cm3_image_sheet(const cm3_image *pictures, int count, int columns, in
     const int64_t rows = (count + (int64_t)columns - 1) / columns;
     const int64_t width = columns * (cell_width + gap) + gap, height = rows * (cell_height + gap) + gap;
     if (width > CM3_IMAGE_SIDE_MAX || height > CM3_IMAGE_SIDE_MAX)
-        return cm3_fail(CM3_ERR_SHAPE, "a sheet of %lld x %lld pixels; a side may have %d", (long long)width, (long long)height,
-                        CM3_IMAGE_SIDE_MAX);
+        return cm3_fail(CM3_ERR_SHAPE, "a sheet of %lld x %lld pixels; a side may have %d", (long long)width,
+                        (long long)height, CM3_IMAGE_SIDE_MAX);
     CM3_TRY(cm3_image_create((int)width, (int)height, 3, sheet));
     cm3_image_fill(sheet, background);
     for (int i = 0; i < count; i++) {

@@ -4,8 +4,9 @@
 
 #include "data/image/image.h"
 
-/* Lays out `count` pictures row by row, `columns` a row, on a background with `gap` pixels between and around them. A cell
- * is as large as the largest picture, each picture centred in its own; a picture without pixels leaves its cell empty. */
+/* Lays out `count` pictures row by row, `columns` a row, on a background with `gap` pixels between and around them. A
+ * cell is as large as the largest picture, each picture centred in its own; a picture without pixels leaves its cell
+ * empty. */
 cm3_status cm3_image_sheet(const cm3_image *pictures, int count, int columns, int gap, cm3_colour background,
                            cm3_image *sheet);
 

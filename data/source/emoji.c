@@ -1,5 +1,6 @@
-/* The emoji source: names from Unicode's list, pictures from the colour font. A flag, a skin tone or a family is several code
- * points that the font joins into one glyph; only shaping (HarfBuzz) finds that glyph, FreeType then unpacks its bitmap. */
+/* The emoji source: names from Unicode's list, pictures from the colour font. A flag, a skin tone or a family is
+ * several code points that the font joins into one glyph; only shaping (HarfBuzz) finds that glyph, FreeType then
+ * unpacks its bitmap. */
 #include "data/source/emoji.h"
 #include "data/source/kind.h"
 
@@ -37,13 +38,14 @@ static void emoji_close(void *opaque) {
 }
 
 /* A file of a Debian package under the root that the config names. */
-static cm3_status read_packaged(const cm3_source_config *config, const char *file, const char *package, char **path, char **data,
-                                size_t *length) {
+static cm3_status read_packaged(const cm3_source_config *config, const char *file, const char *package, char **path,
+                                char **data, size_t *length) {
     *path = cm3_path_join(config->path && *config->path ? config->path : "/usr/share", file);
     if (!*path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     const cm3_status status = cm3_file_read(*path, FILE_MAX, data, length);
     if (status == CM3_ERR_NOT_FOUND)
-        return cm3_fail(status, "%s is missing: the emoji source needs the Debian package %s (apt install %s)", *path, package, package);
+        return cm3_fail(status, "%s is missing: the emoji source needs the Debian package %s (apt install %s)", *path,
+                        package, package);
     return status;
 }
 
@@ -99,7 +101,8 @@ static void find_glyphs(emoji_state *state) {
         if (list->items[i].glyph) list->items[kept++] = list->items[i];
     }
     if (kept < list->count)
-        cm3_log_warn("emoji: the font has no picture for %lld of %lld names", (long long)(list->count - kept), (long long)list->count);
+        cm3_log_warn("emoji: the font has no picture for %lld of %lld names", (long long)(list->count - kept),
+                     (long long)list->count);
     list->count = kept;
     hb_buffer_destroy(buffer);
     hb_font_destroy(font);

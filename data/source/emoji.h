@@ -9,8 +9,8 @@ enum { CM3_EMOJI_CODES = 16, CM3_EMOJI_TONES = 5 };
 typedef struct cm3__emoji {
     uint32_t codes[CM3_EMOJI_CODES];
     int code_count;
-    uint32_t glyph;              /* of the font */
-    const char *name;            /* "waving hand: dark skin tone" */
+    uint32_t glyph;   /* of the font */
+    const char *name; /* "waving hand: dark skin tone" */
     const char *group, *subgroup;
     bool heldout;
 } cm3__emoji;
@@ -21,8 +21,8 @@ typedef struct cm3__emoji_list {
     char *text; /* of the file: names and groups point into it */
 } cm3__emoji_list;
 
-/* Reads the fully-qualified sequences of Unicode's emoji-test.txt (UTS #51); `path` is for messages. Takes `text`, which
- * has a NUL after its `length` bytes, also on failure. */
+/* Reads the fully-qualified sequences of Unicode's emoji-test.txt (UTS #51); `path` is for messages. Takes `text`,
+ * which has a NUL after its `length` bytes, also on failure. */
 cm3_status cm3__emoji_parse(const char *path, char *text, size_t length, cm3__emoji_list *list);
 void cm3__emoji_list_free(cm3__emoji_list *list);
 

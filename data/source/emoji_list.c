@@ -63,7 +63,8 @@ cm3_status cm3__emoji_parse(const char *path, char *text, size_t length, cm3__em
         if (!*line || *line == '#') continue;
         cm3__emoji emoji = {.group = group, .subgroup = subgroup};
         if (!parse_line(line, &emoji)) {
-            status = cm3_fail(CM3_ERR_FORMAT, "%s:%ld: expected \"code points ; status # picture version name\"", path, number);
+            status = cm3_fail(CM3_ERR_FORMAT, "%s:%ld: expected \"code points ; status # picture version name\"", path,
+                              number);
         } else if (emoji.name) {
             status = cm3__grow((void **)&list->items, &capacity, list->count, sizeof emoji);
             if (status == CM3_OK) list->items[list->count++] = emoji;
@@ -96,7 +97,8 @@ static cm3_status check_groups(const cm3_string_list *groups, const cm3__emoji_l
             if (*known) strncat(known, ", ", sizeof known - strlen(known) - 1);
             strncat(known, list->items[i].group, sizeof known - strlen(known) - 1);
         }
-        return cm3_fail(CM3_ERR_RECIPE, "source.groups: no emoji group or subgroup is called \"%s\"; the groups are: %s", name, known);
+        return cm3_fail(CM3_ERR_RECIPE,
+                        "source.groups: no emoji group or subgroup is called \"%s\"; the groups are: %s", name, known);
     }
     return CM3_OK;
 }

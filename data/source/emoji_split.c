@@ -1,9 +1,10 @@
 /* Which combinations of a person and a skin tone are held out.
  *
  * A *person* is a name without its tones: "man: red hair" of "man: dark skin tone, red hair". Whether a model composes
- * can be asked only about combinations whose parts it knows, so every person keeps two tones or more in training and every tone
- * half of its persons or more. Names of two people with a tone each ("kiss: woman, man, light skin tone, dark skin tone") would show
- * a held-out combination in other company: where there are such names, nothing of that head ("kiss") is held out. */
+ * can be asked only about combinations whose parts it knows, so every person keeps two tones or more in training and
+ * every tone half of its persons or more. Names of two people with a tone each ("kiss: woman, man, light skin tone,
+ * dark skin tone") would show a held-out combination in other company: where there are such names, nothing of that head
+ * ("kiss") is held out. */
 #include "data/source/emoji.h"
 #include "data/source/kind.h"
 
@@ -14,10 +15,10 @@
 #include <string.h>
 
 typedef struct combination {
-    char *person;    /* NULL: the name has no tone */
-    int tone_count;  /* in the name */
-    int tone;        /* the last of them */
-    int64_t same;    /* the first combination of the same person */
+    char *person;   /* NULL: the name has no tone */
+    int tone_count; /* in the name */
+    int tone;       /* the last of them */
+    int64_t same;   /* the first combination of the same person */
     bool eligible;
 } combination;
 
@@ -69,7 +70,8 @@ static void find_eligible(combination *all, int64_t count) {
         all[i].same = i;
         const size_t head = head_length(all[i].person);
         for (int64_t k = 0; k < count && all[i].eligible; k++)
-            if (all[k].tone_count > 1 && head_length(all[k].person) == head && !memcmp(all[k].person, all[i].person, head))
+            if (all[k].tone_count > 1 && head_length(all[k].person) == head &&
+                !memcmp(all[k].person, all[i].person, head))
                 all[i].eligible = false;
         for (int64_t k = 0; k < i && all[i].same == i; k++)
             if (all[k].eligible && !strcmp(all[k].person, all[i].person)) all[i].same = k;
@@ -92,7 +94,8 @@ static cm3_status choose(const cm3_source_config *config, combination *all, cm3_
         for (int64_t i = 0; i < list->count; i++) person_left[i] -= 2;
         int64_t wanted = llround(eligible * config->heldout);
         for (int64_t n = 0; n < eligible && wanted > 0; n++) {
-            const int64_t i = order[cm3_rng_permute((uint64_t)config->seed, CM3_RNG_SPLIT, 0, (uint64_t)n, (uint64_t)eligible)];
+            const int64_t i =
+                order[cm3_rng_permute((uint64_t)config->seed, CM3_RNG_SPLIT, 0, (uint64_t)n, (uint64_t)eligible)];
             if (tone_left[all[i].tone] < 1 || person_left[all[i].same] < 1) continue;
             tone_left[all[i].tone]--;
             person_left[all[i].same]--;

@@ -4,6 +4,7 @@
 #include "core/file.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,7 +93,8 @@ static cm3_status visit(const cm3_source_config *config, folder_state *state, co
 }
 
 static cm3_status scan(const cm3_source_config *config, folder_state *state, const char *relative, int depth) {
-    if (depth > DEPTH_MAX) return cm3_fail(CM3_ERR_FORMAT, "%s/%s: folders %d deep; is a link going round?", state->root, relative, depth);
+    if (depth > DEPTH_MAX)
+        return cm3_fail(CM3_ERR_FORMAT, "%s/%s: folders %d deep; is a link going round?", state->root, relative, depth);
     char *path = *relative ? cm3_path_join(state->root, relative) : strdup(state->root);
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     cm3_names names = {0};

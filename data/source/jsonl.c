@@ -1,5 +1,5 @@
-/* Pairs from JSON lines. Opening parses every line once, so that a broken one is found at the start and not after hours; it
- * keeps 24 bytes a pair. */
+/* Pairs from JSON lines. Opening parses every line once, so that a broken one is found at the start and not after
+ * hours; it keeps 24 bytes a pair. */
 #include "data/source/jsonl.h"
 #include "data/source/kind.h"
 
@@ -29,7 +29,8 @@ static cm3_status need_string(const json_t *object, const char *where, const cha
 static cm3_status take_fields(const cm3_source_config *config, const char *where, const json_t *object, char **text,
                               size_t *text_length, char **image) {
     const json_t *caption, *path;
-    const char *image_field = or_default(config->image_field, json_object_get(object, "file_name") ? "file_name" : "image");
+    const char *image_field =
+        or_default(config->image_field, json_object_get(object, "file_name") ? "file_name" : "image");
     if (!json_is_object(object)) return cm3_fail(CM3_ERR_FORMAT, "%s: not a JSON object", where);
     CM3_TRY(need_string(object, where, or_default(config->text_field, "text"), &caption));
     CM3_TRY(need_string(object, where, image_field, &path));
@@ -42,12 +43,13 @@ static cm3_status take_fields(const cm3_source_config *config, const char *where
     return status;
 }
 
-cm3_status cm3__jsonl_parse(const cm3_source_config *config, const char *where, const char *line, size_t length, char **text,
-                            size_t *text_length, char **image) {
+cm3_status cm3__jsonl_parse(const cm3_source_config *config, const char *where, const char *line, size_t length,
+                            char **text, size_t *text_length, char **image) {
     json_error_t error;
     size_t bad;
     if (!cm3_text_is_utf8(line, length, &bad))
-        return cm3_fail(CM3_ERR_FORMAT, "%s: not UTF-8: byte %zu of the line is 0x%02x", where, bad + 1, (unsigned char)line[bad]);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: not UTF-8: byte %zu of the line is 0x%02x", where, bad + 1,
+                        (unsigned char)line[bad]);
     json_t *object = json_loadb(line, length, 0, &error);
     if (!object) return cm3_fail(CM3_ERR_FORMAT, "%s: not a whole JSON object: %s", where, error.text);
     const cm3_status status = take_fields(config, where, object, text, text_length, image);
@@ -95,7 +97,8 @@ static cm3_status index_line(const cm3_source_config *config, const char *path, 
     return status;
 }
 
-cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *path, FILE *file, cm3__jsonl_index *index) {
+cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *path, FILE *file,
+                                  cm3__jsonl_index *index) {
     *index = (cm3__jsonl_index){0};
     char *buffer = malloc(CM3_CAPTION_MAX + 1);
     if (!buffer) return cm3_fail(CM3_ERR_MEMORY, "no memory for a line of %s", path);
@@ -107,7 +110,8 @@ cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *p
         const cm3__jsonl_line entry = {.offset = start, .number = number, .length = (int32_t)length};
         status = index_line(config, path, buffer, entry, index);
     }
-    if (status == CM3_OK && ferror(file)) status = cm3_fail(CM3_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
+    if (status == CM3_OK && ferror(file))
+        status = cm3_fail(CM3_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
     free(buffer);
     if (status != CM3_OK) cm3__jsonl_index_free(index);
     return status;
@@ -138,8 +142,8 @@ static void jsonl_close(void *opaque) {
     free(state);
 }
 
-static cm3_status read_line(const jsonl_state *state, int64_t index, char where[PATH_MAX + 32], char **text, size_t *length,
-                            char **image) {
+static cm3_status read_line(const jsonl_state *state, int64_t index, char where[PATH_MAX + 32], char **text,
+                            size_t *length, char **image) {
     const cm3__jsonl_line *line = &state->index.lines[index];
     const cm3_source_config fields = {.text_field = state->text_field, .image_field = state->image_field};
     say_where(state->path, line->number, where);
@@ -198,7 +202,8 @@ static cm3_status build(const cm3_source_config *config, jsonl_state *state) {
     state->descriptor = open(state->path, O_RDONLY | O_CLOEXEC);
     FILE *file = state->descriptor < 0 ? NULL : fopen(state->path, "rb");
     if (!file)
-        return cm3_fail(errno == ENOENT ? CM3_ERR_NOT_FOUND : CM3_ERR_IO, "%s: cannot be opened: %s", state->path, strerror(errno));
+        return cm3_fail(errno == ENOENT ? CM3_ERR_NOT_FOUND : CM3_ERR_IO, "%s: cannot be opened: %s", state->path,
+                        strerror(errno));
     const cm3_status status = cm3__jsonl_index_build(config, state->path, file, &state->index);
     fclose(file);
     return status;

@@ -17,12 +17,13 @@ typedef struct cm3__jsonl_index {
     int64_t count, capacity;
 } cm3__jsonl_index;
 
-/* Reads and checks a whole file; keeps where the lines are that `filter` and `limit` ask for. `path` is for messages. */
-cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *path, FILE *file, cm3__jsonl_index *index);
+/* Checks every line of a file; keeps where those are that `filter` and `limit` ask for. `path` is for messages. */
+cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *path, FILE *file,
+                                  cm3__jsonl_index *index);
 void cm3__jsonl_index_free(cm3__jsonl_index *index);
 
 /* The caption and the picture's path of one line; both the caller's. `where` ("pairs.jsonl:12") is for messages. */
-cm3_status cm3__jsonl_parse(const cm3_source_config *config, const char *where, const char *line, size_t length, char **text,
-                            size_t *text_length, char **image);
+cm3_status cm3__jsonl_parse(const cm3_source_config *config, const char *where, const char *line, size_t length,
+                            char **text, size_t *text_length, char **image);
 
 #endif

@@ -29,8 +29,8 @@ cm3_status cm3__folder_open(const cm3_source_config *config, cm3_source *source)
 /* The pictures' paths are relative to the file's folder. */
 cm3_status cm3__jsonl_open(const cm3_source_config *config, const char *path, cm3_source *source);
 
-/* A list's words, of which a text has to contain one; those that start with "!" it must not contain. Letters of either case
- * are the same. An empty list keeps everything. */
+/* A list's words, of which a text has to contain one; those that start with "!" it must not contain. Letters of either
+ * case are the same. An empty list keeps everything. */
 bool cm3__words_keep(const cm3_string_list *words, const char *text);
 /* Whether another pair may be added to the `count` there are. */
 bool cm3__limit_allows(const cm3_source_config *config, int64_t count);

@@ -13,17 +13,25 @@ static const char *const fits[] = {"crop", "pad", "stretch", NULL};
 
 const cm3_field cm3_source_fields[] = {
     CM3_FIELD_CHOICE(cm3_source_config, kind, "emoji", kinds, "where the pairs come from"),
-    CM3_FIELD_STRING(cm3_source_config, path, "", "the folder, or the JSON lines file; of emoji: what to read instead of /usr/share"),
-    CM3_FIELD_INT(cm3_source_config, image_size, "0", 0, 4096, "pixels", "side of the square that pictures are fitted to; 0: as they are"),
-    CM3_FIELD_CHOICE(cm3_source_config, fit, "crop", fits, "crop: centred square; pad: whole picture on background; stretch: whole picture"),
-    CM3_FIELD_STRING(cm3_source_config, background, "white", "#rrggbb, black, grey or white: under transparent pixels and padding"),
-    CM3_FIELD_FLOAT(cm3_source_config, heldout, "0", 0, 1, "share", "pairs kept out of training; emoji: combinations of a person and a skin tone"),
+    CM3_FIELD_STRING(cm3_source_config, path, "",
+                     "the folder, or the JSON lines file; of emoji: what to read instead of /usr/share"),
+    CM3_FIELD_INT(cm3_source_config, image_size, "0", 0, 4096, "pixels",
+                  "side of the square that pictures are fitted to; 0: as they are"),
+    CM3_FIELD_CHOICE(cm3_source_config, fit, "crop", fits,
+                     "crop: centred square; pad: whole picture on background; stretch: whole picture"),
+    CM3_FIELD_STRING(cm3_source_config, background, "white",
+                     "#rrggbb, black, grey or white: under transparent pixels and padding"),
+    CM3_FIELD_FLOAT(cm3_source_config, heldout, "0", 0, 1, "share",
+                    "pairs kept out of training; emoji: combinations of a person and a skin tone"),
     CM3_FIELD_INT(cm3_source_config, seed, "0", 0, 9e15, "", "chooses what is held out"),
-    CM3_FIELD_STRING_LIST(cm3_source_config, groups, "[]", "emoji: only these groups and subgroups; \"!name\" leaves one out"),
-    CM3_FIELD_STRING_LIST(cm3_source_config, filter, "[]", "only captions with one of these words; \"!word\" leaves captions with it out"),
+    CM3_FIELD_STRING_LIST(cm3_source_config, groups, "[]",
+                          "emoji: only these groups and subgroups; \"!name\" leaves one out"),
+    CM3_FIELD_STRING_LIST(cm3_source_config, filter, "[]",
+                          "only captions with one of these words; \"!word\" leaves captions with it out"),
     CM3_FIELD_INT(cm3_source_config, limit, "0", 0, 9e15, "pairs", "only the first so many; 0: all"),
     CM3_FIELD_STRING(cm3_source_config, text_field, "", "JSON lines: where the caption stands; empty: \"text\""),
-    CM3_FIELD_STRING(cm3_source_config, image_field, "", "JSON lines: where the picture's path stands; empty: \"image\" or \"file_name\""),
+    CM3_FIELD_STRING(cm3_source_config, image_field, "",
+                     "JSON lines: where the picture's path stands; empty: \"image\" or \"file_name\""),
     CM3_FIELD_END};
 
 static bool given(const char *text) {
@@ -69,10 +77,12 @@ cm3_status cm3__caption_check(const char *where, const char *text, size_t length
     size_t bad = 0;
     if (!length) return cm3_fail(CM3_ERR_FORMAT, "%s: the caption is empty", where);
     if (length > CM3_CAPTION_MAX)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: a caption of %zu bytes; at most %d are expected", where, length, CM3_CAPTION_MAX);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: a caption of %zu bytes; at most %d are expected", where, length,
+                        CM3_CAPTION_MAX);
     if (memchr(text, 0, length)) return cm3_fail(CM3_ERR_FORMAT, "%s: the caption holds a NUL character", where);
     if (!cm3_text_is_utf8(text, length, &bad))
-        return cm3_fail(CM3_ERR_FORMAT, "%s: the caption is not UTF-8: byte %zu is 0x%02x", where, bad + 1, (unsigned char)text[bad]);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: the caption is not UTF-8: byte %zu is 0x%02x", where, bad + 1,
+                        (unsigned char)text[bad]);
     return CM3_OK;
 }
 
@@ -106,10 +116,14 @@ static cm3_status open_kind(const cm3_source_config *config, cm3_source *source)
     if (config->kind != CM3_SOURCE_EMOJI && !given(config->path))
         return cm3_fail(CM3_ERR_RECIPE, "source: a path is needed");
     switch (config->kind) {
-    case CM3_SOURCE_EMOJI: return cm3__emoji_open(config, source);
-    case CM3_SOURCE_FOLDER: return cm3__folder_open(config, source);
-    case CM3_SOURCE_JSONL: return cm3__jsonl_open(config, config->path, source);
-    default: return cm3_fail(CM3_ERR_RECIPE, "source: no kind has the number %d", config->kind);
+    case CM3_SOURCE_EMOJI:
+        return cm3__emoji_open(config, source);
+    case CM3_SOURCE_FOLDER:
+        return cm3__folder_open(config, source);
+    case CM3_SOURCE_JSONL:
+        return cm3__jsonl_open(config, config->path, source);
+    default:
+        return cm3_fail(CM3_ERR_RECIPE, "source: no kind has the number %d", config->kind);
     }
 }
 

@@ -1,8 +1,8 @@
 /* Sources: where raw image-text pairs come from.
  *
- * A source is a fixed, ordered list of pairs that any stage may read, any number of times, in any order, from any number
- * of threads. Nothing is copied first: opening only indexes, pictures are decoded when they are asked for. The same
- * settings over the same data give the same pairs under the same numbers.
+ * A source is a fixed, ordered list of pairs that any stage may read, any number of times, in any order, from any
+ * number of threads. Nothing is copied first: opening only indexes, pictures are decoded when they are asked for. The
+ * same settings over the same data give the same pairs under the same numbers.
  *
  *     cm3_source *source;
  *     CM3_TRY(cm3_source_open(&config, &source));
@@ -14,10 +14,10 @@
  *     }
  *
  * Kinds:
- *   emoji   the colour emoji of Debian's packages fonts-noto-color-emoji and unicode-data with their English names: some
- *           3,600 pairs of 136 x 128 pixels. `path` may name another root than /usr/share.
- *   folder  a folder of pictures with, beside each x.jpg, its caption in x.txt; or with one metadata.jsonl whose lines hold
- *           "file_name" and "text" (Hugging Face's imagefolder). Subfolders are read too.
+ *   emoji   the colour emoji of Debian's packages fonts-noto-color-emoji and unicode-data with their English names:
+ *           some 3,600 pairs of 136 x 128 pixels. `path` may name another root than /usr/share.
+ *   folder  a folder of pictures with, beside each x.jpg, its caption in x.txt; or with one metadata.jsonl whose lines
+ *           hold "file_name" and "text" (Hugging Face's imagefolder). Subfolders are read too.
  *   jsonl   a file of JSON objects, one a line, holding the caption and a picture's path relative to the file.
  *
  * Every caption is valid UTF-8 without NUL, and not empty. */
@@ -40,7 +40,7 @@ typedef struct cm3_source_config {
     int64_t seed;       /* of the split */
     cm3_string_list groups;
     cm3_string_list filter;
-    int64_t limit; /* keep only this many, the first; 0: all */
+    int64_t limit;                  /* keep only this many, the first; 0: all */
     char *text_field, *image_field; /* of JSON lines; empty: "text", and "image" or "file_name" */
 } cm3_source_config;
 
@@ -50,8 +50,8 @@ void cm3_source_check(const cm3_source_config *config, const char *section, cm3_
 
 /* Training never sees a held-out pair; evaluation reports on them apart.
  *
- * Emoji: what is held out are combinations of one person and one skin tone, about `heldout` of them, while every person keeps
- * at least two tones in training and every tone most of its persons; a name without a tone is always trained on.
+ * Emoji: what is held out are combinations of one person and one skin tone, about `heldout` of them, while every person
+ * keeps at least two tones in training and every tone half of its persons; a name without a tone is always trained on.
  * Other sources: a random share of the pictures (all captions of one picture fall on the same side). */
 typedef enum cm3_split { CM3_SPLIT_TRAIN, CM3_SPLIT_HELDOUT } cm3_split;
 
@@ -68,12 +68,12 @@ void cm3_pair_free(cm3_pair *pair);
 typedef struct cm3_source cm3_source;
 
 /* Indexes the data. CM3_ERR_NOT_FOUND if something is missing (for emoji the message names the Debian package),
- * CM3_ERR_FORMAT if it is broken or no pair is left, CM3_ERR_RECIPE if the settings name something that does not exist. */
+ * CM3_ERR_FORMAT if it is broken or no pair is left, CM3_ERR_RECIPE if the settings name what does not exist. */
 cm3_status cm3_source_open(const cm3_source_config *config, cm3_source **source);
 void cm3_source_close(cm3_source *source); /* NULL is fine */
 
 int64_t cm3_source_count(const cm3_source *source);
-/* All of a pair, its picture fitted to image_size. Thread-safe. On failure *pair is zeroed and the message names the pair. */
+/* All of a pair, its picture fitted to image_size. Thread-safe. On failure *pair is zeroed; the message names it. */
 cm3_status cm3_source_read(const cm3_source *source, int64_t index, cm3_pair *pair);
 /* The caption without the picture; the caller frees *text. Thread-safe. */
 cm3_status cm3_source_text(const cm3_source *source, int64_t index, char **text, size_t *length);

@@ -1,4 +1,5 @@
-/* Indexes any bytes as a file of JSON lines: either all of it is refused in one line, or every pair that is kept parses again. */
+/* Indexes any bytes as a file of JSON lines: either all of it is refused in one line, or every pair that is kept parses
+ * again. */
 #include "data/source/jsonl.h"
 
 #include <stdlib.h>
@@ -21,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         char *text, *image;
         size_t length;
         if (line->offset < 0 || line->offset + line->length > (int64_t)size) __builtin_trap();
-        if (cm3__jsonl_parse(&config, "again", (const char *)data + line->offset, (size_t)line->length, &text, &length, &image) != CM3_OK)
+        if (cm3__jsonl_parse(&config, "again", (const char *)data + line->offset, (size_t)line->length, &text, &length,
+                             &image) != CM3_OK)
             __builtin_trap();
         if (strlen(text) != length || !length) __builtin_trap();
         free(text);

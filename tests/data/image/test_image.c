@@ -102,9 +102,7 @@ static void alpha_is_kept_and_flattened_over_a_background(void **state) {
 
 static void a_jpeg_is_decoded_small_but_never_below_what_was_asked(void **state) {
     (void)state;
-    static const struct {
-        int least, width;
-    } cases[] = {{0, 32}, {13, 32}, {12, 16}, {7, 16}, {6, 8}, {3, 4}, {1, 4}};
+    static const struct { int least, width; } cases[] = {{0, 32}, {13, 32}, {12, 16}, {7, 16}, {6, 8}, {3, 4}, {1, 4}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cm3_image image;
         assert_int_equal(cm3_image_read(FILES "baseline.jpg", cases[i].least, &image), CM3_OK);
@@ -141,8 +139,9 @@ static void what_cannot_be_read_is_named_in_one_line(void **state) {
 /* A decoder may only accept a shorter file if nothing of the picture was in what is missing. */
 static void a_picture_cut_anywhere_is_an_error_or_whole(void **state) {
     (void)state;
-    static const char *const files[] = {"baseline.jpg", "progressive.jpg", "orientation6.jpg", "rgb.png", "palette.png", "alpha.png",
-                                        "lossy.webp", "lossless.webp", "alpha.webp"};
+    static const char *const files[] = {"baseline.jpg", "progressive.jpg", "orientation6.jpg",
+                                        "rgb.png",      "palette.png",     "alpha.png",
+                                        "lossy.webp",   "lossless.webp",   "alpha.webp"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[512], *bytes;
         size_t length;
@@ -228,7 +227,8 @@ static void colours_are_parsed(void **state) {
     assert_int_equal(cm3_colour_parse("white", &colour), CM3_OK);
     assert_int_equal(colour.green, 255);
     static const char *const wrong[] = {"", "#", "#12345", "#1234567", "#12345g", "whit"};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_int_equal(cm3_colour_parse(wrong[i], &colour), CM3_ERR_USAGE);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(cm3_colour_parse(wrong[i], &colour), CM3_ERR_USAGE);
 }
 
 static void a_sheet_holds_each_picture_in_its_cell(void **state) {

@@ -60,7 +60,8 @@ static void check_near(const cm3_image *image, const uint8_t *expected, size_t s
     }
 }
 
-static void check_resize(int width, int height, int channels, int new_width, int new_height, const uint8_t *expected, size_t size) {
+static void check_resize(int width, int height, int channels, int new_width, int new_height, const uint8_t *expected,
+                         size_t size) {
     cm3_image image = picture(width, height, channels), out;
     assert_int_equal(cm3_image_resize(&image, new_width, new_height, &out), CM3_OK);
     assert_int_equal(out.width, new_width);
@@ -108,7 +109,8 @@ static void hidden_colours_do_not_bleed(void **state) {
     cm3_image image, out;
     assert_int_equal(cm3_image_create(8, 8, 4, &image), CM3_OK);
     for (int i = 0; i < 64; i++) {
-        const uint8_t pixel[4] = {i % 2 ? 255 : 10, i % 2 ? 0 : 200, 20, i % 2 ? 0 : 255}; /* the red ones are transparent */
+        const uint8_t pixel[4] = {i % 2 ? 255 : 10, i % 2 ? 0 : 200, 20,
+                                  i % 2 ? 0 : 255}; /* the red ones are transparent */
         memcpy(image.pixels + 4 * i, pixel, 4);
     }
     assert_int_equal(cm3_image_resize(&image, 4, 4, &out), CM3_OK);

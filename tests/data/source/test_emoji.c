@@ -241,7 +241,8 @@ static void check_split(double share, int64_t seed) {
         int seen = 0;
         for (int t = 0; t < 5; t++) {
             seen += people[p].trained[t] > 0;
-            if (people[p].heldout[t] && people[p].trained[t]) fail_msg("%s is seen with a tone that is held out", people[p].name);
+            if (people[p].heldout[t] && people[p].trained[t])
+                fail_msg("%s is seen with a tone that is held out", people[p].name);
         }
         if (seen < 2) fail_msg("%s keeps %d tones", people[p].name, seen);
         free(people[p].name);

@@ -64,7 +64,8 @@ static void check_pair(const cm3_source *source, int64_t index, const char *text
 static void check_refused(cm3_source_config config, cm3_status expected, const char *first, const char *second) {
     cm3_source *source;
     const cm3_status status = cm3_source_open(&config, &source);
-    if (status != expected) fail_msg("%s, not %s: %s", cm3_status_name(status), cm3_status_name(expected), cm3_message());
+    if (status != expected)
+        fail_msg("%s, not %s: %s", cm3_status_name(status), cm3_status_name(expected), cm3_message());
     assert_null(source);
     if (!strstr(cm3_message(), first) || !strstr(cm3_message(), second) || strchr(cm3_message(), '\n'))
         fail_msg("\"%s\" does not name \"%s\" and \"%s\"", cm3_message(), first, second);
@@ -285,6 +286,39 @@ static void threads_read_the_same_pairs_at_once(void **state) {
     check_threads((cm3_source_config){.limit = 50, .image_size = 24, .fit = CM3_FIT_PAD});
 }
 
+static const cm3_section sections[] = {{"source", cm3_source_fields, 0, "pairs"}, {NULL, NULL, 0, NULL}};
+
+static void check_settings(const void *recipe, cm3_faults *faults) {
+    cm3_source_check(recipe, "source", faults);
+}
+
+static const cm3_schema schema = {sections, sizeof(cm3_source_config), check_settings};
+
+static void a_recipe_binds_to_a_source(void **state) {
+    (void)state;
+    static const char text[] = "source:\n  image_size: 16\n  fit: pad\n  groups: [animal-mammal]\n";
+    cm3_source_config config;
+    if (cm3_config_parse(&schema, "r.yaml", text, strlen(text), NULL, 0, &config) != CM3_OK)
+        fail_msg("%s", cm3_message());
+    assert_int_equal(config.kind, CM3_SOURCE_EMOJI);
+    assert_int_equal(config.fit, CM3_FIT_PAD);
+    assert_string_equal(config.background, "white");
+    cm3_source *source = open_with(config);
+    assert_in_range(cm3_source_count(source), 60, 80);
+    cm3_source_close(source);
+    cm3_config_free(&schema, &config);
+}
+
+static void all_faults_of_a_recipe_are_reported_together(void **state) {
+    (void)state;
+    static const char text[] = "source:\n  kind: folder\n  background: pink\n  groups: [Flags]\n";
+    cm3_source_config config;
+    assert_int_equal(cm3_config_parse(&schema, "r.yaml", text, strlen(text), NULL, 0, &config), CM3_ERR_RECIPE);
+    assert_non_null(strstr(cm3_message(), "needs a path"));
+    assert_non_null(strstr(cm3_message(), "pink"));
+    assert_non_null(strstr(cm3_message(), "only emoji have groups"));
+}
+
 static void settings_that_cannot_be_are_refused(void **state) {
     (void)state;
     check_refused((cm3_source_config){.kind = CM3_SOURCE_JSONL}, CM3_ERR_RECIPE, "path", "needed");
@@ -305,6 +339,8 @@ int main(void) {
         SOURCE_TEST(a_changed_file_is_noticed),
         SOURCE_TEST(captions_of_one_picture_are_held_out_together),
         SOURCE_TEST(threads_read_the_same_pairs_at_once),
+        SOURCE_TEST(a_recipe_binds_to_a_source),
+        SOURCE_TEST(all_faults_of_a_recipe_are_reported_together),
         SOURCE_TEST(settings_that_cannot_be_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
