@@ -20,6 +20,7 @@
 #include "core/tensor/tensor.h"
 #include "dist/comm.h"
 #include "dist/shard.h"
+#include "model/params.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,6 +45,11 @@ typedef struct cm3_checkpoint_table {
     int64_t count;
     int64_t total;
 } cm3_checkpoint_table;
+
+/* The table of a network's parameters. Names are borrowed from `params`; table->tensors is the caller's to free with
+ * cm3_checkpoint_table_free(). */
+cm3_status cm3_checkpoint_table_of(const cm3_params *params, cm3_checkpoint_table *table);
+void cm3_checkpoint_table_free(cm3_checkpoint_table *table);
 
 /* A flat f32 buffer laid out by the table, whole on every rank. "parameters" there must be; others ("m", "v") are named freely and
  * appear as /optimizer/NAME/... */

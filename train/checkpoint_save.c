@@ -7,6 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+cm3_status cm3_checkpoint_table_of(const cm3_params *params, cm3_checkpoint_table *table) {
+    const int count = cm3_params_count(params);
+    cm3_checkpoint_tensor *tensors = malloc((size_t)(count + 1) * sizeof *tensors);
+    if (tensors == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a table of %d parameters", count);
+    for (int i = 0; i < count; i++) {
+        const cm3_param *param = cm3_params_get(params, i);
+        tensors[i] = (cm3_checkpoint_tensor){.name = param->name, .shape = param->shape, .offset = param->offset};
+    }
+    *table = (cm3_checkpoint_table){.tensors = tensors, .count = count, .total = cm3_params_size(params)};
+    return CM3_OK;
+}
+
+void cm3_checkpoint_table_free(cm3_checkpoint_table *table) {
+    free((void *)table->tensors);
+    *table = (cm3_checkpoint_table){0};
+}
+
 static cm3_status check_parts(const cm3_checkpoint_parts *parts) {
     const cm3_checkpoint_table *table = &parts->table;
     if (parts->buffer_count < 1 || parts->buffer_count > CM3__BUFFERS_MAX)
