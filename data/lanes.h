@@ -23,9 +23,10 @@ typedef struct cm3_cursor {
     int64_t block;  /* blocks made so far: the step */
 } cm3_cursor;
 
-/* Part of a sample in a block. */
+/* Part of a sample in a block, never empty. */
 typedef struct cm3_piece {
-    int64_t epoch, index;  /* of which epoch; index in the store */
+    int64_t sample;        /* number in the endless list */
+    int64_t index;         /* in the store */
     int64_t begin, end;    /* tokens of the rendered sample */
 } cm3_piece;
 
@@ -58,14 +59,13 @@ cm3_status cm3_lane_skip(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, i
 
 /* Held-out samples in the order of the store, rendered one after another, in plain causal order. Block i holds tokens
  * [i * context, i * context + context + 1): blocks share one token, so every token but the first is a target once; the last
- * may be shorter. */
-int64_t cm3_heldout_tokens(const cm3_packer *packer);
-int64_t cm3_heldout_blocks(const cm3_packer *packer);
+ * may be shorter. 0 blocks when nothing is held out. The first call reads the lengths of all held-out samples. */
+cm3_status cm3_heldout_count(cm3_packer *packer, int64_t *blocks, int64_t *tokens);
 cm3_status cm3_heldout_block(cm3_packer *packer, int64_t number, cm3_block *block);
 
 /* All B cursors and what they belong to, as JSON text for checkpoints; `*text` is the caller's to free. */
 cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors, char **text);
-/* CM3_ERR_FORMAT, naming the difference, if the state belongs to another seed, number of lanes, context or set of samples.
+/* CM3_ERR_FORMAT, naming the difference, if the state belongs to another seed, number of lanes or set of samples.
  * `name` stands for the file in messages; `cursors` has room for config->lanes. */
 cm3_status cm3_cursors_load(const cm3_data_config *config, const cm3_store *store, const char *name, const char *text,
                             cm3_cursor *cursors);
@@ -82,7 +82,7 @@ typedef struct cm3_batch {
 
 cm3_status cm3_batch_init(cm3_batch *batch, int64_t rows, int64_t context);
 void cm3_batch_free(cm3_batch *batch);
-/* Row `row` from a block; NULL makes it padding. Keeps `counts`. */
+/* Row `row` from a block; NULL makes it padding. Keeps `counts` right. */
 void cm3_batch_set(cm3_batch *batch, const cm3_vocab *vocab, int64_t row, const cm3_block *block);
 
 #endif

@@ -1,0 +1,110 @@
+#include "core/json.h"
+#include "data/lanes.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What a set of cursors belongs to: any difference makes them point at other tokens. */
+static void put_identity(cm3_json_writer *w, const cm3_data_config *config, const cm3_store *store) {
+    const cm3_store_info *info = cm3_store_get_info(store);
+    char hex[CM3_HASH_HEX];
+    cm3_json_put_string(w, "format", "cm3leon lanes");
+    cm3_json_put_int(w, "version", 1);
+    cm3_json_put_int(w, "seed", config->seed);
+    cm3_json_put_int(w, "lanes", config->lanes);
+    cm3_json_put_int(w, "training_samples", info->samples - info->heldout);
+    cm3_hash_to_hex(info->source, hex);
+    cm3_json_put_string(w, "source", hex);
+    cm3_hash_to_hex(info->vocabulary, hex);
+    cm3_json_put_string(w, "vocabulary", hex);
+}
+
+cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors, char **text) {
+    *text = NULL;
+    size_t length;
+    FILE *file = open_memstream(text, &length);
+    if (!file) return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " lanes", config->lanes);
+    cm3_json_writer w = cm3_json_writer_on(file);
+    cm3_json_begin_object(&w, NULL);
+    put_identity(&w, config, store);
+    cm3_json_begin_array(&w, "cursors");
+    for (int64_t lane = 0; lane < config->lanes; lane++) {
+        cm3_json_begin_array(&w, NULL);
+        cm3_json_put_int(&w, NULL, cursors[lane].sample);
+        cm3_json_put_int(&w, NULL, cursors[lane].offset);
+        cm3_json_put_int(&w, NULL, cursors[lane].block);
+        cm3_json_end_array(&w);
+    }
+    cm3_json_end_array(&w);
+    cm3_json_end_object(&w);
+    const bool failed = ferror(file) != 0;
+    if (fclose(file) == 0 && !failed) return CM3_OK;
+    free(*text);
+    *text = NULL;
+    return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " lanes", config->lanes);
+}
+
+static cm3_status same_int(const json_t *root, const char *name, const char *key, int64_t expected) {
+    int64_t found;
+    CM3_TRY(cm3_json_need_int(root, name, key, INT64_MIN, INT64_MAX, &found));
+    if (found != expected)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: the saved lanes have %" PRId64 ", this run has %" PRId64, name, key, found, expected);
+    return CM3_OK;
+}
+
+static cm3_status same_hash(const json_t *root, const char *name, const char *key, cm3_hash expected) {
+    const char *found;
+    char hex[CM3_HASH_HEX];
+    CM3_TRY(cm3_json_need_string(root, name, key, &found));
+    cm3_hash_to_hex(expected, hex);
+    if (strcmp(found, hex) != 0)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: the saved lanes belong to another token store (%.12s, this run's is %.12s)", name, key, found, hex);
+    return CM3_OK;
+}
+
+static cm3_status read_cursor(const json_t *item, const char *name, int64_t lane, const cm3_data_config *config, cm3_cursor *cursor) {
+    int64_t values[3];
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *value = json_array_get(item, i);
+        values[i] = json_is_integer(value) ? json_integer_value(value) : -1;
+        /* The upper limit keeps sums far from overflow, and is far above any run. */
+        if (json_array_size(item) != 3 || values[i] < 0 || values[i] > INT64_MAX / 4)
+            return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: lane %" PRId64 " is not [sample, offset, block]", name, lane);
+    }
+    if (values[0] % config->lanes != lane)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: sample %" PRId64 " does not belong to lane %" PRId64, name, values[0], lane);
+    *cursor = (cm3_cursor){values[0], values[1], values[2]};
+    return CM3_OK;
+}
+
+static cm3_status read_cursors(const json_t *root, const char *name, const cm3_data_config *config, const cm3_store *store,
+                               cm3_cursor *cursors) {
+    const cm3_store_info *info = cm3_store_get_info(store);
+    const char *format;
+    const json_t *items;
+    CM3_TRY(cm3_json_need_string(root, name, "format", &format));
+    if (strcmp(format, "cm3leon lanes") != 0)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: format: found \"%.40s\", expected \"cm3leon lanes\"", name, format);
+    CM3_TRY(same_int(root, name, "version", 1));
+    CM3_TRY(same_int(root, name, "seed", config->seed));
+    CM3_TRY(same_int(root, name, "lanes", config->lanes));
+    CM3_TRY(same_int(root, name, "training_samples", info->samples - info->heldout));
+    CM3_TRY(same_hash(root, name, "source", info->source));
+    CM3_TRY(same_hash(root, name, "vocabulary", info->vocabulary));
+    CM3_TRY(cm3_json_need_array(root, name, "cursors", &items));
+    if (json_array_size(items) != (size_t)config->lanes)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: found %zu, expected %" PRId64, name, json_array_size(items), config->lanes);
+    for (int64_t lane = 0; lane < config->lanes; lane++)
+        CM3_TRY(read_cursor(json_array_get(items, (size_t)lane), name, lane, config, &cursors[lane]));
+    return CM3_OK;
+}
+
+cm3_status cm3_cursors_load(const cm3_data_config *config, const cm3_store *store, const char *name, const char *text,
+                            cm3_cursor *cursors) {
+    json_t *root;
+    CM3_TRY(cm3_json_parse(name, text, strlen(text), &root));
+    const cm3_status status = read_cursors(root, name, config, store, cursors);
+    json_decref(root);
+    return status;
+}
