@@ -33,6 +33,7 @@ static cm3_status write_store(const char *path, const cm3_bench_data_config *con
     cm3_store_writer *writer = NULL;
     cm3_status status = cm3_store_create(path, &info, &writer);
     *tokens = 0;
+    *bytes = 0;
     for (int64_t i = 0; i < config->samples && status == CM3_OK; i++) {
         cm3_rng rng = cm3_rng_stream(1, CM3_RNG_TEST, 0, (uint64_t)i);
         const int64_t count = 1 + (int64_t)cm3_rng_poisson(&rng, 8) % TEXT_MAX;
@@ -52,35 +53,64 @@ static cm3_status write_store(const char *path, const cm3_bench_data_config *con
     return CM3_OK;
 }
 
-/* Tokens a second of whole batches: what a training step asks for. */
-static cm3_status measure_batches(const char *path, int64_t memory, const cm3_data_config *config, const cm3_vocab *vocab,
-                                  double seconds, double *rate, double *skips) {
-    cm3_store *store = NULL;
-    cm3_packer *packer = NULL;
-    cm3_block block = {0};
-    cm3_batch batch = {0};
+/* What turns a store into batches, together. */
+typedef struct pipeline {
+    const cm3_vocab *vocab;
+    cm3_store *store;
+    cm3_packer *packer;
+    cm3_block block;
+    cm3_batch batch;
     cm3_cursor cursors[LANES];
-    cm3_status status;
-    for (int lane = 0; lane < LANES; lane++) cursors[lane] = cm3_lane_start(lane);
-    CM3_TRY_GOTO(status, out, cm3_store_open(path, &vocab->fingerprint, memory, &store));
-    CM3_TRY_GOTO(status, out, cm3_packer_new(config, vocab, store, &packer));
-    CM3_TRY_GOTO(status, out, cm3_block_init(&block, config));
-    CM3_TRY_GOTO(status, out, cm3_batch_init(&batch, LANES, config->context));
-    double start = cm3_clock_seconds(), spent = 0;
-    for (int64_t tokens = 0; spent < seconds; spent = cm3_clock_seconds() - start, *rate = (double)tokens / spent)
+} pipeline;
+
+static cm3_status pipeline_open(pipeline *p, const char *path, int64_t memory, const cm3_data_config *config, const cm3_vocab *vocab) {
+    *p = (pipeline){.vocab = vocab};
+    for (int lane = 0; lane < LANES; lane++) p->cursors[lane] = cm3_lane_start(lane);
+    CM3_TRY(cm3_store_open(path, &vocab->fingerprint, memory, &p->store));
+    CM3_TRY(cm3_packer_new(config, vocab, p->store, &p->packer));
+    CM3_TRY(cm3_block_init(&p->block, config));
+    return cm3_batch_init(&p->batch, LANES, config->context);
+}
+
+static void pipeline_close(pipeline *p) {
+    cm3_batch_free(&p->batch);
+    cm3_block_free(&p->block);
+    cm3_packer_free(p->packer);
+    cm3_store_close(p->store);
+}
+
+static cm3_status make_batches(pipeline *p, double seconds, double *tokens_per_second) {
+    const double start = cm3_clock_seconds();
+    for (int64_t tokens = 0;;) {
         for (int lane = 0; lane < LANES; lane++) {
-            CM3_TRY_GOTO(status, out, cm3_lane_next(packer, lane, &cursors[lane], &block));
-            cm3_batch_set(&batch, vocab, lane, &block);
-            tokens += config->context;
+            CM3_TRY(cm3_lane_next(p->packer, lane, &p->cursors[lane], &p->block));
+            cm3_batch_set(&p->batch, p->vocab, lane, &p->block);
         }
-    start = cm3_clock_seconds(), spent = 0;
-    for (int64_t blocks = 0; spent < seconds / 4; spent = cm3_clock_seconds() - start, *skips = (double)blocks / spent, blocks += 100)
-        CM3_TRY_GOTO(status, out, cm3_lane_skip(packer, 0, &cursors[0], 100));
-out:
-    cm3_batch_free(&batch);
-    cm3_block_free(&block);
-    cm3_packer_free(packer);
-    cm3_store_close(store);
+        tokens += LANES * p->batch.context;
+        const double spent = cm3_clock_seconds() - start;
+        *tokens_per_second = (double)tokens / spent;
+        if (spent >= seconds) return CM3_OK;
+    }
+}
+
+static cm3_status skip_blocks(pipeline *p, double seconds, double *blocks_per_second) {
+    enum { AT_ONCE = 100 };
+    const double start = cm3_clock_seconds();
+    for (int64_t blocks = AT_ONCE;; blocks += AT_ONCE) {
+        CM3_TRY(cm3_lane_skip(p->packer, 0, &p->cursors[0], AT_ONCE));
+        const double spent = cm3_clock_seconds() - start;
+        *blocks_per_second = (double)blocks / spent;
+        if (spent >= seconds) return CM3_OK;
+    }
+}
+
+static cm3_status measure_pipeline(const char *path, int64_t memory, const cm3_data_config *config, const cm3_vocab *vocab,
+                                   double seconds, double *tokens_per_second, double *skips_per_second) {
+    pipeline p;
+    cm3_status status = pipeline_open(&p, path, memory, config, vocab);
+    if (status == CM3_OK) status = make_batches(&p, seconds, tokens_per_second);
+    if (status == CM3_OK) status = skip_blocks(&p, seconds / 4, skips_per_second);
+    pipeline_close(&p);
     return status;
 }
 
@@ -111,12 +141,12 @@ static cm3_status measure(const char *path, const cm3_bench_data_config *config,
     const cm3_data_config data = {
         .context = config->context, .lanes = LANES, .mask_mean = 1, .mask_max = 511, .mask_whole = 0.5, .sentinels = 512};
     cm3_vocab vocab;
-    int64_t bytes, tokens;
+    int64_t bytes = 0, tokens = 1;
     CM3_TRY(synthetic_vocab(&vocab));
     CM3_TRY(write_store(path, config, &vocab, &bytes, &tokens));
     result->store_bytes_per_token = (double)bytes / (double)tokens;
-    CM3_TRY(measure_batches(path, 0, &data, &vocab, config->seconds, &result->tokens_per_second, &result->skip_blocks_per_second));
-    CM3_TRY(measure_batches(path, INT64_MAX, &data, &vocab, config->seconds, &result->memory_tokens_per_second,
+    CM3_TRY(measure_pipeline(path, 0, &data, &vocab, config->seconds, &result->tokens_per_second, &result->skip_blocks_per_second));
+    CM3_TRY(measure_pipeline(path, INT64_MAX, &data, &vocab, config->seconds, &result->memory_tokens_per_second,
                             &result->skip_blocks_per_second));
     return measure_masks(&data, &vocab, config->seconds / 2, &result->mask_tokens_per_second);
 }

@@ -40,15 +40,23 @@ static cm3_status read_rows(cm3_store *store, column *c, int64_t first, int64_t 
     const hid_t memory = H5Screate_simple(c->rank, size, NULL);
     herr_t result = H5Sselect_hyperslab(c->space, H5S_SELECT_SET, start, NULL, size, NULL);
     if (result >= 0) result = H5Dread(c->dataset, type, memory, c->space, H5P_DEFAULT, rows);
+    const cm3_status status =
+        result < 0 ? cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged or cannot be read") : CM3_OK;
     H5Sclose(memory);
-    return result < 0 ? cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged or cannot be read") : CM3_OK;
+    return status;
 }
 
 /* ---- opening ---- */
 
+static cm3_status no_attribute(const cm3_store *store, const char *name) {
+    char what[64];
+    snprintf(what, sizeof what, "not a token store, or damaged: no attribute \"%s\"", name);
+    return cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, what);
+}
+
 static cm3_status get_int(cm3_store *store, const char *name, int64_t min, int64_t max, int64_t *value) {
     const hid_t attribute = H5Aopen(store->file, name, H5P_DEFAULT);
-    if (attribute < 0) return cm3_fail(CM3_ERR_FORMAT, "%s: not a token store: it has no attribute \"%s\"", store->path, name);
+    if (attribute < 0) return no_attribute(store, name);
     /* A wrong type or shape must not write past `value`. */
     const hid_t space = H5Aget_space(attribute), type = H5Aget_type(attribute);
     const bool fits = H5Sget_simple_extent_npoints(space) == 1 && H5Tget_class(type) == H5T_INTEGER;
@@ -65,7 +73,7 @@ static cm3_status get_int(cm3_store *store, const char *name, int64_t min, int64
 
 static cm3_status get_string(cm3_store *store, const char *name, char *text, size_t size) {
     const hid_t attribute = H5Aopen(store->file, name, H5P_DEFAULT);
-    if (attribute < 0) return cm3_fail(CM3_ERR_FORMAT, "%s: not a token store: it has no attribute \"%s\"", store->path, name);
+    if (attribute < 0) return no_attribute(store, name);
     const hid_t space = H5Aget_space(attribute), found = H5Aget_type(attribute), wanted = H5Tcopy(H5T_C_S1);
     H5Tset_size(wanted, size);
     const bool fits = H5Sget_simple_extent_npoints(space) == 1 && H5Tget_class(found) == H5T_STRING &&
@@ -126,8 +134,9 @@ static cm3_status open_column(cm3_store *store, column *c, const char *name, int
     const hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
     H5Pset_chunk_cache(access, CACHE_SLOTS, CACHE_BYTES, H5D_CHUNK_CACHE_W0_DEFAULT);
     c->dataset = H5Dopen2(store->file, name, access);
+    const cm3_status status = c->dataset < 0 ? cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged") : CM3_OK;
     H5Pclose(access);
-    if (c->dataset < 0) return cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, name);
+    CM3_TRY(status);
     hsize_t dims[2] = {0, 1};
     c->space = H5Dget_space(c->dataset);
     const hid_t type = H5Dget_type(c->dataset);

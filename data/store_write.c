@@ -47,23 +47,23 @@ static cm3_status column_open(cm3_store_writer *writer, int which, const char *n
     if (H5Pset_chunk(create, rank, chunk) >= 0 && H5Pset_shuffle(create) >= 0 && H5Pset_deflate(create, DEFLATE_LEVEL) >= 0 &&
         H5Pset_fletcher32(create) >= 0)
         c->dataset = H5Dcreate2(writer->file, name, file_type, space, H5P_DEFAULT, create, H5P_DEFAULT);
+    const cm3_status status = c->dataset < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store") : CM3_OK;
     H5Pclose(create);
     H5Sclose(space);
-    return c->dataset < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, name) : CM3_OK;
+    return status;
 }
 
 static cm3_status column_flush(cm3_store_writer *writer, column *c) {
     if (c->buffered == 0) return CM3_OK;
     const hsize_t size[2] = {c->written + c->buffered, c->width}, start[2] = {c->written, 0}, count[2] = {c->buffered, c->width};
-    herr_t result = H5Dset_extent(c->dataset, size);
-    if (result >= 0) {
-        const hid_t file_space = H5Dget_space(c->dataset), memory_space = H5Screate_simple(c->flat ? 1 : 2, count, NULL);
-        result = H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL);
-        if (result >= 0) result = H5Dwrite(c->dataset, c->memory_type, memory_space, file_space, H5P_DEFAULT, c->buffer);
-        H5Sclose(memory_space);
-        H5Sclose(file_space);
-    }
-    if (result < 0) return cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store");
+    if (H5Dset_extent(c->dataset, size) < 0) return cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store");
+    const hid_t file_space = H5Dget_space(c->dataset), memory_space = H5Screate_simple(c->flat ? 1 : 2, count, NULL);
+    herr_t result = H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL);
+    if (result >= 0) result = H5Dwrite(c->dataset, c->memory_type, memory_space, file_space, H5P_DEFAULT, c->buffer);
+    const cm3_status status = result < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store") : CM3_OK;
+    H5Sclose(memory_space);
+    H5Sclose(file_space);
+    CM3_TRY(status);
     c->written += c->buffered;
     c->buffered = 0;
     return CM3_OK;
@@ -134,8 +134,9 @@ static cm3_status open_file(cm3_store_writer *writer, const char *path) {
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110); /* its metadata carries checksums */
     writer->file = H5Fcreate(writer->aside, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    const cm3_status status = writer->file < 0 ? cm3__hdf5_fail(CM3_ERR_IO, path, "cannot create the token store") : CM3_OK;
     H5Pclose(access);
-    return writer->file < 0 ? cm3__hdf5_fail(CM3_ERR_IO, path, "cannot create the token store") : CM3_OK;
+    return status;
 }
 
 cm3_status cm3_store_create(const char *path, const cm3_store_info *info, cm3_store_writer **result) {

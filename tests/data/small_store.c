@@ -1,0 +1,59 @@
+#include "small_store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+void small_vocab(cm3_vocab *vocab) {
+    const cm3_vocab_sizes sizes = {.text = SMALL_TEXT, .image = SMALL_IMAGE, .sentinels = 16, .multiple = 64};
+    assert_int_equal(cm3_vocab_build(&sizes, vocab), CM3_OK);
+}
+
+cm3_store_info small_info(const cm3_vocab *vocab) {
+    return (cm3_store_info){.vocabulary = vocab->fingerprint,
+                            .source = {1, 2},
+                            .image_rows = SMALL_ROWS,
+                            .image_columns = SMALL_COLUMNS,
+                            .image_codebook = SMALL_IMAGE,
+                            .text_vocabulary = SMALL_TEXT};
+}
+
+int64_t small_sample(int64_t i, int32_t text[12], int32_t codes[SMALL_CODES]) {
+    cm3_rng rng = cm3_rng_stream(11, CM3_RNG_TEST, 0, (uint64_t)i);
+    const int64_t count = (int64_t)cm3_rng_below(&rng, 12);
+    for (int64_t j = 0; j < count; j++) text[j] = (int32_t)cm3_rng_below(&rng, SMALL_TEXT);
+    for (int64_t j = 0; j < SMALL_CODES; j++) codes[j] = (int32_t)cm3_rng_below(&rng, SMALL_IMAGE);
+    return count;
+}
+
+bool small_heldout(int64_t i) {
+    return i % 5 == 3;
+}
+
+void small_store_write(const char *name, int64_t samples, const cm3_vocab *vocab, char path[512]) {
+    snprintf(path, 512, "%s/%s-%ld.h5", CM3_BINARY_DIR, name, (long)getpid());
+    const cm3_store_info info = small_info(vocab);
+    cm3_store_writer *writer;
+    assert_int_equal(cm3_store_create(path, &info, &writer), CM3_OK);
+    for (int64_t i = 0; i < samples; i++) {
+        int32_t text[12], codes[SMALL_CODES];
+        char label[32];
+        const int64_t count = small_sample(i, text, codes);
+        snprintf(label, sizeof label, "sample-%ld", (long)i);
+        assert_int_equal(cm3_store_add(writer, text, count, codes, label, small_heldout(i)), CM3_OK);
+    }
+    assert_int_equal(cm3_store_commit(writer), CM3_OK);
+}
+
+cm3_data_config small_config(void) {
+    return (cm3_data_config){.context = 100,
+                             .lanes = 6,
+                             .seed = 5,
+                             .mask_mean = 1,
+                             .mask_max = 511,
+                             .mask_whole = 0.5,
+                             .prefetch = 3,
+                             .sentinels = 16};
+}
