@@ -241,24 +241,30 @@ static cm3_status measure_heldout(cm3_packer *packer) {
         }
         ends[i] = total += s.size;
     }
+    if (total != cm3_heldout_tokens(packer)) {
+        free(ends);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: the token store is damaged: %" PRId64 " held-out tokens, its attributes say %" PRId64,
+                        cm3_store_path(packer->store), total, cm3_heldout_tokens(packer));
+    }
     packer->heldout_ends = ends;
     return CM3_OK;
 }
 
-cm3_status cm3_heldout_count(cm3_packer *packer, int64_t *blocks, int64_t *tokens) {
-    CM3_TRY(measure_heldout(packer));
-    const int64_t count = cm3_store_get_info(packer->store)->heldout, context = packer->config->context;
-    const int64_t total = count ? packer->heldout_ends[count - 1] : 0;
-    *tokens = total;
-    *blocks = total ? (total - 1 + context - 1) / context : 0; /* the first token is no target */
-    return CM3_OK;
+int64_t cm3_heldout_tokens(const cm3_packer *packer) {
+    const cm3_store_info *info = cm3_store_get_info(packer->store);
+    return info->heldout_text_tokens + info->heldout * (packer->codes + 3);
+}
+
+int64_t cm3_heldout_blocks(const cm3_packer *packer) {
+    const int64_t tokens = cm3_heldout_tokens(packer), context = packer->config->context;
+    return tokens ? (tokens - 1 + context - 1) / context : 0; /* the first token is no target */
 }
 
 cm3_status cm3_heldout_block(cm3_packer *packer, int64_t number, cm3_block *block) {
-    int64_t blocks, tokens;
-    CM3_TRY(cm3_heldout_count(packer, &blocks, &tokens));
+    const int64_t blocks = cm3_heldout_blocks(packer), tokens = cm3_heldout_tokens(packer);
     if (number < 0 || number >= blocks)
         return cm3_fail(CM3_ERR_NOT_FOUND, "held-out block %" PRId64 ", expected one of %" PRId64, number, blocks);
+    CM3_TRY(measure_heldout(packer));
     int64_t at = number * packer->config->context, sample = 0;
     const int64_t end = tokens - at < packer->length ? tokens : at + packer->length;
     block->length = end - at;

@@ -59,8 +59,9 @@ cm3_status cm3_lane_skip(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, i
 
 /* Held-out samples in the order of the store, rendered one after another, in plain causal order. Block i holds tokens
  * [i * context, i * context + context + 1): blocks share one token, so every token but the first is a target once; the last
- * may be shorter. 0 blocks when nothing is held out. The first call reads the lengths of all held-out samples. */
-cm3_status cm3_heldout_count(cm3_packer *packer, int64_t *blocks, int64_t *tokens);
+ * may be shorter. 0 blocks when nothing is held out. The first block to be made reads the lengths of all held-out samples. */
+int64_t cm3_heldout_tokens(const cm3_packer *packer);
+int64_t cm3_heldout_blocks(const cm3_packer *packer);
 cm3_status cm3_heldout_block(cm3_packer *packer, int64_t number, cm3_block *block);
 
 /* All B cursors and what they belong to, as JSON text for checkpoints; `*text` is the caller's to free. */

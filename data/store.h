@@ -7,7 +7,7 @@
  *     /name_offset   (N+1)   u64
  *     /split         (N)     u8           0 training, 1 held out
  *     attributes of /: format, version, vocabulary (fingerprint), source (hash of what it was made from), samples,
- *     heldout, text_tokens, image_rows, image_columns, image_codebook, text_vocabulary
+ *     heldout, text_tokens, heldout_text_tokens, longest_text, image_rows, image_columns, image_codebook, text_vocabulary
  *
  * All is shuffled, deflated and checksummed (Fletcher-32), so that a flipped bit is an error and not a wrong token. The file
  * is written aside and renamed when it is whole. A small store (`memory_limit`) is read whole when it is opened; of a
@@ -29,6 +29,7 @@ typedef struct cm3_store_info {
     int64_t text_vocabulary;            /* every text token is below this */
     int64_t samples, heldout;           /* filled in by the store: all, and how many of them are held out */
     int64_t text_tokens;                /* filled in by the store: of all samples together */
+    int64_t heldout_text_tokens;        /* filled in by the store: of the held-out ones */
     int64_t longest_text;               /* filled in by the store: of one sample */
 } cm3_store_info;
 

@@ -118,6 +118,7 @@ static cm3_status read_info(cm3_store *store, const cm3_hash *vocabulary) {
     if (info->samples == 0) return cm3_fail(CM3_ERR_FORMAT, "%s: the token store holds no samples", store->path);
     CM3_TRY(get_int(store, "heldout", 0, info->samples, &info->heldout));
     CM3_TRY(get_int(store, "text_tokens", 0, INT64_MAX / 64, &info->text_tokens));
+    CM3_TRY(get_int(store, "heldout_text_tokens", 0, info->text_tokens, &info->heldout_text_tokens));
     CM3_TRY(get_int(store, "longest_text", 0, 1 << 24, &info->longest_text));
     CM3_TRY(get_int(store, "image_rows", 1, 4096, &info->image_rows));
     CM3_TRY(get_int(store, "image_columns", 1, 4096, &info->image_columns));

@@ -145,7 +145,8 @@ cm3_status cm3_store_create(const char *path, const cm3_store_info *info, cm3_st
     cm3_store_writer *writer = calloc(1, sizeof *writer);
     if (!writer) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for a store's writer", path);
     writer->info = *info;
-    writer->info.samples = writer->info.heldout = writer->info.text_tokens = writer->info.longest_text = 0;
+    writer->info.samples = writer->info.heldout = writer->info.text_tokens = 0;
+    writer->info.heldout_text_tokens = writer->info.longest_text = 0;
     writer->file = H5I_INVALID_HID;
     for (int i = 0; i < COLUMNS; i++) writer->columns[i].dataset = H5I_INVALID_HID;
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
@@ -183,6 +184,7 @@ static cm3_status add_sample(cm3_store_writer *writer, const int32_t *text, int6
     if (text_count > info->longest_text) info->longest_text = text_count;
     info->samples++;
     info->heldout += heldout;
+    info->heldout_text_tokens += heldout ? text_count : 0;
     return CM3_OK;
 }
 
@@ -227,7 +229,8 @@ static bool put_attributes(hid_t file, const cm3_store_info *info) {
     return put_string(file, "format", CM3_STORE_FORMAT) && put_int(file, "version", CM3_STORE_VERSION) &&
            put_string(file, "vocabulary", vocabulary) && put_string(file, "source", source) &&
            put_int(file, "samples", info->samples) && put_int(file, "heldout", info->heldout) &&
-           put_int(file, "text_tokens", info->text_tokens) && put_int(file, "longest_text", info->longest_text) &&
+           put_int(file, "text_tokens", info->text_tokens) && put_int(file, "heldout_text_tokens", info->heldout_text_tokens) &&
+           put_int(file, "longest_text", info->longest_text) &&
            put_int(file, "image_rows", info->image_rows) && put_int(file, "image_columns", info->image_columns) &&
            put_int(file, "image_codebook", info->image_codebook) && put_int(file, "text_vocabulary", info->text_vocabulary);
 }
