@@ -30,7 +30,7 @@ static size_t nearest_workspace(const cm3_call *call) {
 }
 
 static void halve_squares(const float *book, int64_t codes, int64_t d, float *halves) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (codes * d > 1 << 14)
     for (int64_t k = 0; k < codes; k++) {
         double sum = 0;
         for (int64_t j = 0; j < d; j++) sum += (double)book[k * d + j] * book[k * d + j];
@@ -74,7 +74,7 @@ static cm3_status nearest(const cm3_call *call) {
     const float *z = call->in[0].data, *book = call->in[1].data;
     float *halves = call->workspace, *scores = halves + (codes + 15) / 16 * 16;
     halve_squares(book, codes, d, halves);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (rows * codes * d > 1 << 18)
     for (int64_t i = 0; i < rows; i += ROW_BLOCK)
         nearest_rows(z + i * d, min(ROW_BLOCK, rows - i), book, codes, d, halves,
                      scores + (int64_t)omp_get_thread_num() * ROW_BLOCK * CODE_BLOCK, (int32_t *)call->out[0].data + i);
@@ -159,7 +159,7 @@ static void loss_backward_book(const cm3_call *call, float factor) {
     const float *z = call->in[0].data, *book = call->in[1].data;
     const int32_t *code = call->in[2].data;
     float *de = call->grad_in[1].data;
-#pragma omp parallel
+#pragma omp parallel if (rows * d > 1 << 14)
     {
         const int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
         const int64_t begin = codes * thread / team, end = codes * (thread + 1) / team;

@@ -17,7 +17,8 @@ enum {
     STRIP_FLOATS = 48 << 10, /* of a strip, with its border: most of it stays in a second-level cache of 1 MiB */
     DEPTH_BLOCK = 192,       /* of a panel: 192 x 32 floats stay in the first-level cache */
     OUTER_PIXELS = 64,       /* of an outer product, whose windows stay in the first-level cache */
-    TASKS_PER_THREAD = 4
+    TASKS_PER_THREAD = 4,
+    SMALLEST_SHARED = 1 << 18 /* multiplications: below, waking other threads costs more than they bring */
 };
 
 static int64_t min(int64_t a, int64_t b) {
@@ -116,7 +117,8 @@ static void run_strip(const pass *p, const cm3_simd *simd, int64_t width, const 
 
 static void run_pass(const pass *p, const cm3_simd *simd, int64_t width, const float *from, const float *panels, const float *bias, float *to,
                      bool add, float *strips) {
-#pragma omp parallel for schedule(static)
+    const int64_t work = p->batch * p->to_rows * p->to_columns * p->to_channels * p->taps_y * p->taps_x * p->channels;
+#pragma omp parallel for schedule(static) if (work >= SMALLEST_SHARED)
     for (int64_t task = 0; task < p->batch * p->strips; task++) {
         const int64_t image = task / p->strips, row = task % p->strips * p->strip_rows;
         const int64_t count = min(p->strip_rows, p->to_rows - row);
@@ -187,7 +189,7 @@ static int64_t panel_floats(const geometry *g, int64_t from, int64_t to) {
 
 static void pack_forward(const geometry *g, const float *weight, float *panels) {
     const int64_t depth = g->kernel * g->kernel * g->inputs, width = g->sizes.panel;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (g->outputs * depth >= SMALLEST_SHARED)
     for (int64_t n = 0; n < g->outputs; n += width) {
         for (int64_t o = 0; o < width; o++) {
             float *to = panels + n * depth + o;
@@ -217,7 +219,7 @@ static cm3_status forward(const cm3_call *call) {
 /* Panels of the kernel turned around: (panels of inputs, taps_y, taps_x, outputs, panel width). */
 static void pack_gradient(const geometry *g, const axis_class *y, const axis_class *x, const float *weight, float *panels) {
     const int64_t width = g->sizes.panel, depth = y->taps * x->taps * g->outputs;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (g->inputs * depth >= SMALLEST_SHARED)
     for (int64_t q = 0; q < depth; q++) {
         const int64_t o = q % g->outputs, tap = q / g->outputs;
         const int64_t ky = y->first_tap + (y->taps - 1 - tap / x->taps) * g->stride;
@@ -321,7 +323,7 @@ static void add_strip_to_bias(const pass *p, const float *grad, int64_t count, f
 static void add_threads(const geometry *g, const weight_sums *s, const float *sums, int threads, const cm3_call *call) {
     const int64_t distance = weight_sums_floats(s), width = g->kernel * g->inputs;
     float *weights = call->grad_in[1].data, *bias = call->grad_in[2].data;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (g->outputs * g->kernel * width >= SMALLEST_SHARED)
     for (int64_t row = 0; row < g->outputs * g->kernel; row++) {
         for (int64_t j = 0; weights && j < width; j++) {
             float sum = call->accumulate[1] ? weights[row * width + j] : 0;
@@ -341,8 +343,9 @@ static void gradient_of_weights(const geometry *g, const cm3_call *call) {
     const weight_sums s = weight_sums_of(g, &p);
     const float *pictures = call->in[0].data, *grad_out = call->grad_out.data;
     float *sums = call->workspace;
+    const int64_t work = p.batch * p.to_rows * p.to_columns * g->outputs * g->kernel * s.window;
     int threads = 1;
-#pragma omp parallel
+#pragma omp parallel if (work >= SMALLEST_SHARED)
     {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
 #pragma omp single

@@ -8,12 +8,14 @@
 #include <omp.h>
 #include <string.h>
 
-enum { CHUNK_FLOATS = 16 << 10, TABLES = 5 }; /* tables of a value a channel: factor, offset, slope, shift, pivot */
+enum { CHUNK_FLOATS = 16 << 10, TABLES = 5, /* of a value a channel: factor, offset, slope, shift, pivot */
+       SMALLEST_SHARED = 1 << 14 /* floats: below, waking other threads costs more than they bring */ };
 
 typedef struct shape {
     int64_t batch, pixels, channels, groups, width; /* width: channels of a group */
     int64_t chunk, chunks;                          /* pixels of a chunk, chunks of a picture */
-    bool by_picture;
+    bool by_picture; /* threads share pictures, or the chunks of one picture */
+    bool shared;     /* or one does it all */
 } shape;
 
 static shape shape_of(const cm3_call *call) {
@@ -22,6 +24,7 @@ static shape shape_of(const cm3_call *call) {
     s.width = s.channels / s.groups;
     s.chunk = CHUNK_FLOATS / s.channels > 16 ? CHUNK_FLOATS / s.channels : 16;
     s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
+    s.shared = s.batch * s.pixels * s.channels >= SMALLEST_SHARED;
     s.by_picture = s.batch >= omp_get_max_threads();
     return s;
 }
@@ -48,7 +51,7 @@ static size_t backward_workspace(const cm3_call *call) {
 
 /* Runs `loop` over the chunks of the picture that `whole` points at. */
 static void over_chunks(const shape *s, const cm3__group_norm *whole, float *sums, void (*loop)(const cm3__group_norm *)) {
-#pragma omp parallel for schedule(static) if (!s->by_picture)
+#pragma omp parallel for schedule(static) if (s->shared && !s->by_picture)
     for (int64_t i = 0; i < s->chunks; i++) {
         cm3__group_norm part = *whole;
         const int64_t pixel = i * s->chunk, start = pixel * s->channels;
@@ -114,7 +117,7 @@ static void forward_picture(const cm3_call *call, const shape *s, int64_t image,
 
 static cm3_status forward(const cm3_call *call) {
     const shape s = shape_of(call);
-#pragma omp parallel for schedule(static) if (s.by_picture)
+#pragma omp parallel for schedule(static) if (s.shared && s.by_picture)
     for (int64_t image = 0; image < s.batch; image++)
         forward_picture(call, &s, image, (float *)call->workspace + omp_get_thread_num() * floats_in_work(&s));
     return CM3_OK;
@@ -172,7 +175,7 @@ static void add_pictures(const shape *s, const float *totals, float *to, bool ac
 static cm3_status backward(const cm3_call *call) {
     const shape s = shape_of(call);
     float *totals = (float *)call->workspace + pictures_in_work(&s) * floats_in_work(&s);
-#pragma omp parallel for schedule(static) if (s.by_picture)
+#pragma omp parallel for schedule(static) if (s.shared && s.by_picture)
     for (int64_t image = 0; image < s.batch; image++)
         backward_picture(call, &s, image, (float *)call->workspace + omp_get_thread_num() * floats_in_work(&s),
                          totals + 2 * image * s.channels);

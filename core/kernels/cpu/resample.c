@@ -2,11 +2,12 @@
  * over one walk: a small picture (rows, columns) and a large one of twice its sides. */
 #include "core/kernels/cpu/cpu.h"
 
+enum { SMALLEST_SHARED = 1 << 13 }; /* small picture, floats: below, waking other threads costs more than they bring */
 
 /* large = [large +] factor * small, each pixel of small over 2 x 2 pixels */
 static void spread(const float *small, float *large, const int64_t dim[4], float factor, bool add) {
     const int64_t columns = dim[2], channels = dim[3];
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (dim[0] * dim[1] * columns * channels >= SMALLEST_SHARED)
     for (int64_t row = 0; row < 2 * dim[0] * dim[1]; row++) { /* of all large pictures: twice as many as small ones */
         const float *from = small + row / 2 * columns * channels;
         float *to = large + row * 2 * columns * channels;
@@ -20,7 +21,7 @@ static void spread(const float *small, float *large, const int64_t dim[4], float
 /* small = [small +] factor * the sum of 2 x 2 pixels of large */
 static void gather(const float *large, float *small, const int64_t dim[4], float factor, bool add) {
     const int64_t columns = dim[2], channels = dim[3];
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (dim[0] * dim[1] * columns * channels >= SMALLEST_SHARED)
     for (int64_t row = 0; row < dim[0] * dim[1]; row++) {
         const float *upper = large + row * 4 * columns * channels, *lower = upper + 2 * columns * channels;
         float *to = small + row * columns * channels;

@@ -142,7 +142,7 @@ static const op_case cases[] = {
     {"conv 3x3, whole vectors", CM3_OP_CONV2D, {SAME(3)}, {NORMAL(1, 8, 8, 16), NORMAL(32, 3, 3, 16), NORMAL(32)}, 288, 0},
     {"conv 3x3, several panels and blocks", CM3_OP_CONV2D, {SAME(3)}, {NORMAL(1, 5, 6, 70), NORMAL(50, 3, 3, 70)}, 630, 0},
     {"conv 3x3, several strips", CM3_OP_CONV2D, {SAME(3)}, {NORMAL(1, 70, 90, 4), NORMAL(3, 3, 3, 4), NORMAL(3)}, 6300, 0},
-    {"conv 3x3, more pictures than threads", CM3_OP_CONV2D, {SAME(3)}, {NORMAL(13, 4, 4, 3), NORMAL(5, 3, 3, 3), NORMAL(5)}, 208, 0},
+    {"conv 3x3, more pictures than threads", CM3_OP_CONV2D, {SAME(3)}, {NORMAL(13, 8, 8, 8), NORMAL(9, 3, 3, 8), NORMAL(9)}, 832, 0},
     {"conv 3x3, stride 2, padding behind", CM3_OP_CONV2D, {.stride = 2, .pad_after = 1}, {NORMAL(2, 8, 8, 20), NORMAL(33, 3, 3, 20), NORMAL(33)}, 300, 0},
     {"conv 3x3, stride 2, odd sides", CM3_OP_CONV2D, {.stride = 2, .pad = 1, .pad_after = 1}, {NORMAL(2, 7, 9, 3), NORMAL(3, 3, 3, 3)}, 40, 0},
     {"conv 4x4, stride 2", CM3_OP_CONV2D, {.stride = 2, .pad = 1, .pad_after = 1}, {NORMAL(1, 8, 6, 4), NORMAL(4, 4, 4, 4), NORMAL(4)}, 64, 0},
@@ -154,7 +154,7 @@ static const op_case cases[] = {
     {"conv 3x3 of one pixel", CM3_OP_CONV2D, {SAME(3)}, {NORMAL(1, 1, 1, 4), NORMAL(4, 3, 3, 4), NORMAL(4)}, 36, 0},
 
     {"group norm", CM3_OP_GROUP_NORM, {NORM(2, CM3_ACT_NONE)}, {NORMAL(2, 5, 3, 6), GAIN(6), NORMAL(6)}, 45, 2},
-    {"group norm, silu", CM3_OP_GROUP_NORM, {NORM(4, CM3_ACT_SILU)}, {NORMAL(5, 4, 6, 16), GAIN(16), NORMAL(16)}, 120, 2},
+    {"group norm, silu", CM3_OP_GROUP_NORM, {NORM(4, CM3_ACT_SILU)}, {NORMAL(5, 14, 16, 16), GAIN(16), NORMAL(16)}, 1120, 2},
     {"group norm, one group, several chunks", CM3_OP_GROUP_NORM, {NORM(1, CM3_ACT_SILU)}, {NORMAL(1, 24, 25, 37), GAIN(37), NORMAL(37)}, 22200, 2},
     {"group norm, a group a channel", CM3_OP_GROUP_NORM, {NORM(7, CM3_ACT_NONE)}, {NORMAL(2, 6, 6, 7), GAIN(7), NORMAL(7)}, 72, 2},
 

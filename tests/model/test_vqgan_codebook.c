@@ -1,0 +1,172 @@
+#include "core/rng.h"
+#include "model/vqgan_codebook.h"
+#include "optim/adamw.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { SIDE = 16, CODES = 32, WIDTH = 8, BATCH = 8, ROWS = BATCH * 16, VALUES = BATCH * SIDE * SIDE * 3 };
+
+typedef struct fixture {
+    cm3_params *params;
+    cm3_vqgan *model;
+    cm3_codebook *book;
+    cm3_comm *comm;
+} fixture;
+
+static fixture open_fixture(void) {
+    const cm3_vqgan_config config = {.picture = SIDE, .patch = 2, .channels = 16, .multipliers = {{1, 2}, 2}, .encoder_blocks = 1,
+                                     .decoder_blocks = 1, .middle_blocks = 1, .code_width = WIDTH, .codes = CODES, .l1 = 1, .l2 = 1,
+                                     .codebook_loss = 1, .commitment = 0.25, .dead_steps = 10, .restart_until = 1};
+    fixture f;
+    assert_int_equal(cm3_comm_open_self(&f.comm), CM3_OK);
+    assert_int_equal(cm3_params_create(&f.params), CM3_OK);
+    assert_int_equal(cm3_vqgan_declare(&config, f.params, &f.model), CM3_OK);
+    assert_int_equal(cm3_params_layout(f.params, 1), CM3_OK);
+    assert_int_equal(cm3_params_allocate(f.params, true), CM3_OK);
+    cm3_params_init(f.params, 1);
+    assert_int_equal(cm3_codebook_create(f.model, 77, &f.book), CM3_OK);
+    return f;
+}
+
+static void close_fixture(fixture *f) {
+    cm3_codebook_free(f->book);
+    cm3_vqgan_free(f->model);
+    cm3_params_free(f->params);
+    cm3_comm_close(f->comm);
+}
+
+static float *codebook_of(const fixture *f) {
+    return cm3_params_value(f->params, cm3_vqgan_codebook_index(f->model));
+}
+
+static void fill(float *values, int64_t count, uint64_t stream) {
+    cm3_rng rng = cm3_rng_stream(3, CM3_RNG_TEST, stream, 0);
+    for (int64_t i = 0; i < count; i++) values[i] = (float)cm3_rng_normal(&rng);
+}
+
+/* Row of z that is this code, or -1. */
+static int row_of(const float *z, const float *code) {
+    for (int i = 0; i < ROWS; i++)
+        if (memcmp(z + i * WIDTH, code, WIDTH * sizeof *z) == 0) return i;
+    return -1;
+}
+
+static void a_new_codebook_holds_different_encoder_outputs(void **state) {
+    (void)state;
+    fixture f = open_fixture();
+    float z[ROWS * WIDTH];
+    bool taken[ROWS] = {false};
+    fill(z, ROWS * WIDTH, 1);
+    assert_int_equal(cm3_codebook_start(f.book, f.comm, z, ROWS), CM3_OK);
+    for (int k = 0; k < CODES; k++) {
+        const int row = row_of(z, codebook_of(&f) + k * WIDTH);
+        assert_true(row >= 0 && !taken[row]);
+        taken[row] = true;
+    }
+    close_fixture(&f);
+}
+
+static void only_codes_unused_for_long_are_started_again(void **state) {
+    (void)state;
+    fixture f = open_fixture();
+    float z[ROWS * WIDTH], before[CODES * WIDTH];
+    int32_t codes[ROWS];
+    cm3_codebook_report report;
+    fill(z, ROWS * WIDTH, 2);
+    assert_int_equal(cm3_codebook_start(f.book, f.comm, z, ROWS), CM3_OK);
+    memcpy(before, codebook_of(&f), sizeof before);
+    for (int i = 0; i < ROWS; i++) codes[i] = i % 4; /* four codes used alike, the rest never */
+    for (int step = 1; step <= 10; step++) {
+        assert_int_equal(cm3_codebook_update(f.book, f.comm, step, z, codes, ROWS, true, &report), CM3_OK);
+        assert_int_equal(report.used, 4);
+        assert_true(fabs(report.perplexity - 4) < 1e-9);
+        assert_int_equal(report.restarted, 0);
+    }
+    assert_memory_equal(before, codebook_of(&f), sizeof before);
+    fill(z, ROWS * WIDTH, 3);
+    assert_int_equal(cm3_codebook_update(f.book, f.comm, 11, z, codes, ROWS, false, &report), CM3_OK);
+    assert_int_equal(report.restarted, 0); /* not asked for */
+    assert_int_equal(cm3_codebook_update(f.book, f.comm, 11, z, codes, ROWS, true, &report), CM3_OK);
+    assert_int_equal(report.restarted, CODES - 4);
+    assert_memory_equal(before, codebook_of(&f), 4 * WIDTH * sizeof *before);
+    for (int k = 4; k < CODES; k++) {
+        assert_int_equal(report.restarted_codes[k - 4], k);
+        assert_true(row_of(z, codebook_of(&f) + k * WIDTH) >= 0);
+        assert_int_equal(cm3_codebook_last_used(f.book)[k], 11);
+    }
+    close_fixture(&f);
+}
+
+/* --- a real training ------------------------------------------------------------------------------------------------------- */
+
+/* A rectangle of one colour on another. */
+static void draw(float *picture, cm3_rng *rng) {
+    float colour[2][3];
+    for (int i = 0; i < 6; i++) colour[i / 3][i % 3] = cm3_rng_below(rng, 2) ? 0.8f : -0.8f;
+    const int left = (int)cm3_rng_below(rng, 8), top = (int)cm3_rng_below(rng, 8), size = 4 + (int)cm3_rng_below(rng, 5);
+    for (int i = 0; i < SIDE * SIDE; i++) {
+        const bool inside = i % SIDE >= left && i % SIDE < left + size && i / SIDE >= top && i / SIDE < top + size;
+        for (int c = 0; c < 3; c++) picture[i * 3 + c] = colour[inside][c];
+    }
+}
+
+static void draw_batch(const fixture *f, uint64_t step, float *folded) {
+    static float pictures[VALUES];
+    for (int i = 0; i < BATCH; i++) {
+        cm3_rng rng = cm3_rng_stream(8, CM3_RNG_TEST, step, (uint64_t)i);
+        draw(pictures + i * SIDE * SIDE * 3, &rng);
+    }
+    cm3_vqgan_fold(cm3_vqgan_get_config(f->model), pictures, BATCH, folded);
+}
+
+static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) {
+    (void)state;
+    fixture f = open_fixture();
+    static float folded[VALUES];
+    float pixel_scale, code_scale;
+    cm3_vqgan_scales(cm3_vqgan_get_config(f.model), BATCH, &pixel_scale, &code_scale);
+    cm3_tape *tape;
+    assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu()}, &tape), CM3_OK);
+    const cm3_vqgan_step step = cm3_vqgan_train(f.model, tape, &(cm3_vqgan_batch){BATCH, folded, &pixel_scale, &code_scale});
+    if (cm3_tape_plan(tape) != CM3_OK) fail_msg("%s", cm3_message());
+
+    const int64_t size = cm3_params_size(f.params);
+    float *m = calloc((size_t)size, sizeof *m), *v = calloc((size_t)size, sizeof *v);
+    const cm3_adamw_config adam = {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
+    const cm3_adamw_span whole = {0, size, false};
+    cm3_codebook_report report;
+    double first = 0, last = 0;
+    for (int64_t i = 1; i <= 200; i++) {
+        draw_batch(&f, (uint64_t)i, folded);
+        if (i == 1) { /* the codes come from the data */
+            assert_int_equal(cm3_tape_run(tape, NULL), CM3_OK);
+            assert_int_equal(cm3_codebook_start(f.book, f.comm, cm3_var_tensor(step.z)->data, ROWS), CM3_OK);
+        }
+        assert_int_equal(cm3_tape_run(tape, NULL), CM3_OK);
+        cm3_adamw_apply(&adam, &(cm3_adamw_update){i, 1e-3, 1}, &whole, 1, cm3_params_values(f.params), cm3_params_gradients(f.params), m, v);
+        assert_int_equal(cm3_codebook_update(f.book, f.comm, i, cm3_var_tensor(step.z)->data, cm3_var_tensor(step.codes)->data, ROWS, true,
+                                             &report), CM3_OK);
+        if (i <= 10) first += cm3_var_scalar(step.pixel_loss) / 10;
+        if (i > 190) last += cm3_var_scalar(step.pixel_loss) / 10;
+    }
+    if (!(last < 0.35 * first)) fail_msg("the loss went from %g to %g only", first, last);
+    assert_true(report.used > CODES / 3);
+    free(m);
+    free(v);
+    cm3_tape_free(tape);
+    close_fixture(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_new_codebook_holds_different_encoder_outputs),
+        cmocka_unit_test(only_codes_unused_for_long_are_started_again),
+        cmocka_unit_test(training_learns_to_draw_rectangles_and_uses_its_codes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
