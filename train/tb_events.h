@@ -10,10 +10,10 @@
 
 typedef struct cm3_tb_events cm3_tb_events;
 
-/* Makes a new file, whose first record is the format's version. `first_step` tells TensorBoard to forget what earlier files of the
- * folder say about that step and later ones (a resumed run); 0: forget nothing. */
+/* Makes a new file. Its first records are the format's version and the start of a session at `first_step`, by which TensorBoard
+ * forgets what earlier files of the folder say about that step and later ones. */
 cm3_status cm3_tb_events_create(const char *path, double wall_time, int64_t first_step, cm3_tb_events **events);
-/* Values are NaN-safe: TensorBoard shows them as such. Faults stick and are reported by flush and close. */
+/* Faults stick and are reported by flush and close. */
 void cm3_tb_events_scalar(cm3_tb_events *events, double wall_time, int64_t step, const char *tag, float value);
 void cm3_tb_events_image(cm3_tb_events *events, double wall_time, int64_t step, const char *tag, const void *png, size_t bytes, int width,
                          int height);
