@@ -14,24 +14,23 @@ static int64_t least(int64_t a, int64_t b) {
 /* --- packing ---------------------------------------------------------------------------------------------------------- */
 
 /* to (rows, wide) = factor * from, zeros behind the d columns. Packed rows also keep strides that are large powers of two
- * from falling into the same few cache sets. */
+ * from falling into the same few cache sets. Rows are far apart and short, which hides them from the processor's prefetcher. */
 static void pack_rows(float *restrict to, int64_t wide, const float *restrict from, int64_t from_row, int64_t rows, int64_t d,
                       float factor) {
+    enum { AHEAD = 8, LINE = 16 };
     for (int64_t r = 0; r < rows; r++, to += wide, from += from_row) {
+        if (r + AHEAD < rows)
+            for (int64_t c = 0; c < d; c += LINE) __builtin_prefetch(from + AHEAD * from_row + c);
 #pragma omp simd
         for (int64_t c = 0; c < d; c++) to[c] = from[c] * factor;
         for (int64_t c = d; c < wide; c++) to[c] = 0;
     }
 }
 
-/* to (d, LANES_OF_BLOCK) = from (rows, wide) transposed, zeros in the lanes behind the rows. */
-static void pack_lanes(float *restrict to, const float *restrict from, int64_t wide, int64_t rows, int64_t d) {
-    if (rows < LANES_OF_BLOCK) memset(to, 0, (size_t)(d * LANES_OF_BLOCK) * sizeof *to);
-    for (int64_t c = 0; c < d; c += CM3__MOST_LANES) {
-        const int64_t end = least(d, c + CM3__MOST_LANES);
-        for (int64_t r = 0; r < rows; r++)
-            for (int64_t e = c; e < end; e++) to[e * LANES_OF_BLOCK + r] = from[r * wide + e];
-    }
+/* to (wide, LANES_OF_BLOCK) = from (lanes, wide) transposed. */
+static void pack_lanes(float *restrict to, const float *restrict from, int64_t wide, int64_t lanes) {
+    for (int64_t c = 0; c < wide; c += CM3_LANES)
+        for (int64_t r = 0; r < lanes; r += CM3_LANES) cm3__transpose(to + c * LANES_OF_BLOCK + r, LANES_OF_BLOCK, from + r * wide + c, wide);
 }
 
 /* --- the tiles of one block of queries ---------------------------------------------------------------------------------- */
@@ -65,65 +64,83 @@ static void tile_scores(float *scores, const key_tile *t, const float *rows, int
 }
 
 /* The masked corner of a diagonal tile: key r is hidden from the lanes before lane + r. */
-static void tile_mask(float *scores, const key_tile *t, float value) {
+static void tile_mask(float *scores, const key_tile *t) {
     if (!t->diagonal) return;
     for (int64_t r = 1; r < t->count; r++)
-        for (int64_t l = 0; l < r; l++) scores[r * LANES_OF_BLOCK + t->lane + l] = value;
+        for (int64_t l = 0; l < r; l++) scores[r * LANES_OF_BLOCK + t->lane + l] = -INFINITY;
 }
 
 /* --- forward ------------------------------------------------------------------------------------------------------------ */
 
+/* Scores are kept in units of ln 2, so that 2^x takes the place of e^x. */
+static const float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
+
 typedef struct forward_block {
     float *k, *v;    /* (keys, wide) */
-    float *q;        /* (d, LANES_OF_BLOCK), scaled */
-    float *y;        /* (d, LANES_OF_BLOCK), not yet divided by sum */
+    float *q;        /* (wide, LANES_OF_BLOCK), scaled */
+    float *y;        /* (LANES_OF_BLOCK, wide), not yet divided by sum */
     float *scores;   /* (BLOCK_KEYS, LANES_OF_BLOCK) */
-    float *most, *sum, *shrink; /* (LANES_OF_BLOCK): running maximum, sum of e^(score - most); this tile's correction */
+    float *most, *sum, *shrink; /* (LANES_OF_BLOCK): running maximum, sum of 2^(score - most); this tile's correction */
 } forward_block;
 
-/* scores become e^(score - most), with the running maximum and sum brought up to date. */
+static inline float larger(float a, float b) {
+    return a > b ? a : b;
+}
+
+/* most = the maximum of most and every row of scores */
+static void raise_most(float *restrict most, const float *restrict scores, const key_tile *t) {
+    const int64_t end = t->lane + t->lanes;
+    int64_t r = 0;
+    for (; r + 4 <= t->count; r += 4, scores += 4 * LANES_OF_BLOCK)
+#pragma omp simd
+        for (int64_t l = t->lane; l < end; l++)
+            most[l] = larger(most[l], larger(larger(scores[l], scores[LANES_OF_BLOCK + l]),
+                                             larger(scores[2 * LANES_OF_BLOCK + l], scores[3 * LANES_OF_BLOCK + l])));
+    for (; r < t->count; r++, scores += LANES_OF_BLOCK)
+#pragma omp simd
+        for (int64_t l = t->lane; l < end; l++) most[l] = larger(most[l], scores[l]);
+}
+
+/* scores become 2^(score - most), with the running maximum and sum brought up to date. */
 static void online_softmax(const forward_block *b, const key_tile *t) {
-    for (int64_t l = t->lane; l < t->lane + t->lanes; l += CM3_LANES) {
-        float *restrict column = b->scores + l;
-        float most[CM3_LANES], sum[CM3_LANES];
-        for (int i = 0; i < CM3_LANES; i++) most[i] = b->most[l + i];
-        for (int64_t r = 0; r < t->count; r++)
+    const int64_t end = t->lane + t->lanes, count = t->count;
+    float *restrict scores = b->scores, *restrict most = b->most, *restrict sum = b->sum, *restrict shrink = b->shrink;
+    memcpy(shrink, most, LANES_OF_BLOCK * sizeof *most);
+    raise_most(most, scores, t);
 #pragma omp simd
-            for (int i = 0; i < CM3_LANES; i++) {
-                const float s = column[r * LANES_OF_BLOCK + i];
-                most[i] = s > most[i] ? s : most[i];
-            }
-        for (int i = 0; i < CM3_LANES; i++) sum[i] = 0;
-        for (int64_t r = 0; r < t->count; r++)
+    for (int64_t l = t->lane; l < end; l++) shrink[l] = cm3__exp2f(shrink[l] - most[l]);
 #pragma omp simd
-            for (int i = 0; i < CM3_LANES; i++) {
-                const float p = cm3__expf(column[r * LANES_OF_BLOCK + i] - most[i]);
-                column[r * LANES_OF_BLOCK + i] = p;
-                sum[i] += p;
-            }
-#pragma omp simd
-        for (int i = 0; i < CM3_LANES; i++) {
-            const float shrink = cm3__expf(b->most[l + i] - most[i]);
-            b->shrink[l + i] = shrink;
-            b->sum[l + i] = b->sum[l + i] * shrink + sum[i];
-            b->most[l + i] = most[i];
+    for (int64_t l = t->lane; l < end; l++) {
+        float total = 0;
+        for (int64_t r = 0; r < count; r++) {
+            const float p = cm3__exp2f(scores[r * LANES_OF_BLOCK + l] - most[l]);
+            scores[r * LANES_OF_BLOCK + l] = p;
+            total += p;
         }
+        sum[l] = sum[l] * shrink[l] + total;
     }
 }
 
 static void forward_tile(const cm3__attention *a, const forward_block *b, const key_tile *t, int64_t wide) {
     tile_scores(b->scores, t, b->k, wide, b->q, a->d);
-    tile_mask(b->scores, t, -INFINITY);
+    tile_mask(b->scores, t);
     online_softmax(b, t);
     const bool first = t->first == 0;
-    if (!first) {
-        for (int64_t c = 0; c < a->d; c++)
+    for (int64_t l = t->lane; l < t->lane + t->lanes && !first; l++) {
+        const float factor = b->shrink[l];
+        if (factor == 1) continue; /* most tiles hold no new maximum */
+        float *y = b->y + l * wide;
 #pragma omp simd
-            for (int64_t l = t->lane; l < t->lane + t->lanes; l++) b->y[c * LANES_OF_BLOCK + l] *= b->shrink[l];
+        for (int64_t c = 0; c < wide; c++) y[c] *= factor;
     }
-    cm3__tile_product((cm3_tile){.a = b->v + t->first * wide, .a_row = 1, .a_column = wide, .b = b->scores + t->lane,
-                                 .b_row = LANES_OF_BLOCK, .c = b->y + t->lane, .c_row = LANES_OF_BLOCK},
-                      a->d, t->lanes, t->count, !first);
+    cm3__tile_product((cm3_tile){.a = b->scores + t->lane, .a_row = 1, .a_column = LANES_OF_BLOCK, .b = b->v + t->first * wide,
+                                 .b_row = wide, .c = b->y + t->lane * wide, .c_row = wide},
+                      t->lanes, wide, t->count, !first);
+}
+
+/* Rows `rows` to `lanes` of a block, which pad it to whole vectors, are zero. */
+static void clear_padding(float *block, int64_t wide, int64_t rows, int64_t lanes) {
+    memset(block + rows * wide, 0, (size_t)((lanes - rows) * wide) * sizeof *block);
 }
 
 void CM3_SIMD(cm3__attention_forward)(const cm3__attention *a, const cm3__attention_part *part, float *scratch) {
@@ -142,16 +159,18 @@ void CM3_SIMD(cm3__attention_forward)(const cm3__attention *a, const cm3__attent
     }
     for (int64_t query = part->first; query < part->last; query += LANES_OF_BLOCK) {
         const int64_t rows = least(LANES_OF_BLOCK, part->last - query), lanes = (rows + CM3_LANES - 1) / CM3_LANES * CM3_LANES;
-        pack_rows(b.y, wide, a->q + query * a->q_row, a->q_row, rows, a->d, a->scale); /* b.y is free until the first tile */
-        pack_lanes(b.q, b.y, wide, rows, a->d);
+        pack_rows(b.y, wide, a->q + query * a->q_row, a->q_row, rows, a->d, a->scale * LOG2_E); /* b.y is free until the first tile */
+        clear_padding(b.y, wide, rows, lanes);
+        pack_lanes(b.q, b.y, wide, lanes);
         for (int64_t l = 0; l < lanes; l++) b.most[l] = -INFINITY, b.sum[l] = 0;
         key_tile tile = {0};
         while (next_tile(a, query, lanes, &tile)) forward_tile(a, &b, &tile, wide);
         for (int64_t r = 0; r < rows; r++) {
             const float factor = 1 / b.sum[r];
-            float *y = a->y + (query + r) * a->y_row;
-            for (int64_t c = 0; c < a->d; c++) y[c] = b.y[c * LANES_OF_BLOCK + r] * factor;
-            if (a->lse) a->lse[query + r] = b.most[r] + logf(b.sum[r]);
+            float *restrict y = a->y + (query + r) * a->y_row;
+#pragma omp simd
+            for (int64_t c = 0; c < a->d; c++) y[c] = b.y[r * wide + c] * factor;
+            if (a->lse) a->lse[query + r] = b.most[r] * LN_2 + logf(b.sum[r]);
         }
     }
 }
@@ -161,19 +180,19 @@ void CM3_SIMD(cm3__attention_forward)(const cm3__attention *a, const cm3__attent
 typedef struct backward_block {
     float *k, *v, *dk, *dv;         /* (keys, wide) */
     float *q, *dy;                  /* (LANES_OF_BLOCK, wide); q scaled */
-    float *q_lanes, *dy_lanes;      /* (d, LANES_OF_BLOCK) */
+    float *q_lanes, *dy_lanes;      /* (wide, LANES_OF_BLOCK) */
     float *dq;                      /* (LANES_OF_BLOCK, wide) */
     float *p, *ds;                  /* (BLOCK_KEYS, LANES_OF_BLOCK) */
-    float *lse, *delta;             /* (LANES_OF_BLOCK); delta = sum of dy y */
+    float *lse, *delta;             /* (LANES_OF_BLOCK); lse in units of ln 2; delta = sum of dy y */
 } backward_block;
 
-/* p becomes e^(score - lse), ds becomes p (dp - delta) */
+/* p becomes 2^(score - lse), ds becomes p (dp - delta) */
 static void tile_gradient(const backward_block *b, const key_tile *t) {
     for (int64_t r = 0; r < t->count; r++) {
         float *restrict p = b->p + r * LANES_OF_BLOCK, *restrict ds = b->ds + r * LANES_OF_BLOCK;
 #pragma omp simd
         for (int64_t l = t->lane; l < t->lane + t->lanes; l++) {
-            p[l] = cm3__expf(p[l] - b->lse[l]);
+            p[l] = cm3__exp2f(p[l] - b->lse[l]);
             ds[l] = p[l] * (ds[l] - b->delta[l]);
         }
     }
@@ -182,7 +201,7 @@ static void tile_gradient(const backward_block *b, const key_tile *t) {
 static void backward_tile(const cm3__attention *a, const backward_block *b, const key_tile *t, int64_t wide) {
     tile_scores(b->p, t, b->k, wide, b->q_lanes, a->d);
     tile_scores(b->ds, t, b->v, wide, b->dy_lanes, a->d);
-    tile_mask(b->p, t, -INFINITY);
+    tile_mask(b->p, t);
     tile_gradient(b, t);
     cm3_tile to_v = {.a = b->p + t->lane, .a_row = LANES_OF_BLOCK, .a_column = 1, .b = b->dy + t->lane * wide, .b_row = wide,
                      .c = b->dv + t->first * wide, .c_row = wide};
@@ -211,20 +230,20 @@ static void unpack_rows(float *restrict to, int64_t to_row, const float *restric
 static void backward_rows(const cm3__attention *a, const backward_block *b, int64_t query, int64_t rows, int64_t wide) {
     const int64_t lanes = (rows + CM3_LANES - 1) / CM3_LANES * CM3_LANES;
     const float *y = a->y + query * a->y_row, *dy = a->dy + query * a->y_row;
-    pack_rows(b->q, wide, a->q + query * a->q_row, a->q_row, rows, a->d, a->scale);
+    pack_rows(b->q, wide, a->q + query * a->q_row, a->q_row, rows, a->d, a->scale * LOG2_E);
     pack_rows(b->dy, wide, dy, a->y_row, rows, a->d, 1);
-    memset(b->q + rows * wide, 0, (size_t)((lanes - rows) * wide) * sizeof(float));
-    memset(b->dy + rows * wide, 0, (size_t)((lanes - rows) * wide) * sizeof(float));
-    pack_lanes(b->q_lanes, b->q, wide, rows, a->d);
-    pack_lanes(b->dy_lanes, b->dy, wide, rows, a->d);
+    clear_padding(b->q, wide, rows, lanes);
+    clear_padding(b->dy, wide, rows, lanes);
+    pack_lanes(b->q_lanes, b->q, wide, lanes);
+    pack_lanes(b->dy_lanes, b->dy, wide, lanes);
     for (int64_t r = 0; r < rows; r++) {
         float delta = 0;
 #pragma omp simd reduction(+ : delta)
         for (int64_t c = 0; c < a->d; c++) delta += dy[r * a->y_row + c] * y[r * a->y_row + c];
         b->delta[r] = delta;
-        b->lse[r] = a->lse[query + r];
+        b->lse[r] = a->lse[query + r] * LOG2_E;
     }
-    for (int64_t r = rows; r < lanes; r++) b->delta[r] = 0, b->lse[r] = INFINITY; /* e^(score - lse) is 0 there */
+    for (int64_t r = rows; r < lanes; r++) b->delta[r] = 0, b->lse[r] = INFINITY; /* 2^(score - lse) is 0 there */
     key_tile tile = {0};
     while (next_tile(a, query, lanes, &tile)) backward_tile(a, b, &tile, wide);
     unpack_rows(a->dq + query * a->q_row, a->q_row, b->dq, wide, rows, a->d, a->scale, a->accumulate);
@@ -250,7 +269,7 @@ void CM3_SIMD(cm3__attention_backward)(const cm3__attention *a, const cm3__atten
     for (int64_t query = part->first; query < part->last; query += LANES_OF_BLOCK)
         backward_rows(a, &b, query, least(LANES_OF_BLOCK, part->last - query), wide);
     if (!part->last_of_keys) return;
-    unpack_rows(a->dk, a->k_row, b.dk, wide, a->keys, a->d, 1, a->accumulate);
+    unpack_rows(a->dk, a->k_row, b.dk, wide, a->keys, a->d, LN_2, a->accumulate); /* q was in units of ln 2 */
     unpack_rows(a->dv, a->v_row, b.dv, wide, a->keys, a->d, 1, a->accumulate);
 }
 

@@ -21,7 +21,7 @@ static inline uint32_t cm3__bits_of_float(float value) {
     return pun.u;
 }
 
-/* e^x within 2 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, and a polynomial for e^r that is exact to first order at 0.
+/* e^x within 2 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, and e^r = 1 + r + r^2 P(r) with the P that minimises the relative error.
  * Below -87.3 (smaller than any normal number) it is 0, above 88.3 infinity; NaN stays NaN. */
 static inline float cm3__expf(float x) {
     const float lowest = -87.336540f, highest = 88.376259f;
@@ -31,17 +31,31 @@ static inline float cm3__expf(float x) {
     const float shifted = y * 1.44269504f + round;
     const float n = shifted - round;
     const float r = (y - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts, the first with few bits */
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
+    float p = 0.00138145126f;
+    p = p * r + 0.00836877991f;
+    p = p * r + 0.0416683927f;
+    p = p * r + 0.166665196f;
+    p = p * r + 0.49999994f;
     p = (p * r) * r + r + 1.0f;
     const float power = cm3__float_of_bits((cm3__bits_of_float(shifted) << 23) + 0x3f800000u); /* 2^n */
     float e = p * power;
     e = x < lowest ? 0.0f : e;
     return x > highest ? INFINITY : e;
+}
+
+/* 2^x for x < 127, within 3 ulp, for the softmax of attention: 0 below -126.5. */
+static inline float cm3__exp2f(float x) {
+    const float round = 12582912.0f;
+    const float y = x < -127.0f ? -127.0f : x;
+    const float shifted = y + round;
+    const float r = y - (shifted - round);
+    float p = 0.00132647448f;
+    p = p * r + 0.00967151299f;
+    p = p * r + 0.0555073358f;
+    p = p * r + 0.240222424f;
+    p = p * r + 0.693147004f;
+    p = p * r + 1.0f;
+    return p * cm3__float_of_bits((cm3__bits_of_float(shifted) << 23) + 0x3f800000u); /* -127 leaves no bit: 0 */
 }
 
 static inline float cm3__sigmoid(float x) {

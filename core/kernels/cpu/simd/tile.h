@@ -22,7 +22,7 @@ typedef struct cm3_tile {
     int64_t c_row;
 } cm3_tile;
 
-#define CM3_UNROLL _Pragma("GCC unroll 8")
+#define CM3_UNROLL _Pragma("GCC unroll 16")
 
 #define CM3_MICRO_KERNEL(M, N)                                                                                        \
     static void micro_##M##_##N(const cm3_tile *t, int64_t k, bool accumulate) {                                      \
@@ -71,6 +71,43 @@ static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k
         t.b += vectors * CM3_LANES;
         j += vectors * CM3_LANES;
     }
+}
+
+/* --- transposing CM3_LANES vectors in registers ------------------------------------------------------------------------- */
+
+/* Step h swaps bit h of the row's number with bit h of the lane's. */
+#define CM3_LOW(i, h) (((i) & (h)) ? CM3_LANES + (i) - (h) : (i))
+#define CM3_HIGH(i, h) (((i) & (h)) ? CM3_LANES + (i) : (i) + (h))
+#define CM3_OF_4(f, i, h) f(i, h), f(i + 1, h), f(i + 2, h), f(i + 3, h)
+#define CM3_OF_8(f, i, h) CM3_OF_4(f, i, h), CM3_OF_4(f, i + 4, h)
+#if defined(__AVX512F__)
+#define CM3_OF_LANES(f, h) CM3_OF_8(f, 0, h), CM3_OF_8(f, 8, h)
+#elif defined(__AVX2__)
+#define CM3_OF_LANES(f, h) CM3_OF_8(f, 0, h)
+#else
+#define CM3_OF_LANES(f, h) CM3_OF_4(f, 0, h)
+#endif
+#define CM3_TRANSPOSE_STEP(v, h)                                                                                      \
+    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) {                                                                  \
+        if (i & (h)) continue;                                                                                        \
+        const cm3_vec a = v[i], b = v[i + (h)];                                                                       \
+        v[i] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_LOW, h));                                               \
+        v[i + (h)] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_HIGH, h));                                        \
+    }
+
+/* to[c][r] = from[r][c] for rows and columns up to CM3_LANES. */
+static inline void cm3__transpose(float *to, int64_t to_row, const float *from, int64_t from_row) {
+    cm3_vec v[CM3_LANES];
+    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) v[i] = *(const cm3_vec *)(from + i * from_row);
+    CM3_TRANSPOSE_STEP(v, 1)
+    CM3_TRANSPOSE_STEP(v, 2)
+#if defined(__AVX2__)
+    CM3_TRANSPOSE_STEP(v, 4)
+#endif
+#if defined(__AVX512F__)
+    CM3_TRANSPOSE_STEP(v, 8)
+#endif
+    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) *(cm3_vec *)(to + i * to_row) = v[i];
 }
 
 #endif
