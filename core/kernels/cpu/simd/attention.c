@@ -227,6 +227,13 @@ static void unpack_rows(float *restrict to, int64_t to_row, const float *restric
     }
 }
 
+static float dot(const float *restrict a, const float *restrict b, int64_t n) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
 static void backward_rows(const cm3__attention *a, const backward_block *b, int64_t query, int64_t rows, int64_t wide) {
     const int64_t lanes = (rows + CM3_LANES - 1) / CM3_LANES * CM3_LANES;
     const float *y = a->y + query * a->y_row, *dy = a->dy + query * a->y_row;
@@ -237,10 +244,7 @@ static void backward_rows(const cm3__attention *a, const backward_block *b, int6
     pack_lanes(b->q_lanes, b->q, wide, lanes);
     pack_lanes(b->dy_lanes, b->dy, wide, lanes);
     for (int64_t r = 0; r < rows; r++) {
-        float delta = 0;
-#pragma omp simd reduction(+ : delta)
-        for (int64_t c = 0; c < a->d; c++) delta += dy[r * a->y_row + c] * y[r * a->y_row + c];
-        b->delta[r] = delta;
+        b->delta[r] = dot(b->dy + r * wide, y + r * a->y_row, a->d);
         b->lse[r] = a->lse[query + r] * LOG2_E;
     }
     for (int64_t r = rows; r < lanes; r++) b->delta[r] = 0, b->lse[r] = INFINITY; /* 2^(score - lse) is 0 there */
@@ -281,11 +285,7 @@ void CM3_SIMD(cm3__attention_one)(const cm3__attention *a, const cm3__attention_
     float *y = a->y + part->first * a->y_row, *score = scratch, most = -INFINITY, sum = 0;
     const int64_t d = a->d, keys = a->causal ? a->offset + part->first + 1 : a->keys;
     for (int64_t r = 0; r < keys; r++) {
-        const float *k = a->k + r * a->k_row;
-        float s = 0;
-#pragma omp simd reduction(+ : s)
-        for (int64_t c = 0; c < d; c++) s += q[c] * k[c];
-        score[r] = s * a->scale;
+        score[r] = dot(q, a->k + r * a->k_row, d) * a->scale;
         most = score[r] > most ? score[r] : most;
     }
 #pragma omp simd reduction(+ : sum)
