@@ -21,7 +21,6 @@ typedef struct cm3_comm_ops {
 struct cm3_comm {
     const cm3_comm_ops *ops;
     int rank, size, local_rank, local_size;
-    bool failed_together;
 };
 
 struct cm3_reduction {

@@ -84,6 +84,8 @@ cm3_status cm3__bpe_set_joined_token(cm3_bpe *bpe, int32_t id, int32_t left, int
 }
 
 cm3_status cm3__bpe_add_merge(cm3_bpe *bpe, int32_t left, int32_t right, int32_t result) {
+    if (bpe->merge_count >= CM3__NO_RANK)
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "tokenizer: more than %u merges", CM3__NO_RANK);
     CM3_TRY(cm3__reserve((void **)&bpe->merges, &bpe->merge_capacity, bpe->merge_count + 1, sizeof *bpe->merges));
     bpe->merges[bpe->merge_count++] = (cm3__merge){left, right, result};
     return CM3_OK;
@@ -93,12 +95,12 @@ static cm3_status build_pairs(cm3_bpe *bpe) {
     bpe->pair_mask = cm3__table_mask(bpe->merge_count);
     bpe->pairs = malloc((bpe->pair_mask + 1) * sizeof *bpe->pairs);
     if (!bpe->pairs) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for %zu merges", bpe->merge_count);
-    for (uint64_t i = 0; i <= bpe->pair_mask; i++) bpe->pairs[i] = (cm3__pair_slot){CM3__NO_PAIR, CM3__NO_RANK};
+    for (uint64_t i = 0; i <= bpe->pair_mask; i++) bpe->pairs[i] = CM3__EMPTY;
     for (size_t rank = 0; rank < bpe->merge_count; rank++) {
         const uint64_t pair = cm3__pair_of(bpe->merges[rank].left, bpe->merges[rank].right);
         uint64_t i = cm3__mix(pair) & bpe->pair_mask;
-        while (bpe->pairs[i].pair != CM3__NO_PAIR && bpe->pairs[i].pair != pair) i = (i + 1) & bpe->pair_mask;
-        bpe->pairs[i] = (cm3__pair_slot){pair, (uint32_t)rank}; /* of a pair that comes twice, the last counts */
+        while (bpe->pairs[i] != CM3__EMPTY && bpe->pairs[i] >> CM3__RANK_BITS != pair) i = (i + 1) & bpe->pair_mask;
+        bpe->pairs[i] = pair << CM3__RANK_BITS | rank; /* of a pair that comes twice, the last counts */
     }
     return CM3_OK;
 }

@@ -6,10 +6,10 @@
  *
  * How it works. A text is first cut into pieces, roughly words with their leading space (data/text/split.h), and no
  * token crosses a cut. A piece starts as its bytes; while any neighbouring pair has a merge, the pair of lowest rank
- * (learnt first), leftmost among equals, becomes one token. Text repeats its words, so an encoder keeps a table of
- * pieces it has seen, one cache line each: a hit costs one comparison and copies the ids out. A missed piece that is
- * itself a token is found in a table of the whole vocabulary; only the rest is merged step by step. Nothing is
- * allocated for a piece.
+ * (learnt first), leftmost among equals, becomes one token. Text repeats its words, so an encoder keeps a table of the
+ * pieces it has met, two to a cache line: it cuts some 64 characters into pieces, fetches their lines ahead, and for a
+ * piece that is there one comparison gives its ids. A missed piece that is itself a token is found in a table of the
+ * whole vocabulary; only the rest is merged step by step. Nothing is allocated for a piece.
  *
  * A cm3_bpe never changes once made: any number of threads may share it. Each thread has its own cm3_bpe_encoder.
  *

@@ -2,40 +2,54 @@
 #include "data/text/bpe_internal.h"
 #include "data/text/split.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Pieces of up to 40 bytes and 5 ids are remembered, each in the one slot that its hash names; the latest stays. */
-#define KEY_WORDS 5
-#define SLOT_IDS 5
-#define SLOT_BITS 16
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* Pieces that became up to 4 ids are remembered: nearly all of any text. A piece's hash names one cache line of two
+ * slots. A new piece takes the second; one that is met again there changes places with the first, so that words that
+ * come once do not drive out those that come often. */
+#define SLOT_IDS 4
+#define LINE_BITS 16
+#define KEY_BYTES 15
+#define LONG_KEY ((uint64_t)1 << 63)
+
+/* What tells one piece from all others. Up to 15 bytes: the bytes, zeros, and the length as the last byte. Longer: a
+ * hash, and the length with a mark; there a slot that seems right is only so if the bytes of its ids are the piece. */
+typedef struct key {
+    uint64_t low, high;
+} key;
 
 typedef struct slot {
-    uint64_t key[KEY_WORDS]; /* the piece's bytes, then zeros */
-    int32_t ids[SLOT_IDS];
-    uint8_t length; /* 0: empty */
-    uint8_t count;
-    uint8_t unused[2];
+    key key;               /* all zeros if empty */
+    int32_t ids[SLOT_IDS]; /* the rest -1 */
 } slot;
 
-_Static_assert(sizeof(slot) == 64, "one cache line holds all that is known of a piece");
+typedef struct line {
+    slot first, second;
+} line;
+
+_Static_assert(sizeof(line) == 64, "two slots fill one cache line");
 
 struct cm3_bpe_encoder {
     const cm3_bpe *bpe;
-    slot *slots; /* (1 << SLOT_BITS) */
+    line *lines; /* (1 << LINE_BITS) */
     cm3__merge_scratch scratch;
 };
 
 cm3_status cm3_bpe_encoder_create(const cm3_bpe *bpe, cm3_bpe_encoder **out) {
     *out = NULL;
     cm3_bpe_encoder *encoder = calloc(1, sizeof *encoder);
-    const size_t bytes = sizeof(slot) << SLOT_BITS;
-    if (encoder) encoder->slots = aligned_alloc(sizeof(slot), bytes);
-    if (!encoder || !encoder->slots) {
+    const size_t bytes = sizeof(line) << LINE_BITS;
+    if (encoder) encoder->lines = aligned_alloc(sizeof(line), bytes);
+    if (!encoder || !encoder->lines) {
         cm3_bpe_encoder_free(encoder);
         return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for an encoder (%zu bytes)", bytes);
     }
-    memset(encoder->slots, 0, bytes);
+    memset(encoder->lines, 0, bytes);
     encoder->bpe = bpe;
     *out = encoder;
     return CM3_OK;
@@ -43,90 +57,118 @@ cm3_status cm3_bpe_encoder_create(const cm3_bpe *bpe, cm3_bpe_encoder **out) {
 
 void cm3_bpe_encoder_free(cm3_bpe_encoder *encoder) {
     if (!encoder) return;
-    free(encoder->slots);
+    free(encoder->lines);
     free(encoder->scratch.memory);
     free(encoder);
 }
 
-/* The ids being written. */
+/* ---- pieces and their slots ---- */
+
+/* One piece on its way. */
+typedef struct piece {
+    const char *text;
+    size_t length;
+    key key;
+    line *home;
+} piece;
+
+/* `room`, the bytes that may be read, is at least `length`. */
+static inline key key_of(const char *text, size_t length, size_t room) {
+    if (length > KEY_BYTES) return (key){XXH3_64bits(text, length), length | LONG_KEY};
+    uint64_t words[2] = {0, 0};
+    if (room < sizeof words) {
+        memcpy(words, text, length);
+        return (key){le64toh(words[0]), le64toh(words[1]) | (uint64_t)length << 56};
+    }
+    memcpy(words, text, sizeof words); /* of fixed size, then cut: two instructions */
+    const unsigned low = length < 8 ? (unsigned)length : 8, high = (unsigned)length - low;
+    return (key){le64toh(words[0]) & UINT64_MAX >> (64 - 8 * low),
+                 (le64toh(words[1]) & (((uint64_t)1 << 8 * high) - 1)) | (uint64_t)length << 56};
+}
+
+static inline size_t id_count(const slot *s) {
+    return 1u + (s->ids[1] >= 0) + (s->ids[2] >= 0) + (s->ids[3] >= 0);
+}
+
+static bool ids_spell(const cm3_bpe *bpe, const slot *s, const piece *p) {
+    size_t at = 0;
+    for (size_t i = 0; i < SLOT_IDS && s->ids[i] >= 0; i++) {
+        const cm3__token token = bpe->tokens[s->ids[i]];
+        if (token.length > p->length - at || memcmp(p->text + at, bpe->bytes + token.offset, token.length) != 0)
+            return false;
+        at += token.length;
+    }
+    return at == p->length;
+}
+
+static inline bool holds(const cm3_bpe *bpe, const slot *s, const piece *p) {
+    if (((s->key.low ^ p->key.low) | (s->key.high ^ p->key.high)) != 0) return false;
+    return !(p->key.high & LONG_KEY) || ids_spell(bpe, s, p);
+}
+
+/* ---- encoding ---- */
+
 typedef struct sink {
     int32_t *ids;
     size_t count, capacity;
 } sink;
 
-static bool put(sink *s, const int32_t *ids, size_t count) {
-    if (s->capacity - s->count < count) return false;
-    memcpy(s->ids + s->count, ids, count * sizeof *ids);
-    s->count += count;
+static bool put(sink *out, const int32_t *ids, size_t count) {
+    if (out->capacity - out->count < count) return false;
+    memcpy(out->ids + out->count, ids, count * sizeof *ids);
+    out->count += count;
     return true;
 }
 
-static cm3_status no_room(const sink *s, size_t length) {
-    return cm3_fail(CM3_ERR_SHAPE, "a text of %zu bytes needs room for more than %zu ids", length, s->capacity);
+static inline bool put_slot(sink *out, const slot *s) {
+    if (out->capacity - out->count < SLOT_IDS) return put(out, s->ids, id_count(s));
+    memcpy(out->ids + out->count, s->ids, sizeof s->ids); /* of fixed size: one instruction */
+    out->count += id_count(s);
+    return true;
 }
 
-/* A piece that no slot holds. `home` is the slot that shall hold it, or NULL. */
-static __attribute__((noinline)) cm3_status encode_piece(cm3_bpe_encoder *encoder, const char *piece, size_t length,
-                                                         const uint64_t *key, slot *home, sink *out) {
-    const int32_t whole = cm3__bpe_find_piece(encoder->bpe, piece, length);
+static __attribute__((noinline)) cm3_status encode_unknown(cm3_bpe_encoder *encoder, const piece *p, sink *out) {
+    const int32_t whole = cm3__bpe_find_piece(encoder->bpe, p->text, p->length);
     const int32_t *ids = &whole;
     size_t count = 1;
-    if (whole < 0) CM3_TRY(cm3__bpe_merge(encoder->bpe, &encoder->scratch, piece, length, &ids, &count));
-    if (home && count <= SLOT_IDS) {
-        memcpy(home->key, key, sizeof home->key);
-        memcpy(home->ids, ids, count * sizeof *ids);
-        home->length = (uint8_t)length;
-        home->count = (uint8_t)count;
+    if (whole < 0) CM3_TRY(cm3__bpe_merge(encoder->bpe, &encoder->scratch, p->text, p->length, &ids, &count));
+    if (count <= SLOT_IDS) {
+        slot *s = &p->home->second;
+        s->key = p->key;
+        for (size_t i = 0; i < SLOT_IDS; i++) s->ids[i] = i < count ? ids[i] : -1;
     }
-    return put(out, ids, count) ? CM3_OK : no_room(out, length);
+    return put(out, ids, count) ? CM3_OK : CM3_ERR_SHAPE;
 }
 
-/* Loads a piece into words, its end padded with zeros. `room` is how many bytes may be read. */
-static inline size_t load_key(uint64_t key[KEY_WORDS], const char *piece, size_t length, size_t room) {
-    const size_t words = (length + 7) / 8;
-    if (room < 8 * words) {
-        key[words - 1] = 0;
-        memcpy(key, piece, length);
-        return words;
+static inline cm3_status encode_piece(cm3_bpe_encoder *encoder, const piece *p, sink *out) {
+    line *home = p->home;
+    if (!holds(encoder->bpe, &home->first, p)) {
+        if (!holds(encoder->bpe, &home->second, p)) return encode_unknown(encoder, p, out);
+        const slot again = home->second;
+        home->second = home->first;
+        home->first = again;
     }
-    for (size_t i = 0; i < words; i++) memcpy(key + i, piece + 8 * i, 8);
-    const unsigned spare = (unsigned)(8 * words - length) * 8;
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    key[words - 1] &= UINT64_MAX >> spare;
-#else
-    key[words - 1] &= UINT64_MAX << spare;
-#endif
-    return words;
+    return put_slot(out, &home->first) ? CM3_OK : CM3_ERR_SHAPE;
 }
 
 cm3_status cm3_bpe_encode(cm3_bpe_encoder *encoder, const char *text, size_t length, int32_t *ids, size_t capacity,
                           size_t *count) {
     sink out = {ids, 0, capacity};
+    cm3_status status = CM3_OK;
+    size_t sizes[CM3_SPLIT_MAX];
+    piece pieces[CM3_SPLIT_MAX];
     *count = 0;
-    for (size_t at = 0, size; at < length; at += size) {
-        const char *piece = text + at;
-        size = cm3_split_next(piece, length - at);
-        if (size > sizeof(uint64_t[KEY_WORDS])) {
-            CM3_TRY(encode_piece(encoder, piece, size, NULL, NULL, &out));
-            continue;
+    for (size_t found, at = 0; (found = cm3_split(text + at, length - at, sizes)) > 0 && status == CM3_OK;) {
+        for (size_t i = 0; i < found; at += sizes[i++]) { /* all lines are on their way before the first is needed */
+            const key k = key_of(text + at, sizes[i], length - at);
+            line *home = &encoder->lines[cm3__mix(k.low ^ cm3__mix(k.high)) >> (64 - LINE_BITS)];
+            __builtin_prefetch(home);
+            pieces[i] = (piece){text + at, sizes[i], k, home};
         }
-        uint64_t key[KEY_WORDS] = {0};
-        const size_t words = load_key(key, piece, size, length - at);
-        uint64_t hash = key[0];
-        for (size_t i = 1; i < words; i++) hash = cm3__mix(hash) ^ key[i];
-        slot *home = &encoder->slots[cm3__mix(hash) >> (64 - SLOT_BITS)];
-
-        bool hit = home->length == size;
-        for (size_t i = 0; i < words; i++) hit &= home->key[i] == key[i];
-        if (!hit) {
-            CM3_TRY(encode_piece(encoder, piece, size, key, home, &out));
-        } else if (out.capacity - out.count >= SLOT_IDS) { /* a copy of fixed size is two instructions */
-            memcpy(out.ids + out.count, home->ids, sizeof home->ids);
-            out.count += home->count;
-        } else if (!put(&out, home->ids, home->count)) {
-            return no_room(&out, length);
-        }
+        for (size_t i = 0; i < found && status == CM3_OK; i++) status = encode_piece(encoder, &pieces[i], &out);
     }
+    if (status == CM3_ERR_SHAPE)
+        return cm3_fail(status, "a text of %zu bytes needs room for more than %zu ids", length, capacity);
     *count = out.count;
-    return CM3_OK;
+    return status;
 }

@@ -24,19 +24,30 @@ typedef struct cm3__merge {
     int32_t left, right, result;
 } cm3__merge;
 
-/* Open addressing with linear probing, at most half full. */
-typedef struct cm3__pair_slot {
-    uint64_t pair; /* CM3__NO_PAIR if empty */
-    uint32_t rank;
-} cm3__pair_slot;
+/* Two ids as one number; numbers compare as (left, right). */
+#define CM3__ID_BITS 20
+#define CM3__RANK_BITS 24
+#define CM3__NO_RANK ((1u << CM3__RANK_BITS) - 1)
+#define CM3__EMPTY UINT64_MAX
+
+_Static_assert(CM3_BPE_MAX_SIZE == 1 << CM3__ID_BITS, "an id fits its bits");
+
+static inline uint64_t cm3__pair_of(int32_t left, int32_t right) {
+    return (uint64_t)left << CM3__ID_BITS | (uint64_t)right;
+}
+
+static inline int32_t cm3__pair_left(uint64_t pair) {
+    return (int32_t)(pair >> CM3__ID_BITS);
+}
+
+static inline int32_t cm3__pair_right(uint64_t pair) {
+    return (int32_t)(pair & ((1u << CM3__ID_BITS) - 1));
+}
 
 typedef struct cm3__piece_slot {
     uint32_t tag; /* upper bits of the hash: other pieces are rarely compared in full */
     int32_t id;   /* -1 if empty */
 } cm3__piece_slot;
-
-#define CM3__NO_PAIR UINT64_MAX
-#define CM3__NO_RANK UINT32_MAX
 
 struct cm3_bpe {
     cm3__token *tokens; /* (size) */
@@ -46,7 +57,7 @@ struct cm3_bpe {
 
     cm3__merge *merges; /* (merge_count), by rank */
     size_t merge_count, merge_capacity;
-    cm3__pair_slot *pairs; /* (pair_mask + 1): what the merges say of a pair */
+    uint64_t *pairs; /* (pair_mask + 1): pair << RANK_BITS | rank, or CM3__EMPTY; half full at most, linear probing */
     uint64_t pair_mask;
 
     int32_t byte_ids[256];
@@ -54,10 +65,6 @@ struct cm3_bpe {
     uint64_t piece_mask;
     bool ignore_merges; /* a piece that is a token becomes that token, whatever the merges say */
 };
-
-static inline uint64_t cm3__pair_of(int32_t left, int32_t right) {
-    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-}
 
 /* Spreads every bit of a key over all bits: the two halves of a product by the golden ratio, folded. */
 static inline uint64_t cm3__mix(uint64_t key) {

@@ -11,8 +11,8 @@
 static uint32_t rank_of(const cm3_bpe *bpe, int32_t left, int32_t right) {
     const uint64_t pair = cm3__pair_of(left, right);
     for (uint64_t i = cm3__mix(pair) & bpe->pair_mask;; i = (i + 1) & bpe->pair_mask) {
-        if (bpe->pairs[i].pair == pair) return bpe->pairs[i].rank;
-        if (bpe->pairs[i].pair == CM3__NO_PAIR) return CM3__NO_RANK;
+        const uint64_t slot = bpe->pairs[i];
+        if (slot >> CM3__RANK_BITS == pair || slot == CM3__EMPTY) return (uint32_t)slot & CM3__NO_RANK;
     }
 }
 
@@ -101,7 +101,8 @@ static size_t merge_long(const cm3_bpe *bpe, long_piece *p, size_t length) {
 
 cm3_status cm3__bpe_merge(const cm3_bpe *bpe, cm3__merge_scratch *scratch, const char *piece, size_t length,
                           const int32_t **ids, size_t *count) {
-    if (length > UINT32_MAX / 2) return cm3_fail(CM3_ERR_SHAPE, "a piece of %zu bytes is too long to encode", length);
+    if (length > UINT32_MAX / 2)
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "a piece of %zu bytes is too long to encode", length);
     /* heap: each pair once, and at most two more entries for each merge */
     const size_t queue = 3 * length * sizeof(uint64_t), array = length * sizeof(int32_t);
     const size_t bytes = length <= SHORT_PIECE ? 2 * SHORT_PIECE * sizeof(int32_t) : queue + 4 * array;

@@ -25,7 +25,7 @@ typedef struct node {
 } node;
 
 typedef struct pair_info {
-    uint64_t pair;  /* CM3__NO_PAIR: an empty slot */
+    uint64_t pair;  /* CM3__EMPTY: a free slot */
     uint64_t count; /* exact */
     uint32_t nodes; /* the first of the list, or NONE */
     uint32_t risen; /* the last merge that raised the count */
@@ -89,7 +89,7 @@ static candidate heap_pop(trainer *t) {
 
 static pair_info *pair_slot(const trainer *t, uint64_t pair) {
     uint64_t i = cm3__mix(pair) & t->pair_mask;
-    while (t->pairs[i].pair != pair && t->pairs[i].pair != CM3__NO_PAIR) i = (i + 1) & t->pair_mask;
+    while (t->pairs[i].pair != pair && t->pairs[i].pair != CM3__EMPTY) i = (i + 1) & t->pair_mask;
     return &t->pairs[i];
 }
 
@@ -102,9 +102,9 @@ static cm3_status grow_pairs(trainer *t) {
         t->pairs = old;
         return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory to count %zu pairs", t->pair_count);
     }
-    for (uint64_t i = 0; i <= t->pair_mask; i++) t->pairs[i] = (pair_info){CM3__NO_PAIR, 0, NONE, 0};
+    for (uint64_t i = 0; i <= t->pair_mask; i++) t->pairs[i] = (pair_info){CM3__EMPTY, 0, NONE, 0};
     for (uint64_t i = 0; old && i <= old_mask; i++)
-        if (old[i].pair != CM3__NO_PAIR) *pair_slot(t, old[i].pair) = old[i];
+        if (old[i].pair != CM3__EMPTY) *pair_slot(t, old[i].pair) = old[i];
     free(old);
     return CM3_OK;
 }
@@ -129,7 +129,7 @@ static cm3_status add_pair(trainer *t, int32_t left, int32_t right, uint32_t wor
     if (t->pair_count >= t->pair_mask / 2) CM3_TRY(grow_pairs(t));
     const uint64_t pair = cm3__pair_of(left, right);
     pair_info *info = pair_slot(t, pair);
-    if (info->pair == CM3__NO_PAIR) {
+    if (info->pair == CM3__EMPTY) {
         *info = (pair_info){pair, 0, NONE, NONE};
         t->pair_count++;
     }
@@ -183,7 +183,7 @@ static cm3_status merge_in_word(trainer *t, uint32_t index, int32_t left, int32_
 }
 
 static cm3_status merge_pair(trainer *t, uint64_t pair, int32_t joined) {
-    const int32_t left = (int32_t)(pair >> 32), right = (int32_t)(uint32_t)pair;
+    const int32_t left = cm3__pair_left(pair), right = cm3__pair_right(pair);
     uint32_t n = pair_slot(t, pair)->nodes;
     pair_slot(t, pair)->nodes = NONE;
     t->merge++;
@@ -200,7 +200,7 @@ static cm3_status merge_pair(trainer *t, uint64_t pair, int32_t joined) {
 
 /* The token of the joined bytes: a new one, or the one that another pair has made already. */
 static cm3_status joined_token(trainer *t, uint64_t pair, size_t *size, int32_t *joined) {
-    const int32_t left = (int32_t)(pair >> 32), right = (int32_t)(uint32_t)pair;
+    const int32_t left = cm3__pair_left(pair), right = cm3__pair_right(pair);
     const int32_t id = (int32_t)*size;
     CM3_TRY(cm3__bpe_set_joined_token(t->bpe, id, left, right));
     const cm3__token token = t->bpe->tokens[id];

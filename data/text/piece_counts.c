@@ -65,9 +65,8 @@ static cm3_status add_piece(cm3__piece_counts *counts, const char *piece, size_t
 }
 
 cm3_status cm3__piece_counts_add(cm3__piece_counts *counts, const char *text, size_t length) {
-    for (size_t at = 0, size; at < length; at += size) {
-        size = cm3_split_next(text + at, length - at);
-        CM3_TRY(add_piece(counts, text + at, size));
-    }
+    size_t sizes[CM3_SPLIT_MAX];
+    for (size_t pieces, at = 0; (pieces = cm3_split(text + at, length - at, sizes)) > 0;)
+        for (size_t i = 0; i < pieces; at += sizes[i++]) CM3_TRY(add_piece(counts, text + at, sizes[i]));
     return CM3_OK;
 }

@@ -2,6 +2,7 @@
 #include "data/text/utf8.h"
 
 #include <endian.h>
+#include <stdbool.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -46,33 +47,10 @@ static char_class class_at(const char *text, size_t length, size_t *bytes) {
     return unicode_class(code_point);
 }
 
-/* How many of the next bytes are ASCII letters, eight at a time: words are short, and a loop over bytes would end in a
- * mispredicted branch for nearly every one of them. */
-static size_t ascii_letters(const char *text, size_t length) {
-    const uint64_t ones = 0x0101010101010101u, tops = 0x80 * ones;
-    size_t i = 0;
-    for (; length - i >= 8; i += 8) {
-        uint64_t word;
-        memcpy(&word, text + i, 8);
-        word = le64toh(word);
-        const uint64_t folded = (word | 0x20 * ones) & ~tops;     /* upper case becomes lower case */
-        const uint64_t from_a = folded + (0x80 - 'a') * ones;     /* top bit: >= 'a' */
-        const uint64_t past_z = folded + (0x80 - 'z' - 1) * ones; /* top bit: > 'z' */
-        const uint64_t others = (~(from_a & ~past_z) | word) & tops;
-        if (others) return i + (size_t)__builtin_ctzll(others) / 8;
-    }
-    while (i < length && ascii_class[(unsigned char)text[i]] == LETTER) i++;
-    return i;
-}
-
 /* The end of the run of characters of `class` that is known to reach to `from`. */
 static size_t run_end(const char *text, size_t length, size_t from, char_class class) {
-    while (from < length) {
-        if (class == LETTER) from += ascii_letters(text + from, length - from);
-        size_t bytes;
-        if (from == length || class_at(text + from, length - from, &bytes) != class) break;
-        from += bytes;
-    }
+    size_t bytes;
+    while (from < length && class_at(text + from, length - from, &bytes) == class) from += bytes;
     return from;
 }
 
@@ -105,8 +83,7 @@ static size_t ending(const char *text, size_t length) {
     }
 }
 
-size_t cm3_split_next(const char *text, size_t length) {
-    if (length == 0) return 0;
+static size_t first_piece(const char *text, size_t length) {
     if (*text == '\'') {
         const size_t bytes = ending(text, length);
         if (bytes) return bytes;
@@ -116,4 +93,112 @@ size_t cm3_split_next(const char *text, size_t length) {
     const char_class class = class_at(text + before, length - before, &bytes);
     if (class == SPACE) return space_run(text, length);
     return run_end(text, length, before + bytes, class);
+}
+
+/* ---- many pieces at once: ASCII text, 64 characters at a time, one bit for each ---- */
+
+#define EACH(byte) ((byte)*0x0101010101010101u)
+
+/* Which bytes of a 64-byte window are of which kind; bit i is byte i. */
+typedef struct window {
+    uint64_t letters, numbers, spaces, blanks, quotes, foreign; /* blanks: U+0020 alone; foreign: not ASCII */
+} window;
+
+/* The top bits of the eight bytes of a word as one byte. */
+static inline uint64_t gather(uint64_t tops) {
+    return (tops & EACH(0x80)) * 0x0002040810204081u >> 56;
+}
+
+/* A top bit for each byte of `low` (all below 0x80) in first .. last. */
+static inline uint64_t in_range(uint64_t low, uint64_t first, uint64_t last) {
+    return (low + EACH(0x80 - first)) & ~(low + EACH(0x7f - last));
+}
+
+static window look(const char *text) {
+    window w = {0};
+    for (int i = 0; i < 64; i += 8) {
+        uint64_t word;
+        memcpy(&word, text + i, 8);
+        word = le64toh(word);
+        const uint64_t low = word & EACH(0x7f), ascii = ~word;
+        const uint64_t blank = in_range(low, ' ', ' ') & ascii;
+        w.letters |= gather(in_range(low | EACH(0x20), 'a', 'z') & ascii) << i;
+        w.numbers |= gather(in_range(low, '0', '9') & ascii) << i;
+        w.spaces |= gather((in_range(low, '\t', '\r') & ascii) | blank) << i;
+        w.blanks |= gather(blank) << i;
+        w.quotes |= gather(in_range(low, '\'', '\'') & ascii) << i;
+        w.foreign |= gather(word) << i;
+    }
+    return w;
+}
+
+/* The bits where a piece starts, if bit 0 is one and no ending ('s ...) is among them. A character starts a piece where
+ * its class differs from that of the one before, but a blank stays with what follows, so that a word after a blank
+ * starts one earlier, at the last character of its white space. */
+static inline uint64_t starts_of(const window *w) {
+    const uint64_t others = ~(w->letters | w->numbers | w->spaces);
+    const uint64_t changes =
+        (w->letters & ~(w->letters << 1)) | (w->numbers & ~(w->numbers << 1)) | (others & ~(others << 1));
+    const uint64_t next_is_space = w->spaces >> 1 | (uint64_t)1 << 63; /* nothing after the window starts a word */
+    return (changes & ~(w->blanks << 1)) | (w->spaces & ~(w->spaces << 1)) | (w->spaces & ~next_is_space);
+}
+
+static inline uint64_t below(size_t bit) {
+    return bit < 64 ? ((uint64_t)1 << bit) - 1 : UINT64_MAX;
+}
+
+/* Puts the endings into `starts`; *sure is lowered to an apostrophe whose ending may be out of sight. */
+static uint64_t with_endings(const char *text, const window *w, uint64_t starts, size_t seen, bool at_end,
+                             size_t *sure) {
+    for (size_t next = 0;;) {
+        const uint64_t quotes = w->quotes & starts & ~below(next);
+        const size_t i = quotes ? (size_t)__builtin_ctzll(quotes) : 64;
+        if (i >= *sure) return starts;
+        if (!at_end && i + 3 > seen) {
+            *sure = i;
+            return starts;
+        }
+        next = i + 1;
+        const size_t bytes = ending(text + i, seen - i);
+        if (bytes == 0) continue;
+        starts &= ~(below(i + bytes) & ~below(next));
+        if (i + bytes < 64) starts |= (uint64_t)1 << (i + bytes);
+    }
+}
+
+static size_t one_piece(const char *text, size_t length, size_t *sizes) {
+    *sizes = first_piece(text, length);
+    return 1;
+}
+
+size_t cm3_split(const char *text, size_t length, size_t sizes[CM3_SPLIT_MAX]) {
+    if (length == 0) return 0;
+    /* A word of another script: no use to look further. (A character in front of it may be its space.) */
+    if (ascii_class[(unsigned char)text[length > 1]] == NOT_ASCII) return one_piece(text, length, sizes);
+
+    /* Behind the end of the text is as if there were more white space: the last white space is one piece. */
+    char tail[64];
+    if (length < sizeof tail) {
+        memset(tail, ' ', sizeof tail);
+        memcpy(tail, text, length);
+    }
+    const window w = look(length < sizeof tail ? tail : text);
+    const size_t ascii = w.foreign ? (size_t)__builtin_ctzll(w.foreign) : 64;
+    const bool at_end = length <= ascii;
+    const size_t seen = at_end ? length : ascii; /* characters of known class */
+    if (seen == 0) return one_piece(text, length, sizes);
+
+    size_t sure = at_end ? seen : seen - 1; /* starts below are known; that at a space depends on what follows it */
+    uint64_t starts = starts_of(&w);
+    if (w.quotes) starts = with_endings(text, &w, starts, seen, at_end, &sure);
+    starts &= below(sure) & ~(uint64_t)1;
+
+    size_t count = 0, from = 0;
+    for (; starts; starts &= starts - 1) {
+        const size_t start = (size_t)__builtin_ctzll(starts);
+        sizes[count++] = start - from;
+        from = start;
+    }
+    if (at_end) sizes[count++] = length - from;
+    return count ? count : one_piece(text, length, sizes);
 }

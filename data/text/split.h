@@ -11,7 +11,10 @@
 
 #include <stddef.h>
 
-/* The number of bytes of the first piece of `text`; 0 only if length is 0. The rest may be cut by calling it again. */
-size_t cm3_split_next(const char *text, size_t length);
+#define CM3_SPLIT_MAX 64
+
+/* Gives the sizes in bytes of the first pieces of `text`, at least one, and returns their number; 0 only if length is
+ * 0. Go on with the text behind them: a cut never depends on what is before it. */
+size_t cm3_split(const char *text, size_t length, size_t sizes[CM3_SPLIT_MAX]);
 
 #endif

@@ -50,11 +50,10 @@ static size_t plain_piece(const cm3_bpe *bpe, const char *piece, size_t length, 
 
 static void compare_with_plain(const fixture *f, const char *text, size_t length) {
     int32_t *expected = malloc(length * sizeof *expected + 1), *ids = malloc(length * sizeof *ids + 1);
-    size_t wanted = 0, count;
-    for (size_t at = 0, size; at < length; at += size) {
-        size = cm3_split_next(text + at, length - at);
-        wanted += plain_piece(f->bpe, text + at, size, expected + wanted);
-    }
+    size_t wanted = 0, count, sizes[CM3_SPLIT_MAX];
+    for (size_t pieces, at = 0; (pieces = cm3_split(text + at, length - at, sizes)) > 0;)
+        for (size_t i = 0; i < pieces; at += sizes[i++])
+            wanted += plain_piece(f->bpe, text + at, sizes[i], expected + wanted);
     for (int round = 0; round < 2; round++) { /* the second time from the table of pieces */
         assert_int_equal(cm3_bpe_encode(f->encoder, text, length, ids, length, &count), CM3_OK);
         assert_int_equal(count, wanted);

@@ -64,22 +64,26 @@ static void compare(const oracle *o, const char *text, size_t length) {
     }
     source[size] = length;
 
-    size_t at = 0, oracle_at = 0;
-    while (oracle_at < size) {
+    char *exact = malloc(length ? length : 1); /* the address sanitizer sees a read past it */
+    memcpy(exact, text, length);
+    size_t sizes[CM3_SPLIT_MAX], pieces = 0, taken = 0, at = 0;
+    for (size_t oracle_at = 0; oracle_at < size;) {
         const int rc = pcre2_match(o->code, (PCRE2_SPTR)clean, size, oracle_at, PCRE2_NO_UTF_CHECK, o->match, NULL);
         assert_true(rc > 0);
         const PCRE2_SIZE *found = pcre2_get_ovector_pointer(o->match);
         assert_int_equal(found[0], oracle_at);
         oracle_at = found[1];
-        at += cm3_split_next(text + at, length - at);
+        if (taken == pieces) {
+            pieces = cm3_split(exact + at, length - at, sizes);
+            taken = 0;
+            assert_in_range(pieces, 1, CM3_SPLIT_MAX);
+        }
+        at += sizes[taken++];
         if (at != source[oracle_at]) fail_msg("'%.*s': cut at %zu, not %zu", (int)length, text, at, source[oracle_at]);
     }
     assert_int_equal(at, length);
-    assert_int_equal(cm3_split_next(text + at, 0), 0);
-    /* Exact copies at the very end of the memory let the address sanitizer see a read past it. */
-    char *exact = malloc(length ? length : 1);
-    memcpy(exact, text, length);
-    for (size_t i = 0; i < length;) i += cm3_split_next(exact + i, length - i);
+    assert_int_equal(taken, pieces);
+    assert_int_equal(cm3_split(exact + at, 0, sizes), 0);
     free(exact);
     free(source);
     free(clean);
@@ -187,9 +191,9 @@ static void random_texts_are_cut_as_the_pattern_says(void **state) {
     };
     cm3_rng rng = cm3_rng_stream(7, CM3_RNG_TEST, 0, 0);
     for (int round = 0; round < 20000; round++) {
-        char text[512];
+        char text[1024];
         size_t size = 0;
-        const size_t wanted = cm3_rng_below(&rng, 24);
+        const size_t wanted = cm3_rng_below(&rng, round % 4 ? 24 : 60);
         for (size_t k = 0; k < wanted; k++) {
             if (cm3_rng_below(&rng, 8) == 0) {
                 size += cm3_utf8_write(cm3_rng_below(&rng, 2) ? 0x80 + (uint32_t)cm3_rng_below(&rng, 0xc00)
@@ -215,11 +219,28 @@ static void random_bytes_are_cut_as_the_pattern_says(void **state) {
     }
 }
 
+/* Texts of exactly the sizes around which the scanner looks at 64 characters at once, in all ways that three characters
+ * of each kind can end them. */
+static void the_edges_of_a_window_are_cut_as_the_pattern_says(void **state) {
+    static const char kinds[] = "a7. \n's";
+    enum { KINDS = sizeof kinds - 1 };
+    char text[80];
+    for (size_t size = 60; size <= 70; size++)
+        for (int ending = 0; ending < KINDS * KINDS * KINDS * KINDS; ending++) {
+            memset(text, "a ."[ending % 3], sizeof text);
+            for (size_t k = 0, left = (size_t)ending; k < 4; k++, left /= KINDS)
+                text[size - 1 - k] = kinds[left % KINDS];
+            compare(*state, text, size);
+            compare(*state, text, 70); /* the same with more behind */
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_texts_are_cut_as_the_pattern_says),
         cmocka_unit_test(every_code_point_is_of_the_class_of_the_pattern),
         cmocka_unit_test(random_texts_are_cut_as_the_pattern_says),
+        cmocka_unit_test(the_edges_of_a_window_are_cut_as_the_pattern_says),
         cmocka_unit_test(random_bytes_are_cut_as_the_pattern_says),
     };
     return cmocka_run_group_tests(tests, start, end);
