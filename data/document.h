@@ -76,6 +76,9 @@ cm3_status cm3_document_parse(const cm3_vocab *vocab, const int32_t *ids, size_t
 /* Turns text tokens (numbers) into UTF-8. `*text` is malloc'ed, `*length` bytes, and freed by the caller. */
 typedef cm3_status (*cm3_text_decoder)(void *context, const int32_t *numbers, size_t count, char **text, size_t *length);
 
+/* Prints text in quotes on one line, whatever it holds. */
+void cm3_text_print(FILE *file, const char *text, size_t length);
+
 /* Prints ids for a person: text as text, images as [image 64 codes], everything else by name, one line a document or infill.
  * Without a decoder text is printed as [text 9 tokens]. */
 cm3_status cm3_tokens_print(FILE *file, const cm3_vocab *vocab, const int32_t *ids, size_t count, cm3_text_decoder decoder,

@@ -2,8 +2,7 @@
 
 #include <stdlib.h>
 
-/* Quoted on one line: what would break the line or the quotes is escaped. */
-static void print_quoted(FILE *file, const char *text, size_t length) {
+void cm3_text_print(FILE *file, const char *text, size_t length) {
     fputc('"', file);
     for (size_t i = 0; i < length; i++) {
         const unsigned char c = (unsigned char)text[i];
@@ -33,7 +32,7 @@ static cm3_status print_text(FILE *file, const cm3_vocab *vocab, const int32_t *
     const cm3_status status = decoder(context, numbers, count, &text, &length);
     free(numbers);
     if (status != CM3_OK) return status;
-    print_quoted(file, text, length);
+    cm3_text_print(file, text, length);
     free(text);
     return CM3_OK;
 }

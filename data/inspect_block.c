@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 cm3_status cm3_block_rebuild(cm3_packer *packer, const cm3_data_config *config, int64_t lane, int64_t step, cm3_block *block) {
     if (lane < 0 || lane >= config->lanes)
@@ -19,8 +20,11 @@ static cm3_status print_piece(FILE *file, const cm3_piece *piece, int64_t at, in
     CM3_TRY(cm3_store_text_count(store, piece->index, &text));
     CM3_TRY(cm3_store_name(store, piece->index, &name));
     const int64_t size = text + info->image_rows * info->image_columns + 3;
-    fprintf(file, "  %6" PRId64 "  sample %" PRId64 " of epoch %" PRId64 "%s%s", at, piece->index, piece->sample / training,
-            *name ? ", " : "", name);
+    fprintf(file, "  %6" PRId64 "  sample %" PRId64 " of epoch %" PRId64, at, piece->index, piece->sample / training);
+    if (*name) {
+        fputs(", ", file);
+        cm3_text_print(file, name, strlen(name));
+    }
     if (piece->begin > 0 || piece->end < size)
         fprintf(file, ": its tokens %" PRId64 "..%" PRId64 " of %" PRId64, piece->begin, piece->end - 1, size);
     fputc('\n', file);

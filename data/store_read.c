@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* HDF5 clears its whole buffer of type conversion at every read, 1 MiB unless told otherwise: more than the read itself. */
+enum { CONVERSION_BYTES = 16384 };
 enum { CACHE_BYTES = 8 << 20, CACHE_SLOTS = 12289 }; /* chunks that stay unpacked, of each dataset; a prime number of slots */
 
 /* A dataset of `rows` rows of `width` elements. */
@@ -19,7 +21,7 @@ typedef struct column {
 
 struct cm3_store {
     char *path;
-    hid_t file;
+    hid_t file, transfer;
     cm3_store_info info;
     pthread_mutex_t mutex; /* one read at a time: the selections of `space` are shared */
     column image, text, text_offset, name, name_offset, split;
@@ -39,7 +41,7 @@ static cm3_status read_rows(cm3_store *store, column *c, int64_t first, int64_t 
     const hsize_t start[2] = {(hsize_t)first, 0}, size[2] = {(hsize_t)count, c->width};
     const hid_t memory = H5Screate_simple(c->rank, size, NULL);
     herr_t result = H5Sselect_hyperslab(c->space, H5S_SELECT_SET, start, NULL, size, NULL);
-    if (result >= 0) result = H5Dread(c->dataset, type, memory, c->space, H5P_DEFAULT, rows);
+    if (result >= 0) result = H5Dread(c->dataset, type, memory, c->space, store->transfer, rows);
     const cm3_status status =
         result < 0 ? cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged or cannot be read") : CM3_OK;
     H5Sclose(memory);
@@ -133,7 +135,7 @@ static cm3_status open_column(cm3_store *store, column *c, const char *name, int
     c->name = name;
     c->rank = rank;
     const hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
-    H5Pset_chunk_cache(access, CACHE_SLOTS, CACHE_BYTES, H5D_CHUNK_CACHE_W0_DEFAULT);
+    H5Pset_chunk_cache(access, CACHE_SLOTS, CACHE_BYTES, 0); /* 0: the oldest goes, without a walk through all for a better one */
     c->dataset = H5Dopen2(store->file, name, access);
     const cm3_status status = c->dataset < 0 ? cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged") : CM3_OK;
     H5Pclose(access);
@@ -247,6 +249,9 @@ static cm3_status open_file(cm3_store *store) {
 }
 
 static cm3_status open_store(cm3_store *store, const cm3_hash *vocabulary, int64_t memory_limit) {
+    store->transfer = H5Pcreate(H5P_DATASET_XFER);
+    if (store->transfer < 0 || H5Pset_buffer(store->transfer, CONVERSION_BYTES, NULL, NULL) < 0)
+        return cm3__hdf5_fail(CM3_ERR_MEMORY, store->path, "cannot set up reading");
     CM3_TRY(open_file(store));
     CM3_TRY(read_info(store, vocabulary));
     CM3_TRY(open_columns(store));
@@ -263,7 +268,7 @@ cm3_status cm3_store_open(const char *path, const cm3_hash *vocabulary, int64_t 
     cm3_store *store = calloc(1, sizeof *store);
     if (!store) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to open it", path);
     pthread_mutex_init(&store->mutex, NULL);
-    store->file = H5I_INVALID_HID;
+    store->file = store->transfer = H5I_INVALID_HID;
     column *columns[] = {&store->image, &store->text, &store->text_offset, &store->name, &store->name_offset, &store->split};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) columns[i]->dataset = columns[i]->space = H5I_INVALID_HID;
     store->path = strdup(path);
@@ -286,6 +291,7 @@ void cm3_store_close(cm3_store *store) {
         if (columns[i]->dataset >= 0) H5Dclose(columns[i]->dataset);
     }
     if (store->file >= 0) H5Fclose(store->file);
+    if (store->transfer >= 0) H5Pclose(store->transfer);
     cm3__hdf5_quiet_end(quiet);
     pthread_mutex_destroy(&store->mutex);
     free(store->heldout);
