@@ -121,7 +121,10 @@ cm3_status cm3_comm_agree(cm3_comm *comm, int flag, int *agreed) {
 }
 
 cm3_status cm3_comm_agree_status(cm3_comm *comm, cm3_status mine) {
-    if (comm->size == 1) return mine;
+    if (comm->size == 1) {
+        comm->failed_together |= mine != CM3_OK;
+        return mine;
+    }
     /* The lowest rank that failed, and its status, as one number whose minimum is looked for. */
     const int64_t nobody = INT64_MAX;
     int64_t first = mine == CM3_OK ? nobody : (int64_t)comm->rank * 256 + (int64_t)mine;
@@ -131,7 +134,13 @@ cm3_status cm3_comm_agree_status(cm3_comm *comm, cm3_status mine) {
     char message[CM3_MESSAGE_MAX];
     snprintf(message, sizeof message, "%s", cm3_message());
     CM3_TRY(comm->ops->broadcast(comm, message, sizeof message, rank));
+    comm->failed_together = true;
+    if (strncmp(message, "rank ", 5) == 0) return cm3_fail((cm3_status)(first % 256), "%s", message); /* agreed on before */
     return cm3_fail((cm3_status)(first % 256), "rank %d: %s", rank, message);
+}
+
+bool cm3_comm_failed_together(const cm3_comm *comm) {
+    return comm->failed_together;
 }
 
 cm3_status cm3_comm_reduce_start(cm3_comm *comm, float *data, int64_t count, cm3_reduction **reduction) {

@@ -52,6 +52,9 @@ cm3_status cm3_comm_agree(cm3_comm *comm, int flag, int *agreed);
 /* Every rank brings its own status; all return the same one: CM3_OK if all are, else that of the lowest rank that failed, with its
  * message ("rank 2: ..."). So that a fault of one rank ends the work of all of them in order. */
 cm3_status cm3_comm_agree_status(cm3_comm *comm, cm3_status mine);
+/* Not collective. Whether all ranks know of a failure by cm3_comm_agree_status(): then they can all leave in order, and one of them is
+ * enough to report it. */
+bool cm3_comm_failed_together(const cm3_comm *comm);
 
 /* --- gradients: sums of long ranges while the computation goes on ------------------------------------------------------ */
 

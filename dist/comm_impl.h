@@ -21,6 +21,7 @@ typedef struct cm3_comm_ops {
 struct cm3_comm {
     const cm3_comm_ops *ops;
     int rank, size, local_rank, local_size;
+    bool failed_together;
 };
 
 struct cm3_reduction {

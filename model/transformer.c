@@ -4,11 +4,13 @@
 #include <stdlib.h>
 
 static const char *const architectures[] = {"cm3leon", "chameleon", NULL};
+static const char *const position_kinds[] = {"auto", "learned", "rotary", NULL};
 static const char *const recomputes[] = {"none", "activations", "segments", NULL};
 
 #define C cm3_transformer_config
 const cm3_field cm3_transformer_fields[] = {
     CM3_FIELD_CHOICE(C, architecture, "cm3leon", architectures, "which network: cm3leon, or chameleon's variant"),
+    CM3_FIELD_CHOICE(C, positions, "auto", position_kinds, "learned table or rotary; auto: learned for cm3leon, rotary for chameleon"),
     CM3_FIELD_INT(C, layers, NULL, 1, 1000, "", "transformer blocks"),
     CM3_FIELD_INT(C, width, NULL, 8, 65536, "", "size of the hidden state (d)"),
     CM3_FIELD_INT(C, heads, NULL, 1, 1024, "", "attention heads; must divide the width"),
@@ -18,7 +20,7 @@ const cm3_field cm3_transformer_fields[] = {
     CM3_FIELD_FLOAT(C, init_std, "0.006", 0, 1, "", "standard deviation of initial weights"),
     CM3_FIELD_FLOAT(C, position_std, "0.0002", 0, 1, "", "standard deviation of initial learned positions"),
     CM3_FIELD_FLOAT(C, norm_epsilon, "1e-5", 1e-12, 1e-2, "", "added to the variance in norms"),
-    CM3_FIELD_FLOAT(C, rotary_theta, "10000", 1, 1e9, "", "base of rotary positions (chameleon)"),
+    CM3_FIELD_FLOAT(C, rotary_theta, "10000", 1, 1e9, "", "base of rotary positions"),
     CM3_FIELD_FLOAT(C, z_loss, "1e-5", 0, 1, "", "weight of the squared log-sum-exp of the logits (chameleon)"),
     CM3_FIELD_CHOICE(C, recompute, "none", recomputes, "what the backward pass computes again instead of keeping it"),
     CM3_FIELD_END};
@@ -42,10 +44,15 @@ static bool is_chameleon(const cm3_transformer *model) {
     return model->config.architecture == CM3_ARCHITECTURE_CHAMELEON;
 }
 
+static bool uses_rotary(const cm3_transformer_config *config) {
+    if (config->positions == CM3_POSITIONS_AUTO) return config->architecture == CM3_ARCHITECTURE_CHAMELEON;
+    return config->positions == CM3_POSITIONS_ROTARY;
+}
+
 void cm3_transformer_check(const cm3_transformer_config *config, const char *section, cm3_faults *faults) {
     if (config->width % config->heads)
         cm3_faults_add(faults, section, "heads", "%lld heads do not divide a width of %lld", (long long)config->heads, (long long)config->width);
-    else if (config->architecture == CM3_ARCHITECTURE_CHAMELEON && config->width / config->heads % 2)
+    else if (uses_rotary(config) && config->width / config->heads % 2)
         cm3_faults_add(faults, section, "heads", "rotary positions need an even head size, this is %lld", (long long)(config->width / config->heads));
     if (config->kv_heads && config->heads % config->kv_heads)
         cm3_faults_add(faults, section, "kv_heads", "%lld key heads do not divide %lld heads", (long long)config->kv_heads, (long long)config->heads);
@@ -91,7 +98,7 @@ cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t
 
     cm3_params_segment(params, 0);
     model->table = model->output = cm3_params_add(params, cm3_shape_of(vocabulary, d), normal, CM3_DECAY, "embedding");
-    if (!is_chameleon(model))
+    if (!uses_rotary(config))
         model->positions = cm3_params_add(params, cm3_shape_of(config->context, d), cm3_init_normal(config->position_std), CM3_DECAY, "positions");
     for (int layer = 0; layer < config->layers; layer++) declare_block(model, params, layer);
     cm3_params_segment(params, last);
@@ -166,11 +173,10 @@ static cm3_var *attention_layer(const recording *r, cm3_var *x, int layer) {
     const block_params *p = &r->model->blocks[layer];
     const cm3_transformer_config *c = &r->model->config;
     cm3_var *qkv = cm3_linear(r->tape, norm(r, x, p->attention_gain), parameter(r, p->qkv), NULL, NULL, CM3_ACT_NONE);
-    if (is_chameleon(r->model)) {
+    if (is_chameleon(r->model))
         qkv = cm3_qk_norm(r->tape, qkv, parameter(r, p->q_gain), parameter(r, p->q_bias), parameter(r, p->k_gain), parameter(r, p->k_bias),
                           r->heads, (float)c->norm_epsilon);
-        qkv = cm3_rotary(r->tape, qkv, r->positions, r->heads, (float)c->rotary_theta);
-    }
+    if (uses_rotary(c)) qkv = cm3_rotary(r->tape, qkv, r->positions, r->heads, (float)c->rotary_theta);
     cm3_var *y = r->step ? cached(r, qkv, layer) : cm3_attention(r->tape, qkv, r->heads, true);
     return cm3_linear(r->tape, y, parameter(r, p->out), NULL, x, CM3_ACT_NONE);
 }
@@ -186,8 +192,8 @@ static cm3_var *ffn_layer(const recording *r, cm3_var *x, int layer) {
 
 static cm3_var *network(const recording *r, cm3_var *ids, cm3_var *table) {
     cm3_tape_segment(r->tape, 0);
-    cm3_var *x = is_chameleon(r->model) ? cm3_embed(r->tape, table, ids, NULL, NULL)
-                                        : cm3_embed(r->tape, table, ids, parameter(r, r->model->positions), r->positions);
+    cm3_var *x = uses_rotary(&r->model->config) ? cm3_embed(r->tape, table, ids, NULL, NULL)
+                                                : cm3_embed(r->tape, table, ids, parameter(r, r->model->positions), r->positions);
     for (int layer = 0; layer < r->model->config.layers; layer++) {
         cm3_tape_segment(r->tape, 1 + layer);
         x = attention_layer(r, x, layer);

@@ -18,15 +18,20 @@
 
 typedef enum cm3_architecture { CM3_ARCHITECTURE_CM3LEON, CM3_ARCHITECTURE_CHAMELEON } cm3_architecture;
 
+/* How a token knows where it stands: a learned table added to the embeddings, or rotated queries and keys. AUTO is the architecture's own. */
+typedef enum cm3_positions { CM3_POSITIONS_AUTO, CM3_POSITIONS_LEARNED, CM3_POSITIONS_ROTARY } cm3_positions;
+
 typedef struct cm3_transformer_config {
     int architecture; /* cm3_architecture */
+    int positions;    /* cm3_positions */
     int64_t layers, width, heads;
     int64_t kv_heads; /* 0: as many as heads */
     int64_t ffn;      /* 0: 4 x width */
     int64_t context;  /* tokens the model can see: rows of the learned position table */
     double init_std, position_std;
     double norm_epsilon;
-    double rotary_theta, z_loss; /* chameleon */
+    double rotary_theta;
+    double z_loss; /* chameleon */
     int recompute;               /* cm3_recompute */
 } cm3_transformer_config;
 

@@ -12,19 +12,19 @@
 
 /*          NAME             as typed           what it does */
 #define CM3_COMMANDS(BUILT, PLANNED)                                                                                  \
-    PLANNED(run,             "run",             "every stage of a recipe in order, skipping what is up to date")      \
-    PLANNED(text_tokenizer,  "text-tokenizer",  "source -> BPE")                                                      \
-    PLANNED(image_tokenizer, "image-tokenizer", "source -> VQ model")                                                 \
+    BUILT(run,               "run",             "every stage of a recipe in order, skipping what is up to date")      \
+    BUILT(text_tokenizer,    "text-tokenizer",  "source -> BPE")                                                      \
+    BUILT(image_tokenizer,   "image-tokenizer", "source -> VQ model")                                                 \
     PLANNED(retriever,       "retriever",       "source -> text and image encoders")                                  \
-    PLANNED(tokenize,        "tokenize",        "source + tokenizers + encoders -> token store")                      \
+    BUILT(tokenize,          "tokenize",        "source + tokenizers + encoders -> token store")                      \
     PLANNED(index,           "index",           "token store -> neighbours of every sample")                          \
-    PLANNED(pretrain,        "pretrain",        "token store -> model")                                               \
+    BUILT(pretrain,          "pretrain",        "token store -> model")                                               \
     PLANNED(finetune,        "finetune",        "task documents -> model")                                            \
-    PLANNED(generate,        "generate",        "text and images in, text and images out")                            \
+    BUILT(generate,        "generate",        "text and images in, text and images out")                            \
     PLANNED(evaluate,        "evaluate",        "how good the model of a run is, on seen and on held-out samples")    \
-    PLANNED(plan,            "plan",            "memory, FLOPs, communication and hours of a recipe, before it runs") \
+    BUILT(plan,            "plan",            "memory, FLOPs, communication and hours of a recipe, before it runs") \
     PLANNED(inspect,         "inspect",         "what any file of a run holds")                                       \
-    PLANNED(bench,           "bench",           "speed beside the machine's own measured limits")                     \
+    BUILT(bench,           "bench",           "speed beside the machine's own measured limits")                     \
     PLANNED(export,          "export",          "model -> safetensors")                                               \
     PLANNED(import,          "import",          "safetensors -> model")                                               \
     PLANNED(report,          "report",          "one HTML page of a run")

@@ -80,7 +80,7 @@ cm3_status cm3__model_read_array(const cm3__model *model, const cm3_checkpoint_a
 void cm3__model_close(cm3__model *model);
 
 /* Records "PATH: WHAT: reason", the reason in HDF5's words. */
-cm3_status cm3__hdf5_fail(const char *path, const char *what);
+cm3_status cm3__checkpoint_hdf5_fail(const char *path, const char *what);
 /* HDF5 prints its errors by itself unless told not to; once a thread. */
 void cm3__hdf5_quiet(void);
 

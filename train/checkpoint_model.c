@@ -170,7 +170,7 @@ cm3_status cm3__model_write(const char *folder, const cm3_checkpoint_parts *part
     if (path == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     void *image;
     size_t length;
-    cm3_status status = make_image(parts, state, manifest, &image, &length) ? CM3_OK : cm3__hdf5_fail(path, "cannot make");
+    cm3_status status = make_image(parts, state, manifest, &image, &length) ? CM3_OK : cm3__checkpoint_hdf5_fail(path, "cannot make");
     if (status == CM3_OK) {
         manifest->model_bytes = (int64_t)length;
         manifest->model_hash = cm3_hash_bytes(image, length);
@@ -348,7 +348,7 @@ cm3_status cm3__model_open(const char *folder, const cm3__manifest *manifest, cm
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     if (access >= 0 && H5Pset_fapl_core(access, IMAGE_GROWTH, false) >= 0 && H5Pset_file_image(access, model->image, length) >= 0)
         model->file = H5Fopen("(a checkpoint in memory)", H5F_ACC_RDONLY, access); /* no file of this name may exist */
-    cm3_status status = model->file < 0 ? cm3__hdf5_fail(model->path, "cannot read") : read_table(model, manifest->total);
+    cm3_status status = model->file < 0 ? cm3__checkpoint_hdf5_fail(model->path, "cannot read") : read_table(model, manifest->total);
     if (access >= 0) H5Pclose(access);
     if (status != CM3_OK) cm3__model_close(model);
     return status;
@@ -373,7 +373,7 @@ cm3_status cm3__model_read_array(const cm3__model *model, const cm3_checkpoint_a
         status = cm3_fail(CM3_ERR_SHAPE, "%s: %s has shape %s, expected %s", model->path, path, cm3_shape_text(shape, found),
                           cm3_shape_text(array->shape, expected));
     else if (H5Dread(set, type_of(array->type), H5S_ALL, H5S_ALL, H5P_DEFAULT, array->data) < 0)
-        status = cm3__hdf5_fail(model->path, path);
+        status = cm3__checkpoint_hdf5_fail(model->path, path);
     H5Dclose(set);
     return status;
 }

@@ -31,7 +31,7 @@ static herr_t keep_deepest(unsigned n, const H5E_error2_t *error, void *context)
     return 0;
 }
 
-cm3_status cm3__hdf5_fail(const char *path, const char *what) {
+cm3_status cm3__checkpoint_hdf5_fail(const char *path, const char *what) {
     char reason[REASON_MAX] = "HDF5 gives no reason";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_deepest, reason);
     return cm3_fail(CM3_ERR_IO, "%s: %s: %s", path, what, reason);
@@ -124,7 +124,7 @@ static cm3_status lay_out(const char *path, const cm3_checkpoint_parts *parts, c
     cm3__hdf5_quiet();
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     const bool good = access >= 0 && lay_out_file(access, parts, entry, result);
-    const cm3_status status = good ? CM3_OK : cm3__hdf5_fail(path, "cannot lay out");
+    const cm3_status status = good ? CM3_OK : cm3__checkpoint_hdf5_fail(path, "cannot lay out");
     if (access >= 0) H5Pclose(access);
     return status;
 }

@@ -21,18 +21,6 @@ const cm3_field cm3_train_fields[] = {
     CM3_FIELD_END};
 #undef C
 
-cm3_status cm3_params_checkpoint_table(const cm3_params *params, cm3_checkpoint_table *table) {
-    const int count = cm3_params_count(params);
-    cm3_checkpoint_tensor *tensors = calloc((size_t)count + 1, sizeof *tensors);
-    if (!tensors) return cm3_fail(CM3_ERR_MEMORY, "no memory for a table of %d parameters", count);
-    for (int i = 0; i < count; i++) {
-        const cm3_param *p = cm3_params_get(params, i);
-        tensors[i] = (cm3_checkpoint_tensor){.name = p->name, .shape = p->shape, .offset = p->offset};
-    }
-    *table = (cm3_checkpoint_table){.tensors = tensors, .count = count, .total = cm3_params_size(params)};
-    return CM3_OK;
-}
-
 cm3_status cm3_params_adamw_spans(const cm3_params *params, cm3_adamw_span **spans, int64_t *count) {
     *count = cm3_params_count(params);
     *spans = calloc((size_t)*count + 1, sizeof **spans);
@@ -244,7 +232,7 @@ static cm3_status one_step(trainer *t) {
     double sums[CM3_SUMS_MAX], norm = 0, rate = 0;
     const double begin = cm3_clock_seconds();
     CM3_TRY(compute_gradients(t, sums));
-    CM3_TRY(update(t, sums, &norm, &rate));
+    CM3_TRY(cm3_comm_agree_status(t->comm, update(t, sums, &norm, &rate)));
     if (t->learner->updated) CM3_TRY(t->learner->updated(t->learner->context, t->comm, t->step, t->m, t->v));
     t->step++;
     t->tokens += t->learner->tokens_per_step;
@@ -261,15 +249,15 @@ static cm3_status one_step(trainer *t) {
         CM3_TRY(save(t));
         if (better) CM3_TRY(cm3_comm_agree_status(t->comm, is_first(t) ? cm3_checkpoint_mark_best(t->config->run, t->step) : CM3_OK));
     }
-    if (stop && t->step < train->steps)
-        return cm3_fail(CM3_INTERRUPTED, "stopped by a signal after step %lld of %lld, which is saved", (long long)t->step, (long long)train->steps);
-    return CM3_OK;
+    if (!stop || t->step == train->steps) return CM3_OK;
+    return cm3_comm_agree_status(t->comm, cm3_fail(CM3_INTERRUPTED, "stopped by a signal after step %lld of %lld, which is saved",
+                                                   (long long)t->step, (long long)train->steps));
 }
 
 static cm3_status prepare(trainer *t) {
     const cm3_params *params = t->learner->params;
     const size_t bytes = (size_t)cm3_params_size(params) * sizeof(float);
-    CM3_TRY(cm3_params_checkpoint_table(params, &t->table));
+    CM3_TRY(cm3_checkpoint_table_of(params, &t->table));
     CM3_TRY(cm3_params_adamw_spans(params, &t->spans, &t->span_count));
     t->m = aligned_alloc(64, bytes);
     t->v = aligned_alloc(64, bytes);
@@ -289,7 +277,7 @@ cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learne
     while (status == CM3_OK && t.step < config->train->steps) status = one_step(&t);
     const cm3_status closed = cm3_metrics_close(t.metrics);
     if (status == CM3_OK) status = closed;
-    free((void *)(uintptr_t)t.table.tensors);
+    cm3_checkpoint_table_free(&t.table);
     free(t.spans);
     free(t.m);
     free(t.v);

@@ -76,8 +76,7 @@ typedef struct cm3_trainer_config {
  * done already returns at once. */
 cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learner, cm3_comm *comm);
 
-/* The tables of a parameter set as checkpoints (train/checkpoint.h) and the optimizer (optim/adamw.h) want them; free() them. */
-cm3_status cm3_params_checkpoint_table(const cm3_params *params, cm3_checkpoint_table *table);
+/* The table of a parameter set as the optimizer wants it (optim/adamw.h); free() it. */
 cm3_status cm3_params_adamw_spans(const cm3_params *params, cm3_adamw_span **spans, int64_t *count);
 
 #endif

@@ -14,14 +14,14 @@ enum { SAMPLES = 16 }; /* pictures of a training run's sample sheet */
 
 static cm3_status load_model(cm3_artist *a, const char *checkpoint) {
     cm3_checkpoint_table table = {0};
-    CM3_TRY(cm3_params_checkpoint_table(a->params, &table));
+    CM3_TRY(cm3_checkpoint_table_of(a->params, &table));
     const cm3_checkpoint_buffer values = {.name = "parameters", .data = cm3_params_values(a->params)};
     const cm3_checkpoint_parts parts = {.table = table, .buffers = &values, .buffer_count = 1};
     cm3_checkpoint_state state = {0};
     const cm3_status status = cm3_checkpoint_load(checkpoint, &parts, &state);
     a->step = state.step;
     cm3_checkpoint_state_free(&state);
-    free((void *)(uintptr_t)table.tensors);
+    cm3_checkpoint_table_free(&table);
     return status;
 }
 

@@ -24,14 +24,14 @@ static cm3_status load_vqgan(const cm3_recipe *recipe, cm3_tokenizers *t, cm3_ha
     cm3_checkpoint_table table = {0};
     cm3_status status = cm3_checkpoint_latest(folder, &checkpoint);
     if (status == CM3_ERR_NOT_FOUND) status = cm3_fail(status, "%s: has no checkpoint; run `cm3leon image-tokenizer` first", folder);
-    if (status == CM3_OK) status = cm3_params_checkpoint_table(t->params, &table);
+    if (status == CM3_OK) status = cm3_checkpoint_table_of(t->params, &table);
     if (status == CM3_OK) {
         const cm3_checkpoint_buffer values = {.name = "parameters", .data = cm3_params_values(t->params)};
         const cm3_checkpoint_parts parts = {.table = table, .buffers = &values, .buffer_count = 1};
         status = cm3_checkpoint_load(checkpoint, &parts, NULL);
         if (status == CM3_OK) *digest = cm3_checkpoint_digest_values(&table, values.data);
     }
-    free((void *)(uintptr_t)table.tensors);
+    cm3_checkpoint_table_free(&table);
     free(checkpoint);
     free(folder);
     return status;

@@ -1,0 +1,64 @@
+#include "core/machine.h"
+
+#include "core/clock.h"
+#include "core/kernels/cpu/gemm.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+double cm3_machine_sgemm_rate(double seconds) {
+    enum { SIDE = 1024 };
+    const int64_t columns = SIDE * omp_get_max_threads();
+    float *a = aligned_alloc(64, sizeof(float) * SIDE * SIDE);
+    float *b = aligned_alloc(64, sizeof(float) * SIDE * (size_t)columns);
+    float *c = aligned_alloc(64, sizeof(float) * SIDE * (size_t)columns);
+    double best = 0;
+    if (a && b && c) {
+        for (int64_t i = 0; i < SIDE * SIDE; i++) a[i] = (float)(i % 7) - 3;
+        for (int64_t i = 0; i < SIDE * columns; i++) b[i] = (float)(i % 5) - 2;
+        const cm3_gemm product = {.m = SIDE, .n = columns, .k = SIDE, .a = a, .b = b, .c = c};
+        const double begin = cm3_clock_seconds();
+        do {
+            const double from = cm3_clock_seconds();
+            cm3__gemm(&product);
+            const double rate = 2.0 * SIDE * SIDE * (double)columns / (cm3_clock_seconds() - from);
+            if (rate > best) best = rate;
+        } while (cm3_clock_seconds() - begin < seconds);
+    }
+    free(a);
+    free(b);
+    free(c);
+    return best;
+}
+
+double cm3_machine_copy_rate(double seconds) {
+    const int64_t bytes = 128 << 20;
+    char *from = aligned_alloc(64, (size_t)bytes), *to = aligned_alloc(64, (size_t)bytes);
+    double best = 0;
+    if (from && to) {
+        memset(from, 1, (size_t)bytes);
+        memset(to, 2, (size_t)bytes);
+        const double begin = cm3_clock_seconds();
+        do {
+            const double start = cm3_clock_seconds();
+#pragma omp parallel
+            {
+                int64_t first, last;
+                cm3__share(bytes, 4096, omp_get_thread_num(), omp_get_num_threads(), &first, &last);
+                memcpy(to + first, from + first, (size_t)(last - first));
+            }
+            const double rate = 2.0 * (double)bytes / (cm3_clock_seconds() - start);
+            if (rate > best) best = rate;
+        } while (cm3_clock_seconds() - begin < seconds);
+    }
+    free(from);
+    free(to);
+    return best;
+}
+
+double cm3_machine_peak_memory(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (double)usage.ru_maxrss * 1024 : 0;
+}

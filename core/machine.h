@@ -1,0 +1,14 @@
+/* What this machine can do, measured: the limits that every figure of ours is held against. */
+#ifndef CM3_CORE_MACHINE_H
+#define CM3_CORE_MACHINE_H
+
+/* FLOP/s of large sgemm calls on the threads of this process (one OpenBLAS call a thread, as our kernels make them), the best of runs
+ * within about `seconds`. */
+double cm3_machine_sgemm_rate(double seconds);
+/* Bytes per second (read and written) of copying memory that no cache holds, on the same threads. */
+double cm3_machine_copy_rate(double seconds);
+
+/* The largest resident memory that this process has had, in bytes. */
+double cm3_machine_peak_memory(void);
+
+#endif

@@ -1,0 +1,223 @@
+#include "core/rng.h"
+#include "core/tensor/tape.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+/* A small network with everything that the planner treats specially: a residual stream written in place, a shared leaf, a view,
+ * an activation that is recomputed, two segments, a loss whose backward pass is whole. */
+enum { ROWS = 6, WIDTH = 8, INNER = 16, VOCABULARY = 10, PARAMETERS = 4 };
+
+typedef struct network {
+    cm3_tape *tape;
+    cm3_var *loss, *per_row, *parameter[PARAMETERS];
+    float *value[PARAMETERS], *grad[PARAMETERS];
+    int64_t count[PARAMETERS];
+    int32_t ids[ROWS], targets[ROWS];
+    float scale;
+} network;
+
+static void fill(float *values, int64_t count, uint64_t name) {
+    cm3_rng rng = cm3_rng_stream(3, CM3_RNG_TEST, name, 0);
+    for (int64_t i = 0; i < count; i++) values[i] = (float)(0.5 * cm3_rng_normal(&rng));
+}
+
+static void build(network *n, cm3_recompute recompute, bool guards) {
+    const cm3_shape shapes[PARAMETERS] = {cm3_shape_of(VOCABULARY, WIDTH), cm3_shape_of(INNER, WIDTH), cm3_shape_of(WIDTH, INNER),
+                                          cm3_shape_of(WIDTH, WIDTH)};
+    const int segments[PARAMETERS] = {0, 1, 1, 2};
+    const cm3_tape_options options = {.backend = cm3_backend_cpu(), .recompute = recompute, .guards = guards};
+    memset(n, 0, sizeof *n);
+    assert_int_equal(cm3_tape_create(&options, &n->tape), CM3_OK);
+    for (int i = 0; i < PARAMETERS; i++) {
+        n->count[i] = cm3_shape_count(shapes[i]);
+        n->value[i] = calloc((size_t)n->count[i], sizeof(float));
+        n->grad[i] = calloc((size_t)n->count[i], sizeof(float));
+        fill(n->value[i], n->count[i], (uint64_t)i);
+        n->parameter[i] = cm3_tape_parameter(n->tape, shapes[i], n->value[i], n->grad[i], segments[i]);
+    }
+    for (int i = 0; i < ROWS; i++) {
+        n->ids[i] = i;
+        n->targets[i] = (3 * i + 1) % VOCABULARY;
+    }
+    n->targets[2] = -1;
+    n->scale = 0.25f;
+    cm3_tape *t = n->tape;
+    cm3_var *ids = cm3_tape_input(t, CM3_I32, cm3_shape_of(ROWS), n->ids);
+    cm3_var *targets = cm3_tape_input(t, CM3_I32, cm3_shape_of(ROWS), n->targets);
+    cm3_var *scale = cm3_tape_input(t, CM3_F32, cm3_shape_of(1), &n->scale);
+    cm3_tape_segment(t, 0);
+    cm3_var *x = cm3_embed(t, n->parameter[0], ids, NULL, NULL);
+    cm3_tape_segment(t, 1);
+    for (int block = 0; block < 2; block++) { /* the same weights twice: gradients add up */
+        cm3_var *h = cm3_linear(t, cm3_layer_norm(t, x, NULL, NULL, 1e-5f), n->parameter[1], NULL, NULL, CM3_ACT_RELU);
+        x = cm3_linear(t, h, n->parameter[2], NULL, x, CM3_ACT_NONE);
+    }
+    cm3_tape_segment(t, 2);
+    x = cm3_linear(t, x, n->parameter[3], NULL, x, CM3_ACT_NONE); /* x as operand and as residual */
+    x = cm3_view(t, cm3_view(t, x, cm3_shape_of(ROWS * WIDTH)), cm3_shape_of(ROWS, WIDTH));
+    x = cm3_add(t, x, x);
+    n->loss = cm3_linear_cross_entropy(t, x, n->parameter[0], targets, scale, 1e-2f, &n->per_row);
+    cm3_tape_loss(t, n->loss);
+    cm3_tape_keep(t, n->per_row);
+    assert_int_equal(cm3_tape_plan(t), CM3_OK);
+}
+
+static void drop(network *n) {
+    for (int i = 0; i < PARAMETERS; i++) {
+        free(n->value[i]);
+        free(n->grad[i]);
+    }
+    cm3_tape_free(n->tape);
+}
+
+static double run(network *n, const cm3_tape_run_options *options) {
+    const cm3_status status = cm3_tape_run(n->tape, options);
+    if (status != CM3_OK) print_error("%s\n", cm3_message());
+    assert_int_equal(status, CM3_OK);
+    return (double)cm3_var_scalar(n->loss);
+}
+
+static void gradients_are_those_of_finite_differences(void **state) {
+    (void)state;
+    network n;
+    build(&n, CM3_RECOMPUTE_NONE, true);
+    run(&n, NULL);
+    float *grads[PARAMETERS];
+    int worst = 0;
+    for (int i = 0; i < PARAMETERS; i++) {
+        grads[i] = malloc((size_t)n.count[i] * sizeof(float));
+        memcpy(grads[i], n.grad[i], (size_t)n.count[i] * sizeof(float));
+    }
+    for (int i = 0; i < PARAMETERS; i++)
+        for (int64_t k = 0; k < n.count[i]; k += 3) {
+            const float step = 1e-3f, kept = n.value[i][k];
+            n.value[i][k] = kept + step;
+            const double above = run(&n, NULL);
+            n.value[i][k] = kept - step;
+            const double below = run(&n, NULL);
+            n.value[i][k] = kept;
+            const double expected = (above - below) / (2 * (double)step);
+            if (fabs(expected - (double)grads[i][k]) >= 4e-3 + 1e-2 * fabs(expected)) print_error("parameter %d[%lld]: %g, by differences %g\n", i, (long long)k, (double)grads[i][k], expected);
+            /* f32 rounding of the loss over the step, and the second-order term (ReLU kinks included) */
+            worst += fabs(expected - (double)grads[i][k]) >= 4e-3 + 1e-2 * fabs(expected);
+        }
+    assert_int_equal(worst, 0);
+    for (int i = 0; i < PARAMETERS; i++) free(grads[i]);
+    drop(&n);
+}
+
+static void recomputation_changes_memory_but_no_bit(void **state) {
+    (void)state;
+    network kept, activations, segments;
+    build(&kept, CM3_RECOMPUTE_NONE, true);
+    build(&activations, CM3_RECOMPUTE_ACTIVATIONS, true);
+    build(&segments, CM3_RECOMPUTE_SEGMENTS, true);
+    const double loss = run(&kept, NULL);
+    assert_true(loss == run(&activations, NULL));
+    assert_true(loss == run(&segments, NULL));
+    for (int i = 0; i < PARAMETERS; i++) {
+        assert_memory_equal(kept.grad[i], activations.grad[i], (size_t)kept.count[i] * sizeof(float));
+        assert_memory_equal(kept.grad[i], segments.grad[i], (size_t)kept.count[i] * sizeof(float));
+    }
+    assert_true(cm3_tape_get_stats(kept.tape)->recompute_flops == 0);
+    assert_true(cm3_tape_get_stats(activations.tape)->recompute_flops > 0);
+    assert_true(cm3_tape_get_stats(segments.tape)->recompute_flops > cm3_tape_get_stats(activations.tape)->recompute_flops);
+    drop(&kept);
+    drop(&activations);
+    drop(&segments);
+}
+
+static void the_meta_device_plans_the_same_memory_and_refuses_to_run(void **state) {
+    (void)state;
+    cm3_tape *tapes[2];
+    for (int i = 0; i < 2; i++) {
+        const cm3_tape_options options = {.backend = i ? cm3_backend_meta() : cm3_backend_cpu()};
+        assert_int_equal(cm3_tape_create(&options, &tapes[i]), CM3_OK);
+        cm3_var *x = cm3_tape_input(tapes[i], CM3_F32, cm3_shape_of(64, 32), NULL);
+        cm3_var *w = cm3_tape_parameter(tapes[i], cm3_shape_of(32, 32), NULL, NULL, 0);
+        cm3_var *scale = cm3_tape_input(tapes[i], CM3_F32, cm3_shape_of(1), NULL);
+        for (int k = 0; k < 4; k++) x = cm3_linear(tapes[i], x, w, NULL, NULL, CM3_ACT_SILU);
+        cm3_tape_loss(tapes[i], cm3_pixel_loss(tapes[i], x, x, scale, 1, 1));
+        assert_int_equal(cm3_tape_plan(tapes[i]), CM3_OK);
+    }
+    assert_true(cm3_tape_get_stats(tapes[0])->peak_bytes == cm3_tape_get_stats(tapes[1])->peak_bytes);
+    assert_true(cm3_tape_get_stats(tapes[1])->peak_bytes > 0);
+    assert_int_equal(cm3_tape_run(tapes[1], NULL), CM3_ERR_UNSUPPORTED);
+    cm3_tape_free(tapes[0]);
+    cm3_tape_free(tapes[1]);
+}
+
+static void accumulating_runs_add_their_gradients(void **state) {
+    (void)state;
+    network n;
+    build(&n, CM3_RECOMPUTE_NONE, true);
+    run(&n, NULL);
+    const float once = n.grad[1][5], tied = n.grad[0][3];
+    run(&n, &(const cm3_tape_run_options){.accumulate = true});
+    assert_true(fabsf(n.grad[1][5] - 2 * once) <= 1e-5f * fabsf(once));
+    assert_true(fabsf(n.grad[0][3] - 2 * tied) <= 1e-5f * fabsf(tied));
+    run(&n, NULL);
+    assert_true(n.grad[1][5] == once);
+    drop(&n);
+}
+
+typedef struct ready_log {
+    int order[8], count;
+    const network *n;
+    float seen[8];
+} ready_log;
+
+static void note_ready(void *context, int segment) {
+    ready_log *log = context;
+    log->seen[log->count] = log->n->grad[segment == 0 ? 0 : segment == 1 ? 1 : 3][3];
+    log->order[log->count++] = segment;
+}
+
+static void segments_are_ready_last_first_and_with_their_final_gradients(void **state) {
+    (void)state;
+    network n;
+    build(&n, CM3_RECOMPUTE_NONE, false);
+    ready_log log = {.n = &n};
+    run(&n, &(const cm3_tape_run_options){.segment_ready = note_ready, .context = &log});
+    assert_int_equal(log.count, 3);
+    assert_int_equal(log.order[0], 2);
+    assert_int_equal(log.order[1], 1);
+    assert_int_equal(log.order[2], 0); /* the tied table: touched by the loss first and by the embedding last */
+    assert_true(log.seen[0] == n.grad[3][3]);
+    assert_true(log.seen[1] == n.grad[1][3]);
+    assert_true(log.seen[2] == n.grad[0][3]);
+    drop(&n);
+}
+
+static void the_first_failure_of_recording_is_reported_once_by_the_plan(void **state) {
+    (void)state;
+    const cm3_tape_options options = {.backend = cm3_backend_cpu()};
+    cm3_tape *t;
+    assert_int_equal(cm3_tape_create(&options, &t), CM3_OK);
+    cm3_var *x = cm3_tape_input(t, CM3_F32, cm3_shape_of(4, 8), NULL);
+    cm3_var *w = cm3_tape_parameter(t, cm3_shape_of(3, 7), NULL, NULL, 0);
+    cm3_var *y = cm3_linear(t, x, w, NULL, NULL, CM3_ACT_NONE);
+    assert_null(y);
+    assert_null(cm3_layer_norm(t, y, NULL, NULL, 1e-5f));
+    cm3_fail(CM3_ERR_IO, "something else");
+    assert_int_equal(cm3_tape_plan(t), CM3_ERR_SHAPE);
+    assert_non_null(strstr(cm3_message(), "linear: weight is f32 (3, 7), expected f32 (3, 8)"));
+    cm3_tape_free(t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_are_those_of_finite_differences),
+        cmocka_unit_test(recomputation_changes_memory_but_no_bit),
+        cmocka_unit_test(the_meta_device_plans_the_same_memory_and_refuses_to_run),
+        cmocka_unit_test(accumulating_runs_add_their_gradients),
+        cmocka_unit_test(segments_are_ready_last_first_and_with_their_final_gradients),
+        cmocka_unit_test(the_first_failure_of_recording_is_reported_once_by_the_plan),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

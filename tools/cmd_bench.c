@@ -1,0 +1,89 @@
+/* `bench ops|step|data`: speed beside this machine's own measured limits. */
+#include "core/json.h"
+#include "core/machine.h"
+#include "data/bench_data.h"
+#include "tools/session.h"
+#include "train/bench_step.h"
+
+#include <string.h>
+
+static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"}, CM3_OPTION_JSON, CM3_OPTION_END};
+
+const cm3_usage cm3_usage_bench = {
+    .arguments = "step|data [RECIPE] [section.key=value ...]", .min_arguments = 1, .max_arguments = 2, .takes_overrides = true, .options = options,
+    .explanation = "bench step RECIPE   one training step of the recipe's transformer on random tokens: tokens/s, model FLOPs/s, and their ratio to\n"
+                   "                    the rate of sgemm measured in the same run; memory measured and planned\n"
+                   "bench data          packing, masking and loading of blocks, tokens/s on one core\n\n"
+                   "    cm3leon bench step configs/paper-350m.yaml data.lanes=1 train.micro_batch=1\n"
+                   "    cm3leon bench data --json\n"};
+
+static cm3_status bench_step(const cm3_command_line *line, double seconds) {
+    if (line->argument_count < 2) return cm3_fail(CM3_ERR_USAGE, "bench step: the recipe is missing");
+    cm3_command_line rest = *line;
+    rest.arguments[0] = line->arguments[1];
+    cm3_session session;
+    CM3_TRY(cm3_session_load(&rest, &session));
+    cm3_bench_step_result r;
+    const cm3_status status = cm3_bench_step(&session.recipe, seconds, &r);
+    cm3_session_close(&session);
+    CM3_TRY(status);
+    if (cm3_option_given(line, "json")) {
+        cm3_json_writer w = cm3_json_writer_on(stdout);
+        cm3_json_begin_object(&w, NULL);
+        cm3_json_put_double(&w, "tokens_per_second", r.tokens_per_second);
+        cm3_json_put_double(&w, "flops_per_second", r.flops_per_second);
+        cm3_json_put_double(&w, "sgemm_flops_per_second", r.sgemm_flops_per_second);
+        cm3_json_put_double(&w, "ratio", r.ratio);
+        cm3_json_put_double(&w, "peak_bytes", r.peak_bytes);
+        cm3_json_put_double(&w, "planned_bytes", r.planned_bytes);
+        cm3_json_put_double(&w, "seconds_gradients", r.seconds_gradients);
+        cm3_json_put_double(&w, "seconds_update", r.seconds_update);
+        cm3_json_put_int(&w, "tokens_per_step", r.tokens);
+        cm3_json_put_int(&w, "steps", r.steps);
+        cm3_json_end_object(&w);
+        cm3_json_end_line(&w);
+        return CM3_OK;
+    }
+    printf("step             %lld tokens in %.3f s: gradients %.3f s, norm and AdamW %.3f s (%lld steps)\n", (long long)r.tokens,
+           r.seconds_gradients + r.seconds_update, r.seconds_gradients, r.seconds_update, (long long)r.steps);
+    printf("speed            %.0f tokens/s, %.1f GFLOP/s of model FLOPs\n", r.tokens_per_second, r.flops_per_second / 1e9);
+    printf("sgemm            %.1f GFLOP/s in the same run: the step reaches %.3f of it\n", r.sgemm_flops_per_second / 1e9, r.ratio);
+    printf("memory           %.1f MiB measured, %.1f MiB planned\n", r.peak_bytes / 0x1p20, r.planned_bytes / 0x1p20);
+    return CM3_OK;
+}
+
+static cm3_status bench_data(const cm3_command_line *line, double seconds) {
+    cm3_bench_data_config config = cm3_bench_data_default();
+    config.seconds = seconds;
+    cm3_bench_data_result r;
+    CM3_TRY(cm3_bench_data(&config, &r));
+    const double copy = cm3_machine_copy_rate(0.5);
+    if (cm3_option_given(line, "json")) {
+        cm3_json_writer w = cm3_json_writer_on(stdout);
+        cm3_json_begin_object(&w, NULL);
+        cm3_json_put_double(&w, "tokens_per_second", r.tokens_per_second);
+        cm3_json_put_double(&w, "memory_tokens_per_second", r.memory_tokens_per_second);
+        cm3_json_put_double(&w, "mask_tokens_per_second", r.mask_tokens_per_second);
+        cm3_json_put_double(&w, "skip_blocks_per_second", r.skip_blocks_per_second);
+        cm3_json_put_double(&w, "store_bytes_per_token", r.store_bytes_per_token);
+        cm3_json_put_double(&w, "copy_bytes_per_second", copy);
+        cm3_json_end_object(&w);
+        cm3_json_end_line(&w);
+        return CM3_OK;
+    }
+    printf("from the file    %.2f M tokens/s: read, unpack, pack, mask (one core; %.2f bytes a token on the disk)\n", r.tokens_per_second / 1e6,
+           r.store_bytes_per_token);
+    printf("from memory      %.2f M tokens/s\n", r.memory_tokens_per_second / 1e6);
+    printf("masks alone      %.2f M tokens/s\n", r.mask_tokens_per_second / 1e6);
+    printf("following lanes  %.2f M blocks/s\n", r.skip_blocks_per_second / 1e6);
+    printf("memory copy      %.2f GB/s\n", copy / 1e9);
+    return CM3_OK;
+}
+
+cm3_status cm3_cmd_bench(const cm3_command_line *line) {
+    double seconds = 3;
+    CM3_TRY(cm3_option_double(line, "seconds", 0.01, 3600, &seconds));
+    if (strcmp(line->arguments[0], "step") == 0) return bench_step(line, seconds);
+    if (strcmp(line->arguments[0], "data") == 0) return bench_data(line, seconds);
+    return cm3_fail(CM3_ERR_USAGE, "bench %s: there is step and data", line->arguments[0]);
+}

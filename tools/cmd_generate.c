@@ -1,0 +1,176 @@
+/* `generate`: text in, pictures out; pictures in, text out. */
+#include "core/log.h"
+#include "core/progress.h"
+#include "data/image/sheet.h"
+#include "tools/session.h"
+#include "data/text/utf8.h"
+#include "train/evaluate/draw.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const cm3_option options[] = {
+    {"prompt", "TEXT", "a caption to draw; may be given several times"},
+    {"picture", "PATH", "a picture (JPEG, PNG, WebP) to describe; may be given several times"},
+    {"samples", "N", "pictures for every prompt, or captions for every picture (1)"},
+    {"out", "FOLDER", "where pictures are written (RUN/generated)"},
+    {"checkpoint", "PATH", "a checkpoint of the run; the newest is the default"},
+    {"temperature", "T", "of the draws; 0 takes the likeliest token"},
+    {"top-p", "P", "share of probability that is drawn from"},
+    {"guidance", "A", "classifier-free guidance; 1 is none"},
+    {"seed", "N", "of the draws"},
+    CM3_OPTION_END};
+
+const cm3_usage cm3_usage_generate = {
+    .arguments = "RUN", .min_arguments = 1, .max_arguments = 1, .takes_overrides = true, .options = options,
+    .explanation = "Draws pictures for captions and writes captions for pictures, with the model of a run.\n"
+                   "Without --prompt and --picture it reads captions from standard input, one a line.\n\n"
+                   "    cm3leon generate out/emoji-quick --prompt 'red apple' --prompt 'waving hand: dark skin tone' --samples 4\n"
+                   "    cm3leon generate out/emoji-quick --picture cat.png\n"};
+
+enum { PROMPTS_MAX = 4096 };
+
+typedef struct inputs {
+    char *prompts[PROMPTS_MAX];
+    int64_t count;
+} inputs;
+
+static cm3_status add_prompt(inputs *in, const char *text, int64_t samples) {
+    size_t bad;
+    if (!cm3_text_is_utf8(text, strlen(text), &bad)) return cm3_fail(CM3_ERR_USAGE, "a prompt is not UTF-8 at byte %zu", bad);
+    for (int64_t i = 0; i < samples; i++) {
+        if (in->count == PROMPTS_MAX) return cm3_fail(CM3_ERR_USAGE, "more than %d pictures are wanted at once", PROMPTS_MAX);
+        in->prompts[in->count] = strdup(text);
+        if (!in->prompts[in->count++]) return cm3_fail(CM3_ERR_MEMORY, "no memory for prompts");
+    }
+    return CM3_OK;
+}
+
+static cm3_status read_prompts(inputs *in, int64_t samples) {
+    char line[65536];
+    while (fgets(line, sizeof line, stdin)) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (*line) CM3_TRY(add_prompt(in, line, samples));
+    }
+    return CM3_OK;
+}
+
+/* "red apple" -> "red-apple": a file name that any system takes. */
+static void file_name(const char *prompt, int64_t number, char name[96]) {
+    size_t used = 0;
+    for (const char *c = prompt; *c && used < 60; c++) {
+        const bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9');
+        if (plain) name[used++] = *c;
+        else if (used && name[used - 1] != '-') name[used++] = '-';
+    }
+    snprintf(name + used, 96 - used, "%s%lld.png", used && name[used - 1] == '-' ? "" : "-", (long long)number);
+}
+
+static cm3_status write_pictures(const cm3_artist *a, const inputs *in, const float *pixels, const char *folder) {
+    const int64_t side = a->recipe->image_tokenizer.picture;
+    CM3_TRY(cm3_folder_make(folder));
+    for (int64_t i = 0; i < in->count; i++) {
+        char name[96];
+        file_name(in->prompts[i], i, name);
+        cm3_image image = {0};
+        char *path = cm3_path_join(folder, name);
+        cm3_status status = path ? cm3_image_from_float(pixels + i * side * side * 3, (int)side, (int)side, 3, &image) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+        if (status == CM3_OK) status = cm3_image_write_png(&image, path);
+        if (status == CM3_OK) printf("%s\t%s\n", path, in->prompts[i]);
+        cm3_image_free(&image);
+        free(path);
+        CM3_TRY(status);
+    }
+    return CM3_OK;
+}
+
+static void advanced(void *context, int64_t done) {
+    cm3_progress_update(context, (uint64_t)done);
+}
+
+static cm3_status draw(cm3_artist *a, const cm3_decode_config *config, const inputs *in, const char *folder) {
+    const int64_t side = a->recipe->image_tokenizer.picture;
+    int32_t *codes = calloc((size_t)(in->count * cm3_vqgan_codes_per_picture(&a->recipe->image_tokenizer)), sizeof *codes);
+    float *pixels = calloc((size_t)(in->count * side * side * 3), sizeof *pixels);
+    cm3_status status = codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld pictures", (long long)in->count);
+    cm3_progress progress = cm3_progress_start("generate", "pictures", (uint64_t)in->count);
+    if (status == CM3_OK)
+        status = cm3_artist_draw_codes(a, config, (const char *const *)in->prompts, in->count, 0, codes, advanced, &progress);
+    cm3_progress_end(&progress);
+    if (status == CM3_OK) status = cm3_artist_paint(a, codes, in->count, pixels);
+    if (status == CM3_OK) status = write_pictures(a, in, pixels, folder);
+    free(codes);
+    free(pixels);
+    return status;
+}
+
+static cm3_status describe(cm3_artist *a, const cm3_decode_config *config, const char *path, int64_t samples) {
+    const int side = (int)a->recipe->image_tokenizer.picture;
+    const int64_t per_picture = cm3_vqgan_codes_per_picture(&a->recipe->image_tokenizer);
+    cm3_colour background = {255, 255, 255};
+    if (*a->recipe->source.background) CM3_TRY(cm3_colour_parse(a->recipe->source.background, &background));
+    cm3_image image = {0}, square = {0};
+    float *pixels = calloc((size_t)(side * side * 3), sizeof *pixels);
+    int32_t *codes = calloc((size_t)(samples * per_picture), sizeof *codes);
+    char **captions = calloc((size_t)samples, sizeof *captions);
+    cm3_status status = pixels && codes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a picture");
+    if (status == CM3_OK) status = cm3_image_read(path, side, &image);
+    if (status == CM3_OK) {
+        cm3_image_flatten(&image, background);
+        status = cm3_image_fit(&image, side, (cm3_fit)a->recipe->source.fit, background, &square);
+    }
+    if (status == CM3_OK) {
+        cm3_image_to_float(&square, pixels);
+        status = cm3_image_codec_encode(a->tokenizers.codec, pixels, 1, codes);
+    }
+    for (int64_t i = 1; i < samples && status == CM3_OK; i++) memcpy(codes + i * per_picture, codes, (size_t)per_picture * sizeof *codes);
+    if (status == CM3_OK) status = cm3_artist_describe(a, config, codes, samples, 0, captions, NULL, NULL);
+    for (int64_t i = 0; i < samples && captions; i++) {
+        if (status == CM3_OK) printf("%s\t%s\n", path, captions[i]);
+        free(captions[i]);
+    }
+    cm3_image_free(&image);
+    cm3_image_free(&square);
+    free(pixels);
+    free(codes);
+    free(captions);
+    return status;
+}
+
+static cm3_status generate(const cm3_command_line *line, const cm3_session *session) {
+    cm3_decode_config config = session->recipe.generate;
+    int64_t samples = 1;
+    CM3_TRY(cm3_option_int(line, "samples", 1, PROMPTS_MAX, &samples));
+    CM3_TRY(cm3_option_double(line, "temperature", 0, 100, &config.temperature));
+    CM3_TRY(cm3_option_double(line, "top-p", 1e-6, 1, &config.top_p));
+    CM3_TRY(cm3_option_double(line, "guidance", 0, 100, &config.guidance));
+    CM3_TRY(cm3_option_int(line, "seed", 0, INT64_MAX, &config.seed));
+    inputs *in = calloc(1, sizeof *in);
+    cm3_artist artist = {0};
+    char *folder = NULL;
+    cm3_status status = in ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for prompts");
+    for (int n = 0; status == CM3_OK && cm3_option_nth(line, "prompt", n); n++) status = add_prompt(in, cm3_option_nth(line, "prompt", n), samples);
+    if (status == CM3_OK && !in->count && !cm3_option_given(line, "picture")) status = read_prompts(in, samples);
+    if (status == CM3_OK) status = cm3_artist_open(&session->recipe, cm3_option_string(line, "checkpoint", NULL), &artist);
+    if (status == CM3_OK && in->count) {
+        folder = cm3_option_given(line, "out") ? strdup(cm3_option_string(line, "out", "")) : cm3_path_join(session->recipe.run.out, "generated");
+        status = folder ? draw(&artist, &config, in, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    }
+    for (int n = 0; status == CM3_OK && cm3_option_nth(line, "picture", n); n++) {
+        if (!cm3_option_given(line, "temperature") && samples == 1) config.temperature = 0; /* the likeliest caption */
+        status = describe(&artist, &config, cm3_option_nth(line, "picture", n), samples);
+    }
+    for (int64_t i = 0; in && i < in->count; i++) free(in->prompts[i]);
+    free(in);
+    free(folder);
+    cm3_artist_close(&artist);
+    return status;
+}
+
+cm3_status cm3_cmd_generate(const cm3_command_line *line) {
+    cm3_session session;
+    CM3_TRY(cm3_session_of_run(line->arguments[0], line->overrides, line->override_count, &session));
+    const cm3_status status = generate(line, &session);
+    cm3_session_close(&session);
+    return status;
+}

@@ -1,0 +1,74 @@
+/* `plan`: memory, FLOPs, communication and hours of a recipe, before it runs. */
+#include "core/json.h"
+#include "tools/session.h"
+#include "train/plan.h"
+
+static const cm3_option options[] = {{"ranks", "N", "ranks that share the batch; the default is cluster.gpus"}, CM3_OPTION_JSON, CM3_OPTION_END};
+
+const cm3_usage cm3_usage_plan = {
+    .arguments = "RECIPE [section.key=value ...]", .min_arguments = 1, .max_arguments = 1, .takes_overrides = true, .options = options,
+    .explanation = "Counts, without running anything, what training a recipe takes: the network is recorded on a device that only counts, so the\n"
+                   "memory is that of the real step on this machine's CPU backend. Hours are for the cluster described in the recipe.\n\n"
+                   "    cm3leon plan configs/paper-350m.yaml\n"
+                   "    cm3leon plan configs/emoji-quick.yaml --ranks 2 --json\n"};
+
+static void put_plan(cm3_json_writer *w, const cm3_stage_plan *p) {
+    cm3_json_put_int(w, "parameters", p->parameters);
+    cm3_json_put_int(w, "items_per_step", p->items_per_step);
+    cm3_json_put_double(w, "flops_per_step", p->flops_per_step);
+    cm3_json_put_double(w, "recompute_flops", p->recompute_flops);
+    cm3_json_put_double(w, "peak_bytes", p->peak_bytes);
+    cm3_json_put_double(w, "parameter_bytes", p->parameter_bytes);
+    cm3_json_put_double(w, "gradient_bytes", p->gradient_bytes);
+    cm3_json_put_double(w, "optimizer_bytes", p->optimizer_bytes);
+    cm3_json_put_double(w, "step_bytes", p->step_bytes);
+    cm3_json_put_double(w, "reduced_bytes_per_step", p->reduced_bytes_per_step);
+    cm3_json_put_double(w, "gpu_hours", p->gpu_hours);
+    cm3_json_put_double(w, "days", p->days);
+}
+
+static void print_stage(const char *title, const char *unit, const cm3_stage_plan *p, int64_t steps, int ranks) {
+    printf("%s\n", title);
+    printf("  parameters            %.4g M\n", (double)p->parameters / 1e6);
+    printf("  steps                 %lld of %lld %s\n", (long long)steps, (long long)p->items_per_step, unit);
+    printf("  %-21s %.4g\n", unit, (double)p->items_per_step * (double)steps);
+    printf("  FLOPs                 %.4g a step, %.4g in all", p->flops_per_step, p->flops_per_step * (double)steps);
+    if (p->recompute_flops > 0) printf(" (+ %.0f %% recomputation)", 100 * p->recompute_flops / p->flops_per_step);
+    printf("\n  memory of a rank      %.1f MiB: parameters %.1f, gradients %.1f, optimizer %.1f, step %.1f\n", p->peak_bytes / 0x1p20,
+           p->parameter_bytes / 0x1p20, p->gradient_bytes / 0x1p20, p->optimizer_bytes / 0x1p20, p->step_bytes / 0x1p20);
+    printf("  communication         %.1f MiB sent by each of %d ranks a step\n", p->reduced_bytes_per_step / 0x1p20, ranks);
+}
+
+cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
+    cm3_stage_plan model, pictures;
+    CM3_TRY(cm3_plan_pretrain(recipe, ranks, &model));
+    /* The paper's recipes take a released image tokenizer as given; its cost is that of one GPU's training. */
+    CM3_TRY(cm3_plan_image_tokenizer(recipe, recipe->pictures.batch % ranks ? 1 : ranks, &pictures));
+    if (json) {
+        cm3_json_writer w = cm3_json_writer_on(stdout);
+        cm3_json_begin_object(&w, NULL);
+        cm3_json_put_int(&w, "ranks", ranks);
+        put_plan(&w, &model);
+        cm3_json_begin_object(&w, "image_tokenizer");
+        put_plan(&w, &pictures);
+        cm3_json_end_object(&w);
+        cm3_json_end_object(&w);
+        cm3_json_end_line(&w);
+        return CM3_OK;
+    }
+    print_stage("image-tokenizer", "pictures", &pictures, recipe->image_train.steps, recipe->pictures.batch % ranks ? 1 : ranks);
+    print_stage("pretrain", "tokens", &model, recipe->train.steps, ranks);
+    printf("  on the cluster        %.4g GPU hours, %.3g days on %lld GPUs of %.0f TFLOP/s at %.0f %% of it\n", model.gpu_hours, model.days,
+           (long long)recipe->cluster.gpus, recipe->cluster.gpu_tflops, 100 * recipe->cluster.mfu);
+    return CM3_OK;
+}
+
+cm3_status cm3_cmd_plan(const cm3_command_line *line) {
+    cm3_session session;
+    CM3_TRY(cm3_session_load(line, &session));
+    int64_t ranks = session.recipe.cluster.gpus;
+    cm3_status status = cm3_option_int(line, "ranks", 1, 1000000, &ranks);
+    if (status == CM3_OK) status = cm3_print_plan(&session.recipe, (int)ranks, cm3_option_given(line, "json"));
+    cm3_session_close(&session);
+    return status;
+}

@@ -1,0 +1,106 @@
+#include "tools/session.h"
+
+#include "core/file.h"
+#include "core/log.h"
+#include "core/machine.h"
+#include "train/signals.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session) {
+    *session = (cm3_session){0};
+    CM3_TRY(cm3_config_load(&cm3_recipe_schema, line->arguments[0], line->overrides, line->override_count, &session->recipe));
+    const cm3_status status = cm3_recipe_text(&session->recipe, &session->config_text);
+    if (status != CM3_OK) cm3_session_close(session);
+    return status;
+}
+
+/* RUN, or the folder above if RUN is a stage's. */
+static cm3_status load_of_run(const char *folder, const char *const *overrides, int override_count, cm3_session *session) {
+    char *path = cm3_path_join(folder, "config.yaml");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    const cm3_status status = cm3_path_exists(path) ? cm3_config_load(&cm3_recipe_schema, path, overrides, override_count, &session->recipe)
+                                                    : cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not the folder of a run: it has no config.yaml", folder);
+    free(path);
+    return status;
+}
+
+cm3_status cm3_session_of_run(const char *run, const char *const *overrides, int override_count, cm3_session *session) {
+    *session = (cm3_session){0};
+    CM3_TRY(load_of_run(run, overrides, override_count, session));
+    /* A run folder that was moved: its own place counts, not what its recipe says. */
+    char *stage = cm3_path_join(run, "stage.json");
+    char *out = stage && cm3_path_exists(stage) ? cm3_path_join(run, "..") : strdup(run);
+    free(stage);
+    cm3_status status = out ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (status == CM3_OK) {
+        free(session->recipe.run.out);
+        session->recipe.run.out = out;
+        status = cm3_recipe_text(&session->recipe, &session->config_text);
+    }
+    if (status != CM3_OK) cm3_session_close(session);
+    return status;
+}
+
+void cm3_session_close(cm3_session *session) {
+    cm3_lock_release(session->lock);
+    cm3_comm_close(session->comm);
+    free(session->config_text);
+    cm3_config_free(&cm3_recipe_schema, &session->recipe);
+    *session = (cm3_session){0};
+}
+
+static cm3_status take_lock(cm3_session *session) {
+    CM3_TRY(cm3_folder_make(session->recipe.run.out));
+    return cm3_lock_take(session->recipe.run.out, &session->lock);
+}
+
+static cm3_status run_stages(cm3_session *session, const cm3_stage_function *stages, int count) {
+    cm3_comm *comm = session->comm;
+    const bool first = cm3_comm_rank(comm) == 0;
+    CM3_TRY(cm3_comm_agree_status(comm, first ? take_lock(session) : CM3_OK));
+    /* All ranks measure at once, so that what they share is shared here too. */
+    double rate = cm3_machine_sgemm_rate(0.2);
+    CM3_TRY(cm3_comm_reduce_f64(comm, &rate, 1, CM3_REDUCE_SUM));
+    if (first)
+        cm3_log_info("%d rank%s (%s) x %d thread%s, cpu, sgemm %.0f GFLOP/s in all; run folder %s", cm3_comm_size(comm), cm3_comm_size(comm) > 1 ? "s" : "",
+                     cm3_comm_kind(comm), omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "", rate / 1e9, session->recipe.run.out);
+    const cm3_run run = {.recipe = &session->recipe, .config_text = session->config_text, .comm = comm, .peak_flops = rate};
+    for (int i = 0; i < count; i++) CM3_TRY(stages[i](&run));
+    return CM3_OK;
+}
+
+/* A failure that all ranks know of is told by the first one, and all leave in order. One that only this rank knows of is told here, and ends
+ * the job: the others wait for this rank and would do so for ever. */
+static cm3_status leave(cm3_session *session, cm3_status status) {
+    if (status == CM3_OK || cm3_comm_size(session->comm) == 1) return status;
+    if (!cm3_comm_failed_together(session->comm)) {
+        fprintf(stderr, "cm3leon: error: rank %d: %s\n", cm3_comm_rank(session->comm), cm3_message());
+        cm3_comm_abort(session->comm, 1);
+    }
+    if (cm3_comm_rank(session->comm) != 0) cm3_log_set_level(CM3_LOG_QUIET);
+    return status;
+}
+
+cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage_function *stages, int count) {
+    cm3_session session;
+    CM3_TRY(cm3_session_load(line, &session));
+    cm3_status status = CM3_OK;
+    if (cm3_option_given(line, "print-config")) {
+        fputs(session.config_text, stdout);
+    } else if (cm3_option_given(line, "dry-run")) {
+        status = cm3_print_plan(&session.recipe, 1, false);
+    } else {
+        status = cm3_signals_install();
+        if (status == CM3_OK) status = cm3_comm_open(&session.comm);
+        if (status == CM3_OK) {
+            if (cm3_comm_rank(session.comm) != 0 && cm3_log_get_level() > CM3_LOG_WARN) cm3_log_set_level(CM3_LOG_WARN);
+            status = leave(&session, run_stages(&session, stages, count));
+        }
+    }
+    cm3_session_close(&session);
+    return status;
+}

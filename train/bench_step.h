@@ -1,0 +1,22 @@
+/* How fast a training step is, beside what the machine's matrix product reaches in the same run: what `cm3leon bench step` prints. */
+#ifndef CM3_TRAIN_BENCH_STEP_H
+#define CM3_TRAIN_BENCH_STEP_H
+
+#include "train/recipe.h"
+
+typedef struct cm3_bench_step_result {
+    double tokens_per_second;      /* of whole steps: forward, backward, norm, AdamW */
+    double flops_per_second;       /* model FLOPs: recomputation and masked-out attention not counted */
+    double sgemm_flops_per_second; /* the best of several measurements between the steps, on the same threads */
+    double ratio;                  /* of the two */
+    double peak_bytes;             /* what the process's memory grew by: measured */
+    double planned_bytes;          /* what the plan says: parameters, gradients, optimizer, step */
+    double seconds_gradients, seconds_update; /* of one step */
+    int64_t tokens, steps;
+} cm3_bench_step_result;
+
+/* One rank's micro-batch (train.micro_batch sequences, or data.lanes) of random tokens, for about `seconds` and at least two steps after
+ * one that warms up. */
+cm3_status cm3_bench_step(const cm3_recipe *recipe, double seconds, cm3_bench_step_result *result);
+
+#endif

@@ -1,0 +1,97 @@
+#include "train/plan.h"
+
+#include "core/file.h"
+#include "train/stages/stage.h"
+
+#include <stdlib.h>
+
+/* Rows of the embedding table. */
+static cm3_status vocabulary_size(const cm3_recipe *recipe, int64_t *size) {
+    cm3_vocab vocab;
+    char *path = cm3_stage_path(recipe, "tokenize", "vocab.json");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    const cm3_vocab_sizes sizes = cm3_recipe_vocab_sizes(recipe);
+    const cm3_status status = cm3_path_exists(path) ? cm3_vocab_load(path, &vocab) : cm3_vocab_build(&sizes, &vocab);
+    free(path);
+    if (status == CM3_OK) *size = vocab.size;
+    return status;
+}
+
+static cm3_status share(int64_t batch, int64_t micro, int ranks, const char *what, int64_t *rows) {
+    if (batch % ranks) return cm3_fail(CM3_ERR_RECIPE, "%s: %lld cannot be shared by %d ranks", what, (long long)batch, ranks);
+    *rows = micro && micro < batch / ranks ? micro : batch / ranks;
+    return CM3_OK;
+}
+
+static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, int64_t steps, int ranks, cm3_stage_plan *plan) {
+    const double bytes = (double)cm3_params_size(params) * sizeof(float);
+    const cm3_tape_stats *stats = cm3_tape_get_stats(tape);
+    plan->parameters = cm3_params_elements(params);
+    plan->parameter_bytes = plan->gradient_bytes = bytes;
+    plan->optimizer_bytes = 2 * bytes;
+    plan->step_bytes = (double)stats->peak_bytes;
+    plan->peak_bytes = 4 * bytes + plan->step_bytes;
+    plan->recompute_flops = stats->recompute_flops / (stats->forward_flops + stats->backward_flops) * plan->flops_per_step;
+    /* Every rank sends its share of each other's piece, then its own summed piece to all: 2 (N - 1) / N of the gradient. */
+    plan->reduced_bytes_per_step = 2 * bytes * (ranks - 1) / ranks;
+    const cm3_cluster_config *cluster = &recipe->cluster;
+    const double seconds = (plan->flops_per_step + plan->recompute_flops) * (double)steps / (cluster->gpu_tflops * 1e12 * cluster->mfu);
+    plan->gpu_hours = seconds / 3600;
+    plan->days = seconds / (double)cluster->gpus / 86400;
+}
+
+cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan *plan) {
+    *plan = (cm3_stage_plan){.items_per_step = recipe->data.lanes * recipe->data.context};
+    cm3_params *params = NULL;
+    cm3_transformer *model = NULL;
+    cm3_tape *tape = NULL;
+    int64_t rows = 0, vocabulary = 0;
+    cm3_status status = share(recipe->data.lanes, recipe->train.micro_batch, ranks, "data.lanes", &rows);
+    if (status == CM3_OK) status = vocabulary_size(recipe, &vocabulary);
+    if (status == CM3_OK) status = cm3_params_create(&params);
+    if (status == CM3_OK) status = cm3_transformer_declare(&recipe->model, vocabulary, params, &model);
+    if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
+    const cm3_tape_options options = {.backend = cm3_backend_meta(), .recompute = (cm3_recompute)recipe->model.recompute};
+    if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
+    if (status == CM3_OK) {
+        const cm3_sequence_batch batch = {.batch = rows, .sequence = recipe->data.context};
+        cm3_var *per_token;
+        cm3_tape_loss(tape, cm3_transformer_loss(model, tape, &batch, &per_token));
+        status = cm3_tape_plan(tape);
+    }
+    if (status == CM3_OK) {
+        plan->flops_per_step = cm3_transformer_flops_per_token(model, recipe->data.context) * (double)plan->items_per_step;
+        fill(recipe, params, tape, recipe->train.steps, ranks, plan);
+    }
+    cm3_tape_free(tape);
+    cm3_transformer_free(model);
+    cm3_params_free(params);
+    return status;
+}
+
+cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, int ranks, cm3_stage_plan *plan) {
+    *plan = (cm3_stage_plan){.items_per_step = recipe->pictures.batch};
+    cm3_params *params = NULL;
+    cm3_vqgan *model = NULL;
+    cm3_tape *tape = NULL;
+    int64_t pictures = 0;
+    cm3_status status = share(recipe->pictures.batch, recipe->image_train.micro_batch, ranks, "pictures.batch", &pictures);
+    if (status == CM3_OK) status = cm3_params_create(&params);
+    if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer, params, &model);
+    if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
+    const cm3_tape_options options = {.backend = cm3_backend_meta(), .recompute = (cm3_recompute)recipe->image_tokenizer.recompute};
+    if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
+    if (status == CM3_OK) {
+        const cm3_vqgan_batch batch = {.pictures = pictures};
+        cm3_vqgan_train(model, tape, &batch);
+        status = cm3_tape_plan(tape);
+    }
+    if (status == CM3_OK) {
+        plan->flops_per_step = cm3_vqgan_flops_per_picture(model) * (double)plan->items_per_step;
+        fill(recipe, params, tape, recipe->image_train.steps, ranks, plan);
+    }
+    cm3_tape_free(tape);
+    cm3_vqgan_free(model);
+    cm3_params_free(params);
+    return status;
+}
