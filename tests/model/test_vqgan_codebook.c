@@ -3,6 +3,7 @@
 #include "optim/adamw.h"
 
 #include <math.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -163,6 +164,7 @@ static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) 
 }
 
 int main(void) {
+    omp_set_num_threads(1); /* 200 small steps: on a busy machine, waiting threads would cost more than they bring */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_codebook_holds_different_encoder_outputs),
         cmocka_unit_test(only_codes_unused_for_long_are_started_again),
