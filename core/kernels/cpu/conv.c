@@ -14,9 +14,8 @@
 #include <string.h>
 
 enum {
-    STRIP_FLOATS = 48 << 10, /* of a strip, with its border: most of it stays in a second-level cache of 1 MiB */
+    STRIP_FLOATS = 128 << 10, /* of a strip, with its border: half of a second-level cache of 1 MiB */
     DEPTH_BLOCK = 192,       /* of a panel: 192 x 32 floats stay in the first-level cache */
-    OUTER_PIXELS = 64,       /* of an outer product, whose windows stay in the first-level cache */
     TASKS_PER_THREAD = 4,
     SMALLEST_SHARED = 1 << 18 /* multiplications: below, waking other threads costs more than they bring */
 };
@@ -50,10 +49,11 @@ typedef struct pass {
     int64_t strip_columns, strip_floats;       /* of the source under a strip, with the border; no floats: read in place */
 } pass;
 
-static void choose_strips(pass *p, int threads, bool in_place_allowed) {
+/* `beside`: floats that lie beside the strip for each row of results. */
+static void choose_strips(pass *p, int threads, bool in_place_allowed, int64_t beside) {
     p->strip_columns = (p->to_columns - 1) * p->step + p->taps_x;
     const int64_t row_floats = p->strip_columns * p->channels;
-    const int64_t fitting = (STRIP_FLOATS / row_floats - p->taps_y) / p->step + 1;
+    const int64_t fitting = (STRIP_FLOATS - p->taps_y * row_floats) / (p->step * row_floats + beside) + 1;
     const int64_t sharing = p->batch * p->to_rows / (TASKS_PER_THREAD * threads);
     p->strip_rows = max(1, min(min(fitting, p->to_rows), p->batch < TASKS_PER_THREAD * threads ? sharing : p->to_rows));
     p->strips = divide_up(p->to_rows, p->strip_rows);
@@ -149,12 +149,12 @@ static geometry geometry_of(const cm3_call *call) {
     return g;
 }
 
-static pass forward_pass(const geometry *g, bool in_place_allowed) {
+static pass forward_pass(const geometry *g, bool in_place_allowed, int64_t beside) {
     pass p = {.batch = g->batch, .rows = g->rows, .columns = g->columns, .channels = g->inputs,
               .taps_y = g->kernel, .taps_x = g->kernel, .step = g->stride, .first_y = -g->pad, .first_x = -g->pad,
               .to_rows = g->to_rows, .to_columns = g->to_columns, .to_channels = g->outputs,
               .to_image = g->to_rows * g->to_columns * g->outputs, .to_row = g->to_columns * g->outputs, .to_column = g->outputs};
-    choose_strips(&p, g->threads, in_place_allowed);
+    choose_strips(&p, g->threads, in_place_allowed, beside);
     return p;
 }
 
@@ -177,7 +177,7 @@ static pass gradient_pass(const geometry *g, const axis_class *y, const axis_cla
               .to_rows = y->pixels, .to_columns = x->pixels, .to_channels = g->inputs,
               .to_image = g->rows * g->columns * g->inputs, .to_row = g->stride * g->columns * g->inputs,
               .to_column = g->stride * g->inputs};
-    choose_strips(&p, g->threads, true);
+    choose_strips(&p, g->threads, true, 0);
     return p;
 }
 
@@ -201,13 +201,13 @@ static void pack_forward(const geometry *g, const float *weight, float *panels) 
 
 static size_t forward_workspace(const cm3_call *call) {
     const geometry g = geometry_of(call);
-    const pass p = forward_pass(&g, true);
+    const pass p = forward_pass(&g, true, 0);
     return sizeof(float) * (size_t)(panel_floats(&g, g.inputs, g.outputs) + g.threads * p.strip_floats);
 }
 
 static cm3_status forward(const cm3_call *call) {
     const geometry g = geometry_of(call);
-    const pass p = forward_pass(&g, true);
+    const pass p = forward_pass(&g, true, 0);
     float *panels = call->workspace, *strips = panels + panel_floats(&g, g.inputs, g.outputs);
     pack_forward(&g, call->in[1].data, panels);
     run_pass(&p, g.simd, g.sizes.panel, call->in[0].data, panels, call->in[2].data, call->out[0].data, false, strips);
@@ -272,46 +272,84 @@ static int64_t gradient_of_input_floats(const geometry *g) {
 
 /* --- gradients of weights and bias -------------------------------------------------------------------------------------- */
 
-/* What one thread adds up: weights (O, k, row of a window rounded up to vectors), the bias, and a strip with room to read
- * whole vectors at its end. */
+/* What one thread adds up: weights (O, k, row of a window rounded up to vectors) and the bias; and its copies: the strip's gradients,
+ * packed, and the strip, with room to read whole vectors at its end. */
 typedef struct weight_sums {
     int64_t window; /* rounded up */
-    int64_t weights, bias, strip;
+    int64_t weights, bias, packed, strip;
 } weight_sums;
 
 static weight_sums weight_sums_of(const geometry *g, const pass *p) {
     const int64_t window = round_up(g->kernel * g->inputs, g->sizes.lanes);
     return (weight_sums){.window = window, .weights = round_up(g->outputs * g->kernel * window, 16), .bias = round_up(g->outputs, 16),
+                         .packed = round_up(p->strip_rows * p->to_columns * round_up(g->outputs, g->sizes.outer_rows), 16),
                          .strip = p->strip_floats ? p->strip_floats + g->sizes.lanes : 0};
 }
 
 static int64_t weight_sums_floats(const weight_sums *s) {
-    return round_up(s->weights + s->bias + s->strip, 16);
+    return round_up(s->weights + s->bias + s->packed + s->strip, 16);
 }
 
 static pass weight_pass(const geometry *g) {
     const bool whole_vectors = g->kernel * g->inputs % g->sizes.lanes == 0; /* else the last window would be read beyond its end */
-    return forward_pass(g, whole_vectors);
+    return forward_pass(g, whole_vectors, g->to_columns * g->outputs);
 }
 
+/* Pixels are taken in chunks, whose windows stay in the first-level cache: (rows, columns) from (y, x) on, and where their gradients
+ * lie packed. */
+typedef struct chunk {
+    int64_t y, x, rows, columns;
+    float *packed;
+} chunk;
+
+static int64_t chunks_of(const pass *p, int64_t count) {
+    const int64_t rows = max(1, CM3_CONV_OUTER_PIXELS / p->to_columns);
+    return divide_up(count, rows) * divide_up(p->to_columns, CM3_CONV_OUTER_PIXELS);
+}
+
+static chunk chunk_of(const geometry *g, const pass *p, int64_t count, int64_t index, float *packed) {
+    const int64_t rows = max(1, CM3_CONV_OUTER_PIXELS / p->to_columns), across = divide_up(p->to_columns, CM3_CONV_OUTER_PIXELS);
+    chunk c = {.y = index / across * rows, .x = index % across * CM3_CONV_OUTER_PIXELS};
+    c.rows = min(rows, count - c.y);
+    c.columns = min(CM3_CONV_OUTER_PIXELS, p->to_columns - c.x);
+    c.packed = packed + (c.y * p->to_columns + c.x * c.rows) * round_up(g->outputs, g->sizes.outer_rows);
+    return c;
+}
+
+static void pack_chunk(const geometry *g, const pass *p, const float *grad, const chunk *c) {
+    const int64_t unit = g->sizes.outer_rows, pixels = c->rows * c->columns;
+    for (int64_t pixel = 0; pixel < pixels; pixel++) {
+        const float *from = grad + (c->y + pixel / c->columns) * p->to_row + (c->x + pixel % c->columns) * p->to_column;
+        for (int64_t o = 0; o < g->outputs; o += unit)
+            memcpy(c->packed + o * pixels + pixel * unit, from + o, (size_t)min(unit, g->outputs - o) * sizeof *from);
+    }
+}
+
+/* The sums of one block of a window, which stay in the second-level cache, meet all chunks before the next block's turn. */
 static void add_strip_to_weights(const geometry *g, const pass *p, const weight_sums *s, const float *a, int64_t row_floats,
-                                 const float *grad, int64_t count, float *weights) {
-    const int64_t chunk_columns = min(p->to_columns, OUTER_PIXELS), chunk_rows = max(1, OUTER_PIXELS / p->to_columns);
-    for (int64_t tap = 0; tap < g->kernel; tap++)
-        for (int64_t y = 0; y < count; y += chunk_rows)
-            for (int64_t x = 0; x < p->to_columns; x += chunk_columns)
-                g->simd->conv_outer(&(cm3__conv_outer){.g = grad + y * p->to_row + x * p->to_column,
-                                                   .g_row = p->to_row,
-                                                   .g_column = p->to_column,
-                                                   .a = a + (y * p->step + tap) * row_floats + x * p->step * p->channels,
-                                                   .a_row = p->step * row_floats,
-                                                   .a_column = p->step * p->channels,
-                                                   .rows = min(chunk_rows, count - y),
-                                                   .columns = min(chunk_columns, p->to_columns - x),
-                                                   .sum = weights + tap * s->window,
-                                                   .sum_stride = g->kernel * s->window,
-                                                   .outputs = g->outputs,
-                                                   .width = g->kernel * g->inputs});
+                                 const float *grad, int64_t count, float *packed, float *weights) {
+    const int64_t width = g->kernel * g->inputs, chunks = chunks_of(p, count);
+    for (int64_t i = 0; i < chunks; i++) {
+        const chunk c = chunk_of(g, p, count, i, packed);
+        pack_chunk(g, p, grad, &c);
+    }
+    for (int64_t tap = 0; tap < g->kernel; tap++) {
+        for (int64_t j = 0; j < width; j += g->sizes.outer_width) {
+            for (int64_t i = 0; i < chunks; i++) {
+                const chunk c = chunk_of(g, p, count, i, packed);
+                g->simd->conv_outer(&(cm3__conv_outer){.g = c.packed,
+                                                       .a = a + (c.y * p->step + tap) * row_floats + c.x * p->step * p->channels + j,
+                                                       .a_row = p->step * row_floats,
+                                                       .a_column = p->step * p->channels,
+                                                       .rows = c.rows,
+                                                       .columns = c.columns,
+                                                       .sum = weights + tap * s->window + j,
+                                                       .sum_stride = g->kernel * s->window,
+                                                       .outputs = g->outputs,
+                                                       .width = min(g->sizes.outer_width, width - j)});
+            }
+        }
+    }
 }
 
 static void add_strip_to_bias(const pass *p, const float *grad, int64_t count, float *bias) {
@@ -350,8 +388,8 @@ static void gradient_of_weights(const geometry *g, const cm3_call *call) {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
 #pragma omp single
         threads = team;
-        float *weights = sums + thread * weight_sums_floats(&s), *bias = weights + s.weights, *strip = bias + s.bias;
-        memset(weights, 0, (size_t)weight_sums_floats(&s) * sizeof *weights);
+        float *weights = sums + thread * weight_sums_floats(&s), *bias = weights + s.weights, *packed = bias + s.bias, *strip = packed + s.packed;
+        memset(weights, 0, (size_t)(s.weights + s.bias) * sizeof *weights);
         const int64_t tasks = p.batch * p.strips;
         for (int64_t task = tasks * thread / team; task < tasks * (thread + 1) / team; task++) {
             const int64_t image = task / p.strips, row = task % p.strips * p.strip_rows, count = min(p.strip_rows, p.to_rows - row);
@@ -359,7 +397,7 @@ static void gradient_of_weights(const geometry *g, const cm3_call *call) {
             int64_t row_floats;
             if (call->grad_in[1].data) {
                 const float *a = strip_of(&p, pictures, image, row, count, strip, &row_floats);
-                add_strip_to_weights(g, &p, &s, a, row_floats, grad, count, weights);
+                add_strip_to_weights(g, &p, &s, a, row_floats, grad, count, packed, weights);
             }
             if (call->grad_in[2].data) add_strip_to_bias(&p, grad, count, bias);
         }

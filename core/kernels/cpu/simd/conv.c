@@ -79,24 +79,35 @@ void CM3_SIMD(cm3__conv_rows)(const cm3__conv_rows *job) {
     else rows_all(job, 1);
 }
 
-INLINE void outer_tile(const cm3__conv_outer *job, int64_t o, int64_t j, const int m, const int vectors) {
-    float *to = job->sum + o * job->sum_stride + j;
+/* One block of windows, copied: (pixels, vectors * LANES). In the picture their distance may be a power of two, and then a few
+ * sets of the first-level cache would have to hold all of them. */
+INLINE int64_t copy_windows(const cm3__conv_outer *job, float *to, const int vectors) {
+    const float *start = to;
+    for (int64_t row = 0; row < job->rows; row++) {
+        const float *from = job->a + row * job->a_row;
+        for (int64_t column = 0; column < job->columns; column++, from += job->a_column)
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++, to += LANES) store(to, load(from + v * LANES));
+    }
+    return (to - start) / (vectors * LANES);
+}
+
+INLINE void outer_tile(const cm3__conv_outer *job, int64_t o, const float *windows, int64_t pixels, const int m, const int vectors) {
+    const float *g = job->g + o / OUTER_ROWS * OUTER_ROWS * pixels + o % OUTER_ROWS;
+    float *to = job->sum + o * job->sum_stride;
     cm3_vec sum[OUTER_ROWS][WINDOW_VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++) sum[i][v] = load(to + i * job->sum_stride + v * LANES);
-    for (int64_t row = 0; row < job->rows; row++) {
-        const float *g = job->g + row * job->g_row + o, *a = job->a + row * job->a_row + j;
-        for (int64_t column = 0; column < job->columns; column++, g += job->g_column, a += job->a_column) {
-            cm3_vec b[WINDOW_VECTORS];
+    for (int64_t pixel = 0; pixel < pixels; pixel++, g += OUTER_ROWS, windows += vectors * LANES) {
+        cm3_vec b[WINDOW_VECTORS];
 #pragma GCC unroll 3
-            for (int v = 0; v < vectors; v++) b[v] = load(a + v * LANES);
+        for (int v = 0; v < vectors; v++) b[v] = load(windows + v * LANES);
 #pragma GCC unroll 8
-            for (int i = 0; i < m; i++)
+        for (int i = 0; i < m; i++)
 #pragma GCC unroll 3
-                for (int v = 0; v < vectors; v++) sum[i][v] += g[i] * b[v];
-        }
+            for (int v = 0; v < vectors; v++) sum[i][v] += g[i] * b[v];
     }
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++)
@@ -104,27 +115,28 @@ INLINE void outer_tile(const cm3__conv_outer *job, int64_t o, int64_t j, const i
         for (int v = 0; v < vectors; v++) store(to + i * job->sum_stride + v * LANES, sum[i][v]);
 }
 
-INLINE void outer_outputs(const cm3__conv_outer *job, int64_t j, const int vectors) {
+INLINE void outer_outputs(const cm3__conv_outer *job, const int vectors) {
+    float windows[CM3_CONV_OUTER_PIXELS * WINDOW_VECTORS * LANES] __attribute__((aligned(64)));
+    const int64_t pixels = copy_windows(job, windows, vectors);
     int64_t o = 0;
-    for (; o + OUTER_ROWS <= job->outputs; o += OUTER_ROWS) outer_tile(job, o, j, OUTER_ROWS, vectors);
+    for (; o + OUTER_ROWS <= job->outputs; o += OUTER_ROWS) outer_tile(job, o, windows, pixels, OUTER_ROWS, vectors);
     if (OUTER_ROWS > 4 && o + 4 <= job->outputs) {
-        outer_tile(job, o, j, 4, vectors);
+        outer_tile(job, o, windows, pixels, 4, vectors);
         o += 4;
     }
     if (o + 2 <= job->outputs) {
-        outer_tile(job, o, j, 2, vectors);
+        outer_tile(job, o, windows, pixels, 2, vectors);
         o += 2;
     }
-    if (o < job->outputs) outer_tile(job, o, j, 1, vectors);
+    if (o < job->outputs) outer_tile(job, o, windows, pixels, 1, vectors);
 }
 
 void CM3_SIMD(cm3__conv_outer)(const cm3__conv_outer *job) {
-    int64_t j = 0;
-    for (; j + 2 * LANES < job->width; j += 3 * LANES) outer_outputs(job, j, 3);
-    if (j + LANES < job->width) outer_outputs(job, j, 2);
-    else if (j < job->width) outer_outputs(job, j, 1);
+    if (job->width > 2 * LANES) outer_outputs(job, 3);
+    else if (job->width > LANES) outer_outputs(job, 2);
+    else outer_outputs(job, 1);
 }
 
 void CM3_SIMD(cm3__conv_sizes_of)(cm3__conv_sizes *sizes) {
-    *sizes = (cm3__conv_sizes){.panel = PANEL, .lanes = LANES};
+    *sizes = (cm3__conv_sizes){.panel = PANEL, .lanes = LANES, .outer_rows = OUTER_ROWS, .outer_width = WINDOW_VECTORS * LANES};
 }

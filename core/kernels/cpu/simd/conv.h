@@ -18,11 +18,13 @@ typedef struct cm3__conv_rows {
     int64_t m, n; /* n up to the panel width */
 } cm3__conv_rows;
 
-/* sum[o * sum_stride + j] += over rows and columns: g[row * g_row + column * g_column + o] a[row * a_row + column * a_column + j].
- * j is rounded up to whole vectors: `sum` and `a` must have room for `width` rounded up. */
+enum { CM3_CONV_OUTER_PIXELS = 64 }; /* most pixels of one outer product */
+
+/* sum[o * sum_stride + j] += over pixels (rows x columns): g[pixel, o] a[row * a_row + column * a_column + j].
+ * g is packed by outer_rows of cm3__conv_sizes: (outputs over outer_rows, pixels, outer_rows), filled up with anything.
+ * j < width, at most outer_width, is rounded up to whole vectors: `sum` and `a` must have room for `width` rounded up. */
 typedef struct cm3__conv_outer {
     const float *g;
-    int64_t g_row, g_column;
     const float *a;
     int64_t a_row, a_column;
     int64_t rows, columns;
@@ -34,6 +36,7 @@ typedef struct cm3__conv_outer {
 typedef struct cm3__conv_sizes {
     int64_t panel; /* columns of a panel of packed weights */
     int64_t lanes; /* of a vector */
+    int64_t outer_rows, outer_width; /* of an outer product */
 } cm3__conv_sizes;
 
 #endif
