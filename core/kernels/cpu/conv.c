@@ -17,6 +17,7 @@ enum {
     STRIP_FLOATS = 128 << 10, /* of a strip, with its border: half of a second-level cache of 1 MiB */
     DEPTH_BLOCK = 192,       /* of a panel: 192 x 32 floats stay in the first-level cache */
     TASKS_PER_THREAD = 4,
+    STRIPS_IN_WORK = 8,      /* most strips whose outer products share a thread's sums while these are in cache */
     SMALLEST_SHARED = 1 << 18 /* multiplications: below, waking other threads costs more than they bring */
 };
 
@@ -272,22 +273,26 @@ static int64_t gradient_of_input_floats(const geometry *g) {
 
 /* --- gradients of weights and bias -------------------------------------------------------------------------------------- */
 
-/* What one thread adds up: weights (O, k, row of a window rounded up to vectors) and the bias; and its copies: the strip's gradients,
- * packed, and the strip, with room to read whole vectors at its end. */
+/* What one thread adds up: weights (O, k, row of a window rounded up to vectors) and the bias; and its copies of the strips in work,
+ * each the packed gradient and the source, with room to read whole vectors at its end. */
 typedef struct weight_sums {
     int64_t window; /* rounded up */
     int64_t weights, bias, packed, strip;
+    int64_t in_work;
 } weight_sums;
 
 static weight_sums weight_sums_of(const geometry *g, const pass *p) {
-    const int64_t window = round_up(g->kernel * g->inputs, g->sizes.lanes);
-    return (weight_sums){.window = window, .weights = round_up(g->outputs * g->kernel * window, 16), .bias = round_up(g->outputs, 16),
-                         .packed = round_up(p->strip_rows * p->to_columns * round_up(g->outputs, g->sizes.outer_rows), 16),
-                         .strip = p->strip_floats ? p->strip_floats + g->sizes.lanes : 0};
+    weight_sums s = {.window = round_up(g->kernel * g->inputs, g->sizes.lanes), .bias = round_up(g->outputs, 16)};
+    s.weights = round_up(g->outputs * g->kernel * s.window, 16);
+    s.packed = round_up(p->strip_rows * p->to_columns * round_up(g->outputs, g->sizes.outer_rows), 16);
+    s.strip = p->strip_floats ? round_up(p->strip_floats + g->sizes.lanes, 16) : 0;
+    const int64_t strips = divide_up(p->batch * p->strips, g->threads);
+    s.in_work = max(1, min(min(STRIPS_IN_WORK, strips), STRIP_FLOATS / (s.packed + s.strip)));
+    return s;
 }
 
 static int64_t weight_sums_floats(const weight_sums *s) {
-    return round_up(s->weights + s->bias + s->packed + s->strip, 16);
+    return s->weights + s->bias + s->in_work * (s->packed + s->strip);
 }
 
 static pass weight_pass(const geometry *g) {
@@ -316,45 +321,44 @@ static chunk chunk_of(const geometry *g, const pass *p, int64_t count, int64_t i
     return c;
 }
 
-static void pack_chunk(const geometry *g, const pass *p, const float *grad, const chunk *c) {
-    const int64_t unit = g->sizes.outer_rows, pixels = c->rows * c->columns;
-    for (int64_t pixel = 0; pixel < pixels; pixel++) {
-        const float *from = grad + (c->y + pixel / c->columns) * p->to_row + (c->x + pixel % c->columns) * p->to_column;
-        for (int64_t o = 0; o < g->outputs; o += unit)
-            memcpy(c->packed + o * pixels + pixel * unit, from + o, (size_t)min(unit, g->outputs - o) * sizeof *from);
+/* One strip in work: its source, the gradient of its results, and that gradient packed. */
+typedef struct strip {
+    const float *a, *grad;
+    int64_t row_floats, count;
+    float *packed;
+} strip;
+
+static void pack_strip(const geometry *g, const pass *p, const strip *s, float *bias) {
+    for (int64_t i = 0; i < chunks_of(p, s->count); i++) {
+        const chunk c = chunk_of(g, p, s->count, i, s->packed);
+        g->simd->conv_pack(&(cm3__conv_pack){.from = s->grad + c.y * p->to_row + c.x * p->to_column, .row_distance = p->to_row,
+                                             .rows = c.rows, .columns = c.columns, .outputs = g->outputs, .packed = c.packed, .bias = bias});
     }
 }
 
-/* The sums of one block of a window, which stay in the second-level cache, meet all chunks before the next block's turn. */
-static void add_strip_to_weights(const geometry *g, const pass *p, const weight_sums *s, const float *a, int64_t row_floats,
-                                 const float *grad, int64_t count, float *packed, float *weights) {
-    const int64_t width = g->kernel * g->inputs, chunks = chunks_of(p, count);
-    for (int64_t i = 0; i < chunks; i++) {
-        const chunk c = chunk_of(g, p, count, i, packed);
-        pack_chunk(g, p, grad, &c);
-    }
-    for (int64_t tap = 0; tap < g->kernel; tap++) {
-        for (int64_t j = 0; j < width; j += g->sizes.outer_width) {
-            for (int64_t i = 0; i < chunks; i++) {
-                const chunk c = chunk_of(g, p, count, i, packed);
-                g->simd->conv_outer(&(cm3__conv_outer){.g = c.packed,
-                                                       .a = a + (c.y * p->step + tap) * row_floats + c.x * p->step * p->channels + j,
-                                                       .a_row = p->step * row_floats,
-                                                       .a_column = p->step * p->channels,
-                                                       .rows = c.rows,
-                                                       .columns = c.columns,
-                                                       .sum = weights + tap * s->window + j,
-                                                       .sum_stride = g->kernel * s->window,
-                                                       .outputs = g->outputs,
-                                                       .width = min(g->sizes.outer_width, width - j)});
-            }
-        }
+/* Block j of the window in row `tap`: sums of all outputs (sums point at the first). */
+static void add_strip_to_block(const geometry *g, const pass *p, const strip *s, int64_t tap, int64_t j, float *sums, int64_t distance) {
+    for (int64_t i = 0; i < chunks_of(p, s->count); i++) {
+        const chunk c = chunk_of(g, p, s->count, i, s->packed);
+        g->simd->conv_outer(&(cm3__conv_outer){.g = c.packed,
+                                               .a = s->a + (c.y * p->step + tap) * s->row_floats + c.x * p->step * p->channels + j,
+                                               .a_row = p->step * s->row_floats,
+                                               .a_column = p->step * p->channels,
+                                               .rows = c.rows,
+                                               .columns = c.columns,
+                                               .sum = sums,
+                                               .sum_stride = distance,
+                                               .outputs = g->outputs,
+                                               .width = min(g->sizes.outer_width, g->kernel * g->inputs - j)});
     }
 }
 
-static void add_strip_to_bias(const pass *p, const float *grad, int64_t count, float *bias) {
-    for (int64_t pixel = 0; pixel < count * p->to_columns; pixel++)
-        for (int64_t o = 0; o < p->to_channels; o++) bias[o] += grad[pixel * p->to_channels + o];
+/* The sums of one block of a window, which stay in the second-level cache, meet all strips in work before the next block's turn. */
+static void add_strips_to_weights(const geometry *g, const pass *p, const weight_sums *s, const strip *strips, int64_t count, float *weights) {
+    for (int64_t tap = 0; tap < g->kernel; tap++)
+        for (int64_t j = 0; j < g->kernel * g->inputs; j += g->sizes.outer_width)
+            for (int64_t i = 0; i < count; i++)
+                add_strip_to_block(g, p, &strips[i], tap, j, weights + tap * s->window + j, g->kernel * s->window);
 }
 
 /* to[o, ...] = [to +] the threads' sums, in their order */
@@ -376,31 +380,38 @@ static void add_threads(const geometry *g, const weight_sums *s, const float *su
     }
 }
 
+/* What one thread does of all strips: those from `task` to `end`, several at a time. */
+static void add_share(const geometry *g, const cm3_call *call, const pass *p, const weight_sums *s, int64_t task, int64_t end, float *sums) {
+    float *weights = sums, *bias = weights + s->weights, *copies = bias + s->bias;
+    memset(sums, 0, (size_t)(s->weights + s->bias) * sizeof *sums);
+    while (task < end) {
+        strip strips[STRIPS_IN_WORK];
+        int64_t count = 0;
+        for (; count < s->in_work && task < end; count++, task++) {
+            const int64_t image = task / p->strips, row = task % p->strips * p->strip_rows;
+            strip *it = &strips[count];
+            *it = (strip){.grad = (const float *)call->grad_out.data + image * p->to_image + row * p->to_row,
+                          .count = min(p->strip_rows, p->to_rows - row), .packed = copies + count * (s->packed + s->strip)};
+            pack_strip(g, p, it, bias);
+            if (call->grad_in[1].data)
+                it->a = strip_of(p, call->in[0].data, image, row, it->count, it->packed + s->packed, &it->row_floats);
+        }
+        if (call->grad_in[1].data) add_strips_to_weights(g, p, s, strips, count, weights);
+    }
+}
+
 static void gradient_of_weights(const geometry *g, const cm3_call *call) {
     const pass p = weight_pass(g);
     const weight_sums s = weight_sums_of(g, &p);
-    const float *pictures = call->in[0].data, *grad_out = call->grad_out.data;
+    const int64_t tasks = p.batch * p.strips, work = p.batch * p.to_rows * p.to_columns * g->outputs * g->kernel * s.window;
     float *sums = call->workspace;
-    const int64_t work = p.batch * p.to_rows * p.to_columns * g->outputs * g->kernel * s.window;
     int threads = 1;
 #pragma omp parallel if (work >= SMALLEST_SHARED)
     {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
 #pragma omp single
         threads = team;
-        float *weights = sums + thread * weight_sums_floats(&s), *bias = weights + s.weights, *packed = bias + s.bias, *strip = packed + s.packed;
-        memset(weights, 0, (size_t)(s.weights + s.bias) * sizeof *weights);
-        const int64_t tasks = p.batch * p.strips;
-        for (int64_t task = tasks * thread / team; task < tasks * (thread + 1) / team; task++) {
-            const int64_t image = task / p.strips, row = task % p.strips * p.strip_rows, count = min(p.strip_rows, p.to_rows - row);
-            const float *grad = grad_out + image * p.to_image + row * p.to_row;
-            int64_t row_floats;
-            if (call->grad_in[1].data) {
-                const float *a = strip_of(&p, pictures, image, row, count, strip, &row_floats);
-                add_strip_to_weights(g, &p, &s, a, row_floats, grad, count, packed, weights);
-            }
-            if (call->grad_in[2].data) add_strip_to_bias(&p, grad, count, bias);
-        }
+        add_share(g, call, &p, &s, tasks * thread / team, tasks * (thread + 1) / team, sums + thread * weight_sums_floats(&s));
     }
     add_threads(g, &s, sums, threads, call);
 }

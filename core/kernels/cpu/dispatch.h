@@ -37,6 +37,7 @@
     X(attention_one, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                      \
     X(conv_sizes_of, (cm3__conv_sizes *sizes))                                                                        \
     X(conv_rows, (const cm3__conv_rows *job))                                                                         \
+    X(conv_pack, (const cm3__conv_pack *job))                                                                         \
     X(conv_outer, (const cm3__conv_outer *job))                                                                       \
     X(group_norm_moments, (const cm3__group_norm *n))                                                                 \
     X(group_norm_apply, (const cm3__group_norm *n))                                                                   \

@@ -79,6 +79,26 @@ void CM3_SIMD(cm3__conv_rows)(const cm3__conv_rows *job) {
     else rows_all(job, 1);
 }
 
+INLINE void pack_rows(const cm3__conv_pack *job, int64_t o, const int64_t m) {
+    float *packed = job->packed + o * job->rows * job->columns, sum[OUTER_ROWS] = {0};
+    for (int64_t row = 0; row < job->rows; row++) {
+        const float *from = job->from + row * job->row_distance + o;
+        for (int64_t column = 0; column < job->columns; column++, from += job->outputs, packed += OUTER_ROWS) {
+            for (int64_t i = 0; i < m; i++) {
+                packed[i] = from[i];
+                sum[i] += from[i];
+            }
+        }
+    }
+    for (int64_t i = 0; i < m; i++) job->bias[o + i] += sum[i];
+}
+
+void CM3_SIMD(cm3__conv_pack)(const cm3__conv_pack *job) {
+    int64_t o = 0;
+    for (; o + OUTER_ROWS <= job->outputs; o += OUTER_ROWS) pack_rows(job, o, OUTER_ROWS);
+    if (o < job->outputs) pack_rows(job, o, job->outputs - o);
+}
+
 /* One block of windows, copied: (pixels, vectors * LANES). In the picture their distance may be a power of two, and then a few
  * sets of the first-level cache would have to hold all of them. */
 INLINE int64_t copy_windows(const cm3__conv_outer *job, float *to, const int vectors) {

@@ -20,8 +20,16 @@ typedef struct cm3__conv_rows {
 
 enum { CM3_CONV_OUTER_PIXELS = 64 }; /* most pixels of one outer product */
 
+/* Packs a gradient for outer products: (outputs over outer_rows, pixels, outer_rows), filled up with anything, and adds the pixels
+ * to `bias` (outputs). */
+typedef struct cm3__conv_pack {
+    const float *from; /* element o of a pixel at from[row * row_distance + column * outputs + o] */
+    int64_t row_distance, rows, columns, outputs;
+    float *packed, *bias;
+} cm3__conv_pack;
+
 /* sum[o * sum_stride + j] += over pixels (rows x columns): g[pixel, o] a[row * a_row + column * a_column + j].
- * g is packed by outer_rows of cm3__conv_sizes: (outputs over outer_rows, pixels, outer_rows), filled up with anything.
+ * g is packed by cm3__conv_pack.
  * j < width, at most outer_width, is rounded up to whole vectors: `sum` and `a` must have room for `width` rounded up. */
 typedef struct cm3__conv_outer {
     const float *g;
