@@ -23,7 +23,7 @@
     BUILT(generate,        "generate",        "text and images in, text and images out")                            \
     PLANNED(evaluate,        "evaluate",        "how good the model of a run is, on seen and on held-out samples")    \
     BUILT(plan,            "plan",            "memory, FLOPs, communication and hours of a recipe, before it runs") \
-    PLANNED(inspect,         "inspect",         "what any file of a run holds")                                       \
+    BUILT(inspect,         "inspect",         "what any file of a run holds")                                       \
     BUILT(bench,           "bench",           "speed beside the machine's own measured limits")                     \
     PLANNED(export,          "export",          "model -> safetensors")                                               \
     PLANNED(import,          "import",          "safetensors -> model")                                               \
