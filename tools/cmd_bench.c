@@ -21,10 +21,10 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
     if (line->argument_count < 2) return cm3_fail(CM3_ERR_USAGE, "bench step: the recipe is missing");
     cm3_command_line rest = *line;
     rest.arguments[0] = line->arguments[1];
-    cm3_session session;
-    CM3_TRY(cm3_session_load(&rest, &session));
+    cm3_session session = {0};
     cm3_bench_step_result r;
-    const cm3_status status = cm3_bench_step(&session.recipe, seconds, &r);
+    cm3_status status = cm3_session_load(&rest, &session);
+    if (status == CM3_OK) status = cm3_bench_step(&session.recipe, seconds, &r);
     cm3_session_close(&session);
     CM3_TRY(status);
     if (cm3_option_given(line, "json")) {

@@ -168,9 +168,9 @@ static cm3_status generate(const cm3_command_line *line, const cm3_session *sess
 }
 
 cm3_status cm3_cmd_generate(const cm3_command_line *line) {
-    cm3_session session;
-    CM3_TRY(cm3_session_of_run(line->arguments[0], line->overrides, line->override_count, &session));
-    const cm3_status status = generate(line, &session);
+    cm3_session session = {0};
+    cm3_status status = cm3_session_of_run(line->arguments[0], line->overrides, line->override_count, &session);
+    if (status == CM3_OK) status = generate(line, &session);
     cm3_session_close(&session);
     return status;
 }

@@ -105,11 +105,12 @@ static cm3_status print_block(const cm3_command_line *line, const cm3_session *s
 }
 
 static cm3_status inspect_recipe(const cm3_command_line *line) {
-    cm3_session session;
-    CM3_TRY(cm3_session_load(line, &session));
+    cm3_session session = {0};
     cm3_tokenizers tokenizers = {0};
-    cm3_status status = CM3_OK;
-    if (!cm3_option_given(line, "step") && !cm3_option_given(line, "lane")) {
+    cm3_status status = cm3_session_load(line, &session);
+    if (status != CM3_OK) {
+        /* nothing to tell */
+    } else if (!cm3_option_given(line, "step") && !cm3_option_given(line, "lane")) {
         fputs(session.config_text, stdout);
     } else {
         status = cm3_tokenizers_open(&session.recipe, &tokenizers);

@@ -64,10 +64,10 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
 }
 
 cm3_status cm3_cmd_plan(const cm3_command_line *line) {
-    cm3_session session;
-    CM3_TRY(cm3_session_load(line, &session));
+    cm3_session session = {0};
+    cm3_status status = cm3_session_load(line, &session);
     int64_t ranks = session.recipe.cluster.gpus;
-    cm3_status status = cm3_option_int(line, "ranks", 1, 1000000, &ranks);
+    if (status == CM3_OK) status = cm3_option_int(line, "ranks", 1, 1000000, &ranks);
     if (status == CM3_OK) status = cm3_print_plan(&session.recipe, (int)ranks, cm3_option_given(line, "json"));
     cm3_session_close(&session);
     return status;

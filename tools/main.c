@@ -100,6 +100,8 @@ static cm3_status flush_results(void) {
 int main(int argc, char **argv) {
     cm3_status status = run(argc, (const char *const *)argv);
     if (status == CM3_OK) status = flush_results();
-    if (status != CM3_OK) fprintf(stderr, "cm3leon: error: %s\n", *cm3_message() ? cm3_message() : cm3_status_text(status));
+    /* Ranks whose failure another one reports are quiet. */
+    if (status != CM3_OK && cm3_log_get_level() > CM3_LOG_QUIET)
+        fprintf(stderr, "cm3leon: error: %s\n", *cm3_message() ? cm3_message() : cm3_status_text(status));
     return exit_code(status);
 }

@@ -11,11 +11,9 @@
 #include <unistd.h>
 
 cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session) {
-    *session = (cm3_session){0};
     CM3_TRY(cm3_config_load(&cm3_recipe_schema, line->arguments[0], line->overrides, line->override_count, &session->recipe));
-    const cm3_status status = cm3_recipe_text(&session->recipe, &session->config_text);
-    if (status != CM3_OK) cm3_session_close(session);
-    return status;
+    session->loaded = true;
+    return cm3_recipe_text(&session->recipe, &session->config_text);
 }
 
 /* RUN, or the folder above if RUN is a stage's. */
@@ -29,27 +27,23 @@ static cm3_status load_of_run(const char *folder, const char *const *overrides, 
 }
 
 cm3_status cm3_session_of_run(const char *run, const char *const *overrides, int override_count, cm3_session *session) {
-    *session = (cm3_session){0};
     CM3_TRY(load_of_run(run, overrides, override_count, session));
+    session->loaded = true;
     /* A run folder that was moved: its own place counts, not what its recipe says. */
     char *stage = cm3_path_join(run, "stage.json");
     char *out = stage && cm3_path_exists(stage) ? cm3_path_join(run, "..") : strdup(run);
     free(stage);
-    cm3_status status = out ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    if (status == CM3_OK) {
-        free(session->recipe.run.out);
-        session->recipe.run.out = out;
-        status = cm3_recipe_text(&session->recipe, &session->config_text);
-    }
-    if (status != CM3_OK) cm3_session_close(session);
-    return status;
+    if (!out) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    free(session->recipe.run.out);
+    session->recipe.run.out = out;
+    return cm3_recipe_text(&session->recipe, &session->config_text);
 }
 
 void cm3_session_close(cm3_session *session) {
     cm3_lock_release(session->lock);
     cm3_comm_close(session->comm);
     free(session->config_text);
-    cm3_config_free(&cm3_recipe_schema, &session->recipe);
+    if (session->loaded) cm3_config_free(&cm3_recipe_schema, &session->recipe);
     *session = (cm3_session){0};
 }
 
@@ -85,22 +79,25 @@ static cm3_status leave(cm3_session *session, cm3_status status) {
     return status;
 }
 
-cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage_function *stages, int count) {
-    cm3_session session;
-    CM3_TRY(cm3_session_load(line, &session));
-    cm3_status status = CM3_OK;
+static cm3_status load_and_run(const cm3_command_line *line, cm3_session *session, const cm3_stage_function *stages, int count) {
+    cm3_comm *comm = session->comm;
+    const bool first = cm3_comm_rank(comm) == 0;
+    CM3_TRY(cm3_comm_agree_status(comm, cm3_session_load(line, session)));
     if (cm3_option_given(line, "print-config")) {
-        fputs(session.config_text, stdout);
-    } else if (cm3_option_given(line, "dry-run")) {
-        status = cm3_print_plan(&session.recipe, 1, false);
-    } else {
-        status = cm3_signals_install();
-        if (status == CM3_OK) status = cm3_comm_open(&session.comm);
-        if (status == CM3_OK) {
-            if (cm3_comm_rank(session.comm) != 0 && cm3_log_get_level() > CM3_LOG_WARN) cm3_log_set_level(CM3_LOG_WARN);
-            status = leave(&session, run_stages(&session, stages, count));
-        }
+        if (first) fputs(session->config_text, stdout);
+        return CM3_OK;
     }
+    if (cm3_option_given(line, "dry-run"))
+        return cm3_comm_agree_status(comm, first ? cm3_print_plan(&session->recipe, cm3_comm_size(comm), false) : CM3_OK);
+    return run_stages(session, stages, count);
+}
+
+cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage_function *stages, int count) {
+    cm3_session session = {0};
+    CM3_TRY(cm3_signals_install());
+    CM3_TRY(cm3_comm_open(&session.comm));
+    if (cm3_comm_rank(session.comm) != 0 && cm3_log_get_level() > CM3_LOG_WARN) cm3_log_set_level(CM3_LOG_WARN);
+    const cm3_status status = leave(&session, load_and_run(line, &session, stages, count));
     cm3_session_close(&session);
     return status;
 }

@@ -8,7 +8,9 @@
 
 #define CM3_STAGE_OPTIONS CM3_OPTION_PRINT_CONFIG, CM3_OPTION_DRY_RUN
 
+/* Starts zeroed; cm3_session_close() ends it, whatever succeeded in between. */
 typedef struct cm3_session {
+    bool loaded;
     cm3_recipe recipe;
     char *config_text;
     cm3_comm *comm;

@@ -23,7 +23,7 @@ expect 2 'did you mean model.width' "$cm3leon" plan "$work/misspelt.yaml"
 expect 2 'train.steps' "$cm3leon" plan "$tiny" train.steps=many
 expect 2 'model.heads.*5 heads do not divide' "$cm3leon" plan "$tiny" model.heads=5
 expect 2 'data.lanes.*cannot be shared by 3 ranks' ranks 3 "$cm3leon" pretrain "$tiny" out="$work/run"
-expect 1 'fonts-noto-color-emoji' "$cm3leon" text-tokenizer "$tiny" out="$work/nofont" source.path="$work/nothing"
+expect 1 'Debian package unicode-data' "$cm3leon" text-tokenizer "$tiny" out="$work/nofont" source.path="$work/nothing"
 expect 1 'text-tokenizer' "$cm3leon" tokenize "$tiny" out="$work/empty"
 expect 2 'did you mean pretrain' "$cm3leon" pretrian "$tiny"
 expect 1 'not in this version' "$cm3leon" finetune "$tiny"
