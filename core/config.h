@@ -11,7 +11,10 @@
  *         CM3_FIELD_END};
  *
  * All faults of a file are collected and reported together, each with line, section.field, what was found, what was
- * expected and, for an unknown name, the nearest valid one. */
+ * expected and, for an unknown name, the nearest valid one.
+ *
+ * A recipe is plain YAML: sections, keys, values, lists. Anchors, tags and several documents are refused. A number in
+ * quotes is text, and a text needs quotes only where YAML does. After "section.key=" on the command line it needs none. */
 #ifndef CM3_CORE_CONFIG_H
 #define CM3_CORE_CONFIG_H
 
@@ -41,7 +44,7 @@ typedef struct cm3_field {
     cm3_field_kind kind;
     size_t offset;
     const char *fallback;       /* default value as YAML text; NULL: the field must be given */
-    double min, max;            /* of numbers and of list elements, inclusive                 */
+    double min, max;            /* of numbers and of list elements, inclusive; equal: no limits */
     const char *const *choices; /* NULL-terminated                                            */
     const char *unit;           /* "tokens", "pixels", "" */
     const char *help;           /* one line */

@@ -30,11 +30,13 @@ build() {
 build build-test all -DCMAKE_BUILD_TYPE=Release
 ctest --test-dir build-test -j2 --output-on-failure --no-tests=error
 
-build build-asan all -DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCM3_SANITIZE=address;undefined"
+# Lightly optimised, the sanitizers' builds take half the time to compile, and their stacks read better.
+lightly=(-DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCMAKE_C_FLAGS_RELWITHDEBINFO=-O1 -g1")
+build build-asan all "${lightly[@]}" "-DCM3_SANITIZE=address;undefined"
 ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
     ctest --test-dir build-asan -j2 --output-on-failure --no-tests=error -LE slow
 
-build build-tsan tests_of_threads -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCM3_SANITIZE=thread
+build build-tsan tests_of_threads "${lightly[@]}" -DCM3_SANITIZE=thread
 # The thread sanitizer's fixed map of memory does not go with much address randomisation, where the system lets us lower it.
 still=
 setarch -R true 2> /dev/null && still="setarch -R"
