@@ -1,6 +1,6 @@
 /* `bench ops|step|data`: speed beside this machine's own measured limits. */
 #include "core/json.h"
-#include "core/machine.h"
+#include "core/kernels/cpu/machine.h"
 #include "data/bench_data.h"
 #include "tools/session.h"
 #include "train/bench_step.h"

@@ -2,7 +2,7 @@
 
 #include "core/file.h"
 #include "core/log.h"
-#include "core/machine.h"
+#include "core/kernels/cpu/machine.h"
 #include "train/signals.h"
 
 #include <omp.h>

@@ -1,7 +1,7 @@
 #include "train/bench_step.h"
 
 #include "core/clock.h"
-#include "core/machine.h"
+#include "core/kernels/cpu/machine.h"
 #include "core/rng.h"
 #include "optim/clip.h"
 #include "train/trainer.h"

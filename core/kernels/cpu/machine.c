@@ -1,4 +1,4 @@
-#include "core/machine.h"
+#include "core/kernels/cpu/machine.h"
 
 #include "core/clock.h"
 #include "core/kernels/cpu/gemm.h"

@@ -1,6 +1,6 @@
 /* What this machine can do, measured: the limits that every figure of ours is held against. */
-#ifndef CM3_CORE_MACHINE_H
-#define CM3_CORE_MACHINE_H
+#ifndef CM3_CORE_KERNELS_CPU_MACHINE_H
+#define CM3_CORE_KERNELS_CPU_MACHINE_H
 
 /* FLOP/s of large sgemm calls on the threads of this process (one OpenBLAS call a thread, as our kernels make them), the best of runs
  * within about `seconds`. */
