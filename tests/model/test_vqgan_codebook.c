@@ -103,6 +103,37 @@ static void only_codes_unused_for_long_are_started_again(void **state) {
     close_fixture(&f);
 }
 
+/* Run by test_codebook_ranks.sh under mpirun, too: each rank holds its part of the batch, in order. */
+static void the_codebook_is_the_same_on_any_number_of_ranks(void **state) {
+    (void)state;
+    fixture whole = open_fixture(), part = open_fixture();
+    cm3_comm_close(part.comm);
+    assert_int_equal(cm3_comm_open(&part.comm), CM3_OK);
+    const char *ranks = getenv("CM3_TEST_RANKS");
+    assert_int_equal(cm3_comm_size(part.comm), ranks ? atoi(ranks) : 1);
+    const int64_t rows = ROWS / cm3_comm_size(part.comm), first = rows * cm3_comm_rank(part.comm);
+    float z[ROWS * WIDTH];
+    int32_t codes[ROWS];
+    cm3_codebook_report one, other;
+    int64_t restarted = 0;
+    fill(z, ROWS * WIDTH, 4);
+    assert_int_equal(cm3_codebook_start(whole.book, whole.comm, z, ROWS), CM3_OK);
+    assert_int_equal(cm3_codebook_start(part.book, part.comm, z + first * WIDTH, rows), CM3_OK);
+    for (int step = 1; step <= 40; step++) {
+        fill(z, ROWS * WIDTH, 100 + (uint64_t)step);
+        for (int i = 0; i < ROWS; i++) codes[i] = (int32_t)((i * i + step / 15) % CODES);
+        assert_int_equal(cm3_codebook_update(whole.book, whole.comm, step, z, codes, ROWS, true, &one), CM3_OK);
+        assert_int_equal(cm3_codebook_update(part.book, part.comm, step, z + first * WIDTH, codes + first, rows, true, &other), CM3_OK);
+        assert_int_equal(one.used, other.used);
+        assert_int_equal(one.restarted, other.restarted);
+        restarted += one.restarted;
+        assert_memory_equal(codebook_of(&whole), codebook_of(&part), CODES * WIDTH * sizeof *z);
+    }
+    assert_true(restarted > CODES / 2);
+    close_fixture(&whole);
+    close_fixture(&part);
+}
+
 /* --- a real training ------------------------------------------------------------------------------------------------------- */
 
 /* A rectangle of one colour on another. */
@@ -163,11 +194,14 @@ static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) 
     close_fixture(&f);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     omp_set_num_threads(1); /* 200 small steps: on a busy machine, waiting threads would cost more than they bring */
+    const struct CMUnitTest on_ranks[] = {cmocka_unit_test(the_codebook_is_the_same_on_any_number_of_ranks)};
+    if (argc > 1 && strcmp(argv[1], "ranks") == 0) return cmocka_run_group_tests(on_ranks, NULL, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_codebook_holds_different_encoder_outputs),
         cmocka_unit_test(only_codes_unused_for_long_are_started_again),
+        cmocka_unit_test(the_codebook_is_the_same_on_any_number_of_ranks),
         cmocka_unit_test(training_learns_to_draw_rectangles_and_uses_its_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
