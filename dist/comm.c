@@ -77,8 +77,9 @@ cm3_status cm3_comm_all_gather(cm3_comm *comm, const void *mine, int64_t bytes, 
     return comm->ops->all_gather(comm, mine, bytes, all);
 }
 
-/* Every rank fetches the values of all ranks and combines them in rank order, `REDUCE_PIECE` of them at a time: no library's
- * choice of an algorithm can change a bit. `combine(a, b)` is what is done with the result so far and the next rank's value. */
+/* Every rank fetches the values of all ranks and combines them in rank order, `REDUCE_PIECE` of them at a time: no
+ * library's choice of an algorithm can change a bit. `combine(a, b)` is what is done with the result so far and the
+ * next rank's value. */
 enum { REDUCE_PIECE = 8192 };
 
 #define REDUCE_FUNCTION(suffix, type, sum, largest, smallest)                                                          \
@@ -106,7 +107,8 @@ enum { REDUCE_PIECE = 8192 };
         return status;                                                                                                 \
     }
 
-/* Written so that a NaN on either side wins. Sums of integers wrap: they are counters, and unsigned arithmetic is defined. */
+/* Written so that a NaN on either side wins. Sums of integers wrap: they are counters, and unsigned arithmetic is
+ * defined. */
 #define LARGEST (a >= b || isnan(a) ? a : b)
 #define SMALLEST (a <= b || isnan(a) ? a : b)
 REDUCE_FUNCTION(f64, double, a + b, LARGEST, SMALLEST)
@@ -135,7 +137,8 @@ cm3_status cm3_comm_agree_status(cm3_comm *comm, cm3_status mine) {
     snprintf(message, sizeof message, "%s", cm3_message());
     CM3_TRY(comm->ops->broadcast(comm, message, sizeof message, rank));
     comm->failed_together = true;
-    if (strncmp(message, "rank ", 5) == 0) return cm3_fail((cm3_status)(first % 256), "%s", message); /* agreed on before */
+    if (strncmp(message, "rank ", 5) == 0)
+        return cm3_fail((cm3_status)(first % 256), "%s", message); /* agreed on before */
     return cm3_fail((cm3_status)(first % 256), "rank %d: %s", rank, message);
 }
 

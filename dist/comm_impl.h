@@ -1,4 +1,5 @@
-/* What a kind of communicator implements. The typed sums, maxima and agreements of comm.h are built on these in comm.c. */
+/* What a kind of communicator implements. The typed sums, maxima and agreements of comm.h are built on these in comm.c.
+ */
 #ifndef CM3_DIST_COMM_IMPL_H
 #define CM3_DIST_COMM_IMPL_H
 

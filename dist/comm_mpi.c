@@ -27,7 +27,8 @@ static cm3_status mpi_broadcast(cm3_comm *comm, void *data, int64_t bytes, int r
     return CM3_OK;
 }
 
-/* In pieces into a buffer of (size, piece), from there to where each rank's bytes belong in (size, bytes). `root` < 0: all. */
+/* In pieces into a buffer of (size, piece), from there to where each rank's bytes belong in (size, bytes). `root` < 0:
+ * all. */
 static cm3_status gather_pieces(cm3_comm *comm, const void *mine, int64_t bytes, void *all, int root) {
     const MPI_Comm world = ((cm3_comm_mpi *)comm)->world;
     const bool receives = root < 0 || root == comm->rank;
@@ -93,7 +94,8 @@ static cm3_status start_mpi(void) {
     if (started) return cm3_fail(CM3_ERR_INTERNAL, "a process opens one MPI communicator, this is the second");
     CM3_TRY(cm3__mpi_check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &level), "MPI_Init_thread"));
     if (level < MPI_THREAD_FUNNELED)
-        return cm3_fail(CM3_ERR_UNSUPPORTED, "this MPI library does not allow threads beside the one that communicates");
+        return cm3_fail(CM3_ERR_UNSUPPORTED,
+                        "this MPI library does not allow threads beside the one that communicates");
     return CM3_OK;
 }
 

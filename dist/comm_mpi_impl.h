@@ -10,8 +10,8 @@ typedef struct cm3_mpi_engine cm3_mpi_engine;
 
 typedef struct cm3_comm_mpi {
     cm3_comm base;
-    MPI_Comm world;   /* a duplicate of MPI_COMM_WORLD that returns errors */
-    MPI_Comm sums;    /* another for the engine, so that its messages never meet those of collectives */
+    MPI_Comm world; /* a duplicate of MPI_COMM_WORLD that returns errors */
+    MPI_Comm sums;  /* another for the engine, so that its messages never meet those of collectives */
     cm3_mpi_engine *engine;
 } cm3_comm_mpi;
 

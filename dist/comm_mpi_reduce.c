@@ -1,20 +1,21 @@
 /* Sums of long ranges over all ranks while the computation goes on.
  *
- * A range is cut into chunks, a chunk into one piece a rank. In the first phase every rank sends each piece to the rank that owns
- * it; the owner adds what arrived in the order of ranks. In the second phase owners send their sums to all. That moves
- * 2 (N-1)/N of the data through each rank, as a ring does, but in two hops, and the order of additions is ours.
- * A few chunks are on their way at a time, so staging memory is bounded and one chunk's transfer hides another's sum. */
+ * A range is cut into chunks, a chunk into one piece a rank. In the first phase every rank sends each piece to the rank
+ * that owns it; the owner adds what arrived in the order of ranks. In the second phase owners send their sums to all.
+ * That moves 2 (N-1)/N of the data through each rank, as a ring does, but in two hops, and the order of additions is
+ * ours. A few chunks are on their way at a time, so staging memory is bounded and one chunk's transfer hides another's
+ * sum. */
 #include "dist/comm_mpi_impl.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    SLOTS = 4,                 /* chunks on their way */
-    CHUNK_FLOATS = 1 << 20,    /* 4 MiB: 16 MiB of staging */
+    SLOTS = 4,                  /* chunks on their way */
+    CHUNK_FLOATS = 1 << 20,     /* 4 MiB: 16 MiB of staging */
     PIECE_MIN_FLOATS = 1 << 14, /* but with many ranks a piece stays long enough to be worth a message */
-    SUM_BLOCK = 2048,          /* floats added at a time: they stay in the first-level cache */
-    TAG_CYCLE = 8192           /* chunks that have tags of their own; any number above SLOTS would do */
+    SUM_BLOCK = 2048,           /* floats added at a time: they stay in the first-level cache */
+    TAG_CYCLE = 8192            /* chunks that have tags of their own; any number above SLOTS would do */
 };
 
 typedef struct reduction {
@@ -95,7 +96,8 @@ static int tag_of(const struct chunk *chunk) {
     return 2 * (int)(chunk->sequence % TAG_CYCLE) + (chunk->phase == SPREAD);
 }
 
-/* Posts the messages of the chunk's phase. Rank r starts with its neighbour r + 1, so that not all send to rank 0 first. */
+/* Posts the messages of the chunk's phase. Rank r starts with its neighbour r + 1, so that not all send to rank 0
+ * first. */
 static cm3_status post(cm3_mpi_engine *engine, struct chunk *chunk) {
     const int tag = tag_of(chunk), size = engine->size, me = engine->rank;
     const int mine = piece_length(engine, chunk->count, me);
@@ -107,7 +109,8 @@ static cm3_status post(cm3_mpi_engine *engine, struct chunk *chunk) {
         float *piece = chunk->data + piece_begin(engine, chunk->count, from);
         float *to = chunk->phase == COLLECT ? staging_row(engine, chunk, from) : piece;
         const int length = chunk->phase == COLLECT ? mine : theirs;
-        CM3_TRY(cm3__mpi_check(MPI_Irecv(to, length, MPI_FLOAT, from, tag, engine->comm, &chunk->requests[posted++]), "MPI_Irecv"));
+        CM3_TRY(cm3__mpi_check(MPI_Irecv(to, length, MPI_FLOAT, from, tag, engine->comm, &chunk->requests[posted++]),
+                               "MPI_Irecv"));
     }
     for (int i = 1; i < size; i++) {
         const int to = (me + i) % size;
@@ -115,7 +118,8 @@ static cm3_status post(cm3_mpi_engine *engine, struct chunk *chunk) {
         const float *piece = chunk->data + piece_begin(engine, chunk->count, to);
         const float *from = chunk->phase == COLLECT ? piece : own;
         const int length = chunk->phase == COLLECT ? theirs : mine;
-        CM3_TRY(cm3__mpi_check(MPI_Isend(from, length, MPI_FLOAT, to, tag, engine->comm, &chunk->requests[posted++]), "MPI_Isend"));
+        CM3_TRY(cm3__mpi_check(MPI_Isend(from, length, MPI_FLOAT, to, tag, engine->comm, &chunk->requests[posted++]),
+                               "MPI_Isend"));
     }
     return CM3_OK;
 }
@@ -125,7 +129,8 @@ static void sum_block(const cm3_mpi_engine *engine, const struct chunk *chunk, f
     float sum[SUM_BLOCK];
     for (int rank = 0; rank < engine->size; rank++) {
         const float *next = (rank == engine->rank ? own : staging_row(engine, chunk, rank)) + begin;
-        if (rank == 0) memcpy(sum, next, (size_t)(end - begin) * sizeof(float));
+        if (rank == 0)
+            memcpy(sum, next, (size_t)(end - begin) * sizeof(float));
         else
             for (int64_t i = 0; i < end - begin; i++) sum[i] += next[i];
     }
@@ -191,14 +196,17 @@ cm3_status cm3__mpi_reduce_start(cm3_comm *comm, float *data, int64_t count, cm3
     reduction *sum = malloc(sizeof *sum);
     if (sum == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a sum over ranks");
     *sum = (reduction){.base = {.comm = comm}, .data = data, .count = count};
-    if (engine->tail != NULL) engine->tail->next = sum;
-    else engine->head = sum;
+    if (engine->tail != NULL)
+        engine->tail->next = sum;
+    else
+        engine->head = sum;
     engine->tail = sum;
     *result = &sum->base;
     return cm3__mpi_progress(comm);
 }
 
-/* Waits for the messages of the oldest chunk: it depends on no later one, so ranks that wait for different sums cannot lock. */
+/* Waits for the messages of the oldest chunk: it depends on no later one, so ranks that wait for different sums cannot
+ * lock. */
 static cm3_status wait_for_oldest(cm3_mpi_engine *engine) {
     struct chunk *oldest = NULL;
     for (int i = 0; i < SLOTS; i++) {

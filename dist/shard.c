@@ -26,9 +26,10 @@ cm3_range cm3_range_intersect(cm3_range a, cm3_range b) {
     return (cm3_range){begin, end > begin ? end : begin};
 }
 
-/* Boxes of [begin, end) of the sub-tensor at `prefix` (its leading `level` indices are fixed): the rest of the first row, then
- * whole rows, then the start of the last row, where a row is the sub-tensor one level deeper. */
-static int boxes_below(cm3_shape shape, int level, const cm3_box *prefix, int64_t base, cm3_range range, cm3_box *boxes) {
+/* Boxes of [begin, end) of the sub-tensor at `prefix` (its leading `level` indices are fixed): the rest of the first
+ * row, then whole rows, then the start of the last row, where a row is the sub-tensor one level deeper. */
+static int boxes_below(cm3_shape shape, int level, const cm3_box *prefix, int64_t base, cm3_range range,
+                       cm3_box *boxes) {
     if (range.begin >= range.end) return 0;
     int64_t row = 1;
     for (int d = level + 1; d < shape.rank; d++) row *= shape.dim[d];

@@ -6,13 +6,16 @@ const cm3_field cm3_adamw_fields[] = {
     CM3_FIELD_FLOAT(cm3_adamw_config, learning_rate, "6e-4", 0, 10, "", "peak learning rate"),
     CM3_FIELD_FLOAT(cm3_adamw_config, beta1, "0.9", 0, 0.999999, "", "decay of the gradient's running mean"),
     CM3_FIELD_FLOAT(cm3_adamw_config, beta2, "0.95", 0, 0.999999, "", "decay of the squared gradient's running mean"),
-    CM3_FIELD_FLOAT(cm3_adamw_config, epsilon, "1e-8", 1e-20, 1, "", "added to the root of the squared gradient's mean"),
-    CM3_FIELD_FLOAT(cm3_adamw_config, weight_decay, "0.1", 0, 10, "", "share of a matrix taken off an update, times the learning rate"),
+    CM3_FIELD_FLOAT(cm3_adamw_config, epsilon, "1e-8", 1e-20, 1, "",
+                    "added to the root of the squared gradient's mean"),
+    CM3_FIELD_FLOAT(cm3_adamw_config, weight_decay, "0.1", 0, 10, "",
+                    "share of a matrix taken off an update, times the learning rate"),
     CM3_FIELD_FLOAT(cm3_adamw_config, clip, "1.0", 0, 1e9, "", "largest global norm of the gradient; 0: no clipping"),
     CM3_FIELD_END};
 
 /* Everything that is the same for all elements, in the form that the inner loop wants:
- * lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)  =  rate * m / (sqrt(v) + eps'), with the corrections moved out. */
+ * lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)  =  rate * m / (sqrt(v) + eps'), with the corrections moved
+ * out. */
 typedef struct factors {
     float clip, beta1, beta2, gain1, gain2, rate, epsilon, decay;
 } factors;
@@ -32,8 +35,8 @@ static factors factors_of(const cm3_adamw_config *config, const cm3_adamw_update
     };
 }
 
-static void update_range(const factors *given, float decay, int64_t count, float *restrict value, const float *restrict grad,
-                         float *restrict m, float *restrict v) {
+static void update_range(const factors *given, float decay, int64_t count, float *restrict value,
+                         const float *restrict grad, float *restrict m, float *restrict v) {
     const factors f = *given;
     for (int64_t i = 0; i < count; i++) {
         const float g = f.clip * grad[i];
@@ -43,11 +46,12 @@ static void update_range(const factors *given, float decay, int64_t count, float
     }
 }
 
-/* The flat range is cut into blocks for the threads, wherever spans begin and end: many small spans cost no more than one. */
+/* The flat range is cut into blocks for the threads, wherever spans begin and end: many small spans cost no more than
+ * one. */
 enum { BLOCK = 1 << 15 };
 
-void cm3_adamw_apply(const cm3_adamw_config *config, const cm3_adamw_update *update, const cm3_adamw_span *spans, int64_t span_count,
-                     float *value, const float *grad, float *m, float *v) {
+void cm3_adamw_apply(const cm3_adamw_config *config, const cm3_adamw_update *update, const cm3_adamw_span *spans,
+                     int64_t span_count, float *value, const float *grad, float *m, float *v) {
     if (span_count <= 0) return;
     const factors f = factors_of(config, update);
     const int64_t first = spans[0].offset, last = spans[span_count - 1].offset + spans[span_count - 1].count;
@@ -58,8 +62,10 @@ void cm3_adamw_apply(const cm3_adamw_config *config, const cm3_adamw_update *upd
         int64_t low = 0, high = span_count; /* the first span that ends after `begin` */
         while (low < high) {
             const int64_t middle = (low + high) / 2;
-            if (spans[middle].offset + spans[middle].count <= begin) low = middle + 1;
-            else high = middle;
+            if (spans[middle].offset + spans[middle].count <= begin)
+                low = middle + 1;
+            else
+                high = middle;
         }
         for (int64_t s = low; s < span_count && spans[s].offset < end; s++) {
             const int64_t from = spans[s].offset > begin ? spans[s].offset : begin;

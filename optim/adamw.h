@@ -24,8 +24,8 @@ typedef struct cm3_adamw_config {
 
 extern const cm3_field cm3_adamw_fields[];
 
-/* A part of the flat range whose parameters all decay (matrices), or all do not (gains, biases). Spans ascend and do not
- * overlap; elements outside of all of them (padding) are left alone. */
+/* A part of the flat range whose parameters all decay (matrices), or all do not (gains, biases). Spans ascend and do
+ * not overlap; elements outside of all of them (padding) are left alone. */
 typedef struct cm3_adamw_span {
     int64_t offset, count;
     bool decay;
@@ -38,7 +38,7 @@ typedef struct cm3_adamw_update {
 } cm3_adamw_update;
 
 /* Updates `value`, `m` and `v`, which are all addresses of element 0 of the flat range. m and v start as zeros. */
-void cm3_adamw_apply(const cm3_adamw_config *config, const cm3_adamw_update *update, const cm3_adamw_span *spans, int64_t span_count,
-                     float *value, const float *grad, float *m, float *v);
+void cm3_adamw_apply(const cm3_adamw_config *config, const cm3_adamw_update *update, const cm3_adamw_span *spans,
+                     int64_t span_count, float *value, const float *grad, float *m, float *v);
 
 #endif

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stddef.h>
 
-/* The range is cut into a fixed number of slots, a slot's squares are added in fixed lanes, and the slots one after another:
- * threads only decide who adds a slot, never in which order numbers meet. */
+/* The range is cut into a fixed number of slots, a slot's squares are added in fixed lanes, and the slots one after
+ * another: threads only decide who adds a slot, never in which order numbers meet. */
 enum { SLOTS = 256, LANES = 16 };
 
 static double slot_sum(const float *values, int64_t count) {

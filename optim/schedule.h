@@ -16,8 +16,9 @@ typedef struct cm3_schedule_config {
 
 extern const cm3_field cm3_schedule_fields[];
 
-/* What the peak learning rate is multiplied with in update `step` (0 is the first) of `steps`. Warmup rises by 1/warmup_steps an
- * update and reaches 1 with its last one; decay reaches final_fraction with the last update of the run, and stays there. */
+/* What the peak learning rate is multiplied with in update `step` (0 is the first) of `steps`. Warmup rises by
+ * 1/warmup_steps an update and reaches 1 with its last one; decay reaches final_fraction with the last update of the
+ * run, and stays there. */
 double cm3_schedule_factor(const cm3_schedule_config *config, int64_t step, int64_t steps);
 
 #endif

@@ -5,12 +5,12 @@
  *         shard-0000-of-0004.h5 ...    the flat buffers, one piece a rank
  *         manifest.json                sizes and XXH3-128 checksums of all of it
  *
- * model.h5 holds no numbers of its own: its datasets are HDF5 *virtual datasets*, views into the shards, so that any HDF5
- * tool opens it as one whole (/parameters/..., /optimizer/m/..., /optimizer/v/...), whoever wrote which piece.
+ * model.h5 holds no numbers of its own: its datasets are HDF5 *virtual datasets*, views into the shards, so that any
+ * HDF5 tool opens it as one whole (/parameters/..., /optimizer/m/..., /optimizer/v/...), whoever wrote which piece.
  *
- * A checkpoint is written aside ("step-1200.tmp"), synced, and renamed when all ranks are done; a run that dies or a disk that fills
- * while saving leaves the last good one. All that is read is checked: a flipped byte, a missing shard, a parameter
- * of another shape each end in one line that names file and dataset. */
+ * A checkpoint is written aside ("step-1200.tmp"), synced, and renamed when all ranks are done; a run that dies or a
+ * disk that fills while saving leaves the last good one. All that is read is checked: a flipped byte, a missing shard,
+ * a parameter of another shape each end in one line that names file and dataset. */
 #ifndef CM3_TRAIN_CHECKPOINT_H
 #define CM3_TRAIN_CHECKPOINT_H
 
@@ -51,8 +51,8 @@ typedef struct cm3_checkpoint_table {
 cm3_status cm3_checkpoint_table_of(const cm3_params *params, cm3_checkpoint_table *table);
 void cm3_checkpoint_table_free(cm3_checkpoint_table *table);
 
-/* A flat f32 buffer laid out by the table, whole on every rank. "parameters" there must be; others ("m", "v") are named freely and
- * appear as /optimizer/NAME/... */
+/* A flat f32 buffer laid out by the table, whole on every rank. "parameters" there must be; others ("m", "v") are named
+ * freely and appear as /optimizer/NAME/... */
 typedef struct cm3_checkpoint_buffer {
     const char *name;
     float *data; /* (total) */
@@ -71,9 +71,9 @@ typedef struct cm3_checkpoint_state {
     int64_t step;   /* updates done */
     int64_t tokens; /* seen by the model */
     uint64_t seed;
-    char *kind;    /* what is stored: "transformer", "image-tokenizer" */
-    char *config;  /* the resolved recipe, YAML */
-    char *data;    /* cursors of the data pipeline and whatever else the stage wants back, JSON */
+    char *kind;   /* what is stored: "transformer", "image-tokenizer" */
+    char *config; /* the resolved recipe, YAML */
+    char *data;   /* cursors of the data pipeline and whatever else the stage wants back, JSON */
 } cm3_checkpoint_state;
 
 void cm3_checkpoint_state_free(cm3_checkpoint_state *state);
@@ -100,9 +100,10 @@ cm3_status cm3_checkpoint_latest(const char *run, char **path);
 cm3_status cm3_checkpoint_best(const char *run, char **path);
 cm3_status cm3_checkpoint_find(const char *path, char **checkpoint);
 
-/* Fills every buffer and array of `parts` from a checkpoint written by any number of ranks, matched by name and shape; the
- * buffers' padding is set to zero. Ask for "parameters" alone to generate or evaluate. `state` may be NULL. Not collective: each rank
- * reads for itself; agree with cm3_comm_agree_status(). After a failure the buffers hold anything. */
+/* Fills every buffer and array of `parts` from a checkpoint written by any number of ranks, matched by name and shape;
+ * the buffers' padding is set to zero. Ask for "parameters" alone to generate or evaluate. `state` may be NULL. Not
+ * collective: each rank reads for itself; agree with cm3_comm_agree_status(). After a failure the buffers hold
+ * anything. */
 cm3_status cm3_checkpoint_load(const char *path, const cm3_checkpoint_parts *parts, cm3_checkpoint_state *state);
 
 /* What a checkpoint holds, without reading the numbers. */
@@ -115,14 +116,15 @@ typedef struct cm3_checkpoint_info {
     char **buffers;     /* names: "parameters", "m", "v" */
     int buffer_count;
     int shards;
-    int64_t bytes;      /* of all its files */
+    int64_t bytes; /* of all its files */
 } cm3_checkpoint_info;
 
 cm3_status cm3_checkpoint_read_info(const char *path, cm3_checkpoint_info *info);
 void cm3_checkpoint_info_free(cm3_checkpoint_info *info);
 
-/* One hash of names, shapes and values of all tensors of one buffer ("parameters", "m", "v"), in the table's order: equal for equal bits,
- * however many ranks wrote them. The first reads a checkpoint and checks it on the way, the second takes what is in memory. */
+/* One hash of names, shapes and values of all tensors of one buffer ("parameters", "m", "v"), in the table's order:
+ * equal for equal bits, however many ranks wrote them. The first reads a checkpoint and checks it on the way, the
+ * second takes what is in memory. */
 cm3_status cm3_checkpoint_digest(const char *path, const char *buffer, cm3_hash *digest);
 cm3_hash cm3_checkpoint_digest_values(const cm3_checkpoint_table *table, const float *values);
 

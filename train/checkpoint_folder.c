@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-const cm3_field cm3_checkpoint_fields[] = {
-    CM3_FIELD_INT(cm3_checkpoint_config, every, "1000", 0, 1e12, "updates", "updates between checkpoints; 0: only at the end"),
-    CM3_FIELD_INT(cm3_checkpoint_config, keep, "3", 0, 1e9, "", "newest checkpoints that are kept beside the best; 0: all"),
-    CM3_FIELD_END};
+const cm3_field cm3_checkpoint_fields[] = {CM3_FIELD_INT(cm3_checkpoint_config, every, "1000", 0, 1e12, "updates",
+                                                         "updates between checkpoints; 0: only at the end"),
+                                           CM3_FIELD_INT(cm3_checkpoint_config, keep, "3", 0, 1e9, "",
+                                                         "newest checkpoints that are kept beside the best; 0: all"),
+                                           CM3_FIELD_END};
 
 static char *folder_of(const char *run) {
     return cm3_path_join(run, "checkpoints");
@@ -87,8 +88,8 @@ cm3_status cm3_checkpoint_mark_best(const char *run, int64_t step) {
     char text[CM3__NAME_MAX];
     const int length = snprintf(text, sizeof text, "step-%lld\n", (long long)step);
     char *folder = folder_of(run), *path = folder == NULL ? NULL : cm3_path_join(folder, "best");
-    const cm3_status status =
-        path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path") : cm3_file_write(path, text, (size_t)length);
+    const cm3_status status = path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path")
+                                           : cm3_file_write(path, text, (size_t)length);
     free(path);
     free(folder);
     return status;
@@ -104,7 +105,8 @@ cm3_status cm3_checkpoint_latest(const char *run, char **path) {
     size_t count;
     *path = NULL;
     cm3_status status = list_steps(run, &steps, &count);
-    if (status == CM3_OK && count == 0) status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: holds no complete checkpoint (checkpoints/step-N)", run);
+    if (status == CM3_OK && count == 0)
+        status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: holds no complete checkpoint (checkpoints/step-N)", run);
     if (status == CM3_OK) status = give_path(run, steps[count - 1], path);
     free(steps);
     return status;
@@ -154,9 +156,12 @@ cm3_status cm3__checkpoint_clean(const char *run) {
 static cm3_status remove_step(const char *run, int64_t step) {
     char *path = cm3__checkpoint_path(run, step, ""), *gone = cm3__checkpoint_path(run, step, ".old.tmp");
     cm3_status status = CM3_OK;
-    if (path == NULL || gone == NULL) status = cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    else if (rename(path, gone) != 0) status = cm3_fail(CM3_ERR_IO, "%s: cannot remove: %s", path, strerror(errno));
-    else status = cm3_folder_remove(gone);
+    if (path == NULL || gone == NULL)
+        status = cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    else if (rename(path, gone) != 0)
+        status = cm3_fail(CM3_ERR_IO, "%s: cannot remove: %s", path, strerror(errno));
+    else
+        status = cm3_folder_remove(gone);
     free(path);
     free(gone);
     return status;

@@ -1,6 +1,6 @@
 /* The parts of a checkpoint, between the files that write and read them:
- * checkpoint_folder.c (names and which ones are kept), checkpoint_manifest.c (manifest.json), checkpoint_shard.c (a rank's
- * numbers), checkpoint_model.c (model.h5), checkpoint_save.c and checkpoint_load.c (the public functions). */
+ * checkpoint_folder.c (names and which ones are kept), checkpoint_manifest.c (manifest.json), checkpoint_shard.c (a
+ * rank's numbers), checkpoint_model.c (model.h5), checkpoint_save.c and checkpoint_load.c (the public functions). */
 #ifndef CM3_TRAIN_CHECKPOINT_INTERNAL_H
 #define CM3_TRAIN_CHECKPOINT_INTERNAL_H
 
@@ -11,14 +11,9 @@
 #define CM3__MANIFEST "manifest.json"
 #define CM3__MODEL "model.h5"
 
-enum {
-    CM3__BUFFERS_MAX = 8,
-    CM3__SHARDS_MAX = 100000,
-    CM3__NAME_MAX = 64,
-    CM3__VERSION = 1
-};
+enum { CM3__BUFFERS_MAX = 8, CM3__SHARDS_MAX = 100000, CM3__NAME_MAX = 64, CM3__VERSION = 1 };
 
-/* --- manifest.json: what must be on the disk, to the byte ------------------------------------------------------------- */
+/* --- manifest.json: what must be on the disk, to the byte --------------------------------------------------------- */
 
 /* A dataset of a shard: where HDF5 put its numbers in the file, and their checksum. */
 typedef struct cm3__region {
@@ -27,8 +22,8 @@ typedef struct cm3__region {
 } cm3__region;
 
 typedef struct cm3__shard_entry {
-    cm3_range range; /* of the flat buffers */
-    int64_t bytes;   /* of the file */
+    cm3_range range;    /* of the flat buffers */
+    int64_t bytes;      /* of the file */
     cm3_hash structure; /* of all that is not a dataset's numbers */
     cm3__region regions[CM3__BUFFERS_MAX];
 } cm3__shard_entry;
@@ -50,18 +45,19 @@ cm3_status cm3__manifest_read(const char *folder, cm3__manifest *manifest);
 cm3_status cm3__manifest_parse(const char *name, const char *text, size_t length, cm3__manifest *manifest);
 void cm3__manifest_free(cm3__manifest *manifest);
 
-/* --- a shard ----------------------------------------------------------------------------------------------------------- */
+/* --- a shard ------------------------------------------------------------------------------------------------------ */
 
 /* Writes the range of every buffer and fills the entry. The file is on the disk when this returns. */
-cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3_checkpoint_parts *parts, cm3_range range,
-                            cm3__shard_entry *entry);
+cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3_checkpoint_parts *parts,
+                            cm3_range range, cm3__shard_entry *entry);
 /* Checks that the file is there, has its size, and that all but its numbers is as it was written. */
 cm3_status cm3__shard_check(const char *folder, const cm3__manifest *manifest, int shard);
 /* Reads the numbers of one buffer through `take`, piece by piece from begin to end, then compares the checksum. */
 typedef void cm3__take(void *context, int64_t begin, const float *values, int64_t count);
-cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int buffer, cm3__take *take, void *context);
+cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int buffer, cm3__take *take,
+                           void *context);
 
-/* --- model.h5 ---------------------------------------------------------------------------------------------------------- */
+/* --- model.h5 ----------------------------------------------------------------------------------------------------- */
 
 cm3_status cm3__model_write(const char *folder, const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state,
                             cm3__manifest *manifest);
@@ -69,7 +65,7 @@ cm3_status cm3__model_write(const char *folder, const cm3_checkpoint_parts *part
 typedef struct cm3__model {
     hid_t file;
     void *image;
-    char path[4096]; /* for messages */
+    char path[4096];                /* for messages */
     cm3_checkpoint_tensor *tensors; /* ascending offsets; names owned */
     int64_t tensor_count;
 } cm3__model;
@@ -84,7 +80,7 @@ cm3_status cm3__checkpoint_hdf5_fail(const char *path, const char *what);
 /* HDF5 prints its errors by itself unless told not to; once a thread. */
 void cm3__hdf5_quiet(void);
 
-/* --- folders ----------------------------------------------------------------------------------------------------------- */
+/* --- folders ------------------------------------------------------------------------------------------------------ */
 
 /* RUN/checkpoints/step-N + suffix; the caller's to free. */
 char *cm3__checkpoint_path(const char *run, int64_t step, const char *suffix);

@@ -36,11 +36,12 @@ static cm3_status check_shards(const reader *r) {
 
 /* All values of one buffer in ascending order, whoever wrote them. */
 static cm3_status read_buffer(const reader *r, int buffer, cm3__take *take, void *context) {
-    for (int s = 0; s < r->manifest.shard_count; s++) CM3_TRY(cm3__shard_read(r->path, &r->manifest, s, buffer, take, context));
+    for (int s = 0; s < r->manifest.shard_count; s++)
+        CM3_TRY(cm3__shard_read(r->path, &r->manifest, s, buffer, take, context));
     return CM3_OK;
 }
 
-/* --- loading: stored tensors to where the present table wants them ------------------------------------------------------ */
+/* --- loading: stored tensors to where the present table wants them ------------------------------------------------ */
 
 typedef struct displacement {
     cm3_range from; /* in the stored flat buffer */
@@ -59,20 +60,23 @@ static const cm3_checkpoint_tensor **sorted_by_name(const cm3_checkpoint_tensor 
 }
 
 /* Both tables side by side in order of names: every one of each must have its partner, of the same shape. */
-static cm3_status compare_tables(const reader *r, const cm3_checkpoint_table *table, const cm3_checkpoint_tensor **stored,
-                                 const cm3_checkpoint_tensor **wanted) {
+static cm3_status compare_tables(const reader *r, const cm3_checkpoint_table *table,
+                                 const cm3_checkpoint_tensor **stored, const cm3_checkpoint_tensor **wanted) {
     char found[96], expected[96];
     for (int64_t s = 0, w = 0; s < r->model.tensor_count || w < table->count; s++, w++) {
-        const int order = s == r->model.tensor_count ? 1 : w == table->count ? -1 : strcmp(stored[s]->name, wanted[w]->name);
+        const int order = s == r->model.tensor_count ? 1
+                          : w == table->count        ? -1
+                                                     : strcmp(stored[s]->name, wanted[w]->name);
         if (order > 0)
-            return cm3_fail(CM3_ERR_SHAPE, "%s: holds no parameter \"%s\", which the model has with shape %s", r->model.path,
-                            wanted[w]->name, cm3_shape_text(wanted[w]->shape, expected));
+            return cm3_fail(CM3_ERR_SHAPE, "%s: holds no parameter \"%s\", which the model has with shape %s",
+                            r->model.path, wanted[w]->name, cm3_shape_text(wanted[w]->shape, expected));
         if (order < 0)
-            return cm3_fail(CM3_ERR_SHAPE, "%s: holds parameter \"%s\" of shape %s, which the model does not have", r->model.path,
-                            stored[s]->name, cm3_shape_text(stored[s]->shape, found));
+            return cm3_fail(CM3_ERR_SHAPE, "%s: holds parameter \"%s\" of shape %s, which the model does not have",
+                            r->model.path, stored[s]->name, cm3_shape_text(stored[s]->shape, found));
         if (!cm3_shape_equal(stored[s]->shape, wanted[w]->shape))
-            return cm3_fail(CM3_ERR_SHAPE, "%s: parameter \"%s\" has shape %s, the model expects %s", r->model.path, stored[s]->name,
-                            cm3_shape_text(stored[s]->shape, found), cm3_shape_text(wanted[w]->shape, expected));
+            return cm3_fail(CM3_ERR_SHAPE, "%s: parameter \"%s\" has shape %s, the model expects %s", r->model.path,
+                            stored[s]->name, cm3_shape_text(stored[s]->shape, found),
+                            cm3_shape_text(wanted[w]->shape, expected));
     }
     return CM3_OK;
 }
@@ -86,8 +90,9 @@ static cm3_status plan_moves(const reader *r, const cm3_checkpoint_table *table,
     const cm3_checkpoint_tensor **stored = sorted_by_name(r->model.tensors, r->model.tensor_count);
     const cm3_checkpoint_tensor **wanted = sorted_by_name(table->tensors, table->count);
     *moves = malloc((size_t)(table->count + 1) * sizeof **moves);
-    cm3_status status = stored == NULL || wanted == NULL || *moves == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory to load %s", r->path)
-                                                                           : compare_tables(r, table, stored, wanted);
+    cm3_status status = stored == NULL || wanted == NULL || *moves == NULL
+                            ? cm3_fail(CM3_ERR_MEMORY, "out of memory to load %s", r->path)
+                            : compare_tables(r, table, stored, wanted);
     for (int64_t t = 0; t < table->count && status == CM3_OK; t++) {
         const int64_t begin = stored[t]->offset;
         (*moves)[t] = (displacement){{begin, begin + cm3_shape_count(stored[t]->shape)}, wanted[t]->offset};
@@ -111,8 +116,18 @@ static void move_values(void *context, int64_t begin, const float *values, int64
         const displacement *move = &m->moves[m->next];
         const cm3_range part = cm3_range_intersect(move->from, piece);
         const size_t bytes = (size_t)cm3_range_length(part) * sizeof(float);
-        if (bytes > 0) memcpy(m->data + move->to + (part.begin - move->from.begin), values + (part.begin - begin), bytes);
+        if (bytes > 0)
+            memcpy(m->data + move->to + (part.begin - move->from.begin), values + (part.begin - begin), bytes);
         if (move->from.end > piece.end) return; /* goes on in the next piece */
+    }
+}
+
+static void clear_padding(const cm3_checkpoint_table *table, float *data) {
+    int64_t at = 0;
+    for (int64_t t = 0; t <= table->count; t++) {
+        const int64_t next = t < table->count ? table->tensors[t].offset : table->total;
+        if (next > at) memset(data + at, 0, (size_t)(next - at) * sizeof(float));
+        if (t < table->count) at = next + cm3_shape_count(table->tensors[t].shape);
     }
 }
 
@@ -121,7 +136,7 @@ static cm3_status load_buffers(const reader *r, const cm3_checkpoint_parts *part
     for (int b = 0; b < parts->buffer_count; b++) {
         int index;
         CM3_TRY(find_buffer(r, parts->buffers[b].name, &index));
-        memset(parts->buffers[b].data, 0, (size_t)parts->table.total * sizeof(float));
+        clear_padding(&parts->table, parts->buffers[b].data);
         mover m = {.moves = moves, .count = parts->table.count, .data = parts->buffers[b].data};
         CM3_TRY(read_buffer(r, index, move_values, &m));
     }
@@ -134,14 +149,15 @@ cm3_status cm3_checkpoint_load(const char *path, const cm3_checkpoint_parts *par
     displacement *moves = NULL;
     cm3_status status = plan_moves(&r, &parts->table, &moves);
     if (status == CM3_OK) status = load_buffers(&r, parts, moves);
-    for (int a = 0; a < parts->array_count && status == CM3_OK; a++) status = cm3__model_read_array(&r.model, &parts->arrays[a]);
+    for (int a = 0; a < parts->array_count && status == CM3_OK; a++)
+        status = cm3__model_read_array(&r.model, &parts->arrays[a]);
     if (status == CM3_OK && state != NULL) status = cm3__model_read_state(&r.model, state);
     free(moves);
     reader_close(&r);
     return status;
 }
 
-/* --- information --------------------------------------------------------------------------------------------------------- */
+/* --- information -------------------------------------------------------------------------------------------------- */
 
 static bool copy_buffers(const reader *r, cm3_checkpoint_info *info) {
     info->buffers = calloc((size_t)r->manifest.buffer_count, sizeof *info->buffers);
@@ -158,7 +174,8 @@ cm3_status cm3_checkpoint_read_info(const char *path, cm3_checkpoint_info *info)
     *info = (cm3_checkpoint_info){0};
     CM3_TRY(reader_open(path, &r));
     cm3_status status = cm3__model_read_state(&r.model, &info->state);
-    if (status == CM3_OK && !copy_buffers(&r, info)) status = cm3_fail(CM3_ERR_MEMORY, "out of memory to read %s", path);
+    if (status == CM3_OK && !copy_buffers(&r, info))
+        status = cm3_fail(CM3_ERR_MEMORY, "out of memory to read %s", path);
     if (status == CM3_OK) {
         info->tensors = r.model.tensors; /* taken over */
         info->tensor_count = r.model.tensor_count;
@@ -185,7 +202,7 @@ void cm3_checkpoint_info_free(cm3_checkpoint_info *info) {
     *info = (cm3_checkpoint_info){0};
 }
 
-/* --- digests ------------------------------------------------------------------------------------------------------------- */
+/* --- digests ------------------------------------------------------------------------------------------------------ */
 
 /* Walks tensors and pieces of values together: a tensor's name and shape go in before its values, padding does not. */
 typedef struct digester {
@@ -209,7 +226,8 @@ static void digest_values(void *context, int64_t begin, const float *values, int
     const cm3_range piece = {begin, begin + count};
     for (; d->next < d->count; d->next++, d->begun = false) {
         const cm3_checkpoint_tensor *tensor = &d->tensors[d->next];
-        const cm3_range all = {tensor->offset, tensor->offset + cm3_shape_count(tensor->shape)}, part = cm3_range_intersect(all, piece);
+        const cm3_range all = {tensor->offset, tensor->offset + cm3_shape_count(tensor->shape)},
+                        part = cm3_range_intersect(all, piece);
         if (all.begin >= piece.end) return;
         if (!d->begun) add_header(d);
         cm3_hasher_add(d->hasher, values + (part.begin - begin), (size_t)cm3_range_length(part) * sizeof(float));
@@ -222,7 +240,8 @@ cm3_status cm3_checkpoint_digest(const char *path, const char *buffer, cm3_hash 
     CM3_TRY(reader_open(path, &r));
     int index = 0;
     digester d = {.tensors = r.model.tensors, .count = r.model.tensor_count, .hasher = cm3_hasher_new()};
-    cm3_status status = d.hasher == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a checksum") : find_buffer(&r, buffer, &index);
+    cm3_status status =
+        d.hasher == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a checksum") : find_buffer(&r, buffer, &index);
     if (status == CM3_OK) status = check_shards(&r);
     if (status == CM3_OK) status = read_buffer(&r, index, digest_values, &d);
     *digest = cm3_hasher_value(d.hasher);

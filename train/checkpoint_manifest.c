@@ -74,7 +74,8 @@ cm3_status cm3__manifest_write(const char *folder, const cm3__manifest *manifest
         if (ferror(memory) == 0) status = CM3_OK;
     }
     if (memory != NULL && fclose(memory) != 0) status = CM3_ERR_MEMORY;
-    status = status == CM3_OK ? cm3_file_write(path, text, length) : cm3_fail(status, "out of memory for a checkpoint's manifest");
+    status = status == CM3_OK ? cm3_file_write(path, text, length)
+                              : cm3_fail(status, "out of memory for a checkpoint's manifest");
     free(text);
     free(path);
     return status;
@@ -96,15 +97,18 @@ static cm3_status check_seal(const char *name, const char *text, size_t length) 
 static cm3_status read_hash(const json_t *object, const char *name, const char *key, cm3_hash *hash) {
     const char *hex;
     CM3_TRY(cm3_json_need_string(object, name, key, &hex));
-    if (!cm3_hash_from_hex(hex, hash)) return cm3_fail(CM3_ERR_FORMAT, "%s: %s: found \"%.40s\", expected 32 hexadecimal digits", name, key, hex);
+    if (!cm3_hash_from_hex(hex, hash))
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: found \"%.40s\", expected 32 hexadecimal digits", name, key, hex);
     return CM3_OK;
 }
 
-static cm3_status read_regions(const json_t *shard, const char *name, const cm3__manifest *manifest, cm3__shard_entry *entry) {
+static cm3_status read_regions(const json_t *shard, const char *name, const cm3__manifest *manifest,
+                               cm3__shard_entry *entry) {
     const json_t *datasets;
     CM3_TRY(cm3_json_need_array(shard, name, "datasets", &datasets));
     if ((int)json_array_size(datasets) != manifest->buffer_count)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: a shard has %zu datasets, expected %d", name, json_array_size(datasets), manifest->buffer_count);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: a shard has %zu datasets, expected %d", name, json_array_size(datasets),
+                        manifest->buffer_count);
     int64_t end_of_last = 0;
     for (int b = 0; b < manifest->buffer_count; b++) {
         const json_t *dataset = json_array_get(datasets, (size_t)b);
@@ -124,7 +128,8 @@ static cm3_status read_shards(const json_t *root, const char *name, cm3__manifes
     const json_t *shards;
     CM3_TRY(cm3_json_need_array(root, name, "shards", &shards));
     const size_t count = json_array_size(shards);
-    if (count < 1 || count > CM3__SHARDS_MAX) return cm3_fail(CM3_ERR_FORMAT, "%s: shards: found %zu, expected 1 to %d", name, count, CM3__SHARDS_MAX);
+    if (count < 1 || count > CM3__SHARDS_MAX)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: shards: found %zu, expected 1 to %d", name, count, CM3__SHARDS_MAX);
     manifest->shards = calloc(count, sizeof *manifest->shards);
     if (manifest->shards == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for %zu shards", count);
     manifest->shard_count = (int)count;
@@ -140,7 +145,8 @@ static cm3_status read_shards(const json_t *root, const char *name, cm3__manifes
         at = entry->range.end;
     }
     if (at != manifest->total)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: shards end at element %lld of %lld", name, (long long)at, (long long)manifest->total);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: shards end at element %lld of %lld", name, (long long)at,
+                        (long long)manifest->total);
     return CM3_OK;
 }
 
@@ -148,10 +154,12 @@ static cm3_status read_buffers(const json_t *root, const char *name, cm3__manife
     const json_t *buffers;
     CM3_TRY(cm3_json_need_array(root, name, "buffers", &buffers));
     const size_t count = json_array_size(buffers);
-    if (count < 1 || count > CM3__BUFFERS_MAX) return cm3_fail(CM3_ERR_FORMAT, "%s: buffers: found %zu, expected 1 to %d", name, count, CM3__BUFFERS_MAX);
+    if (count < 1 || count > CM3__BUFFERS_MAX)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: buffers: found %zu, expected 1 to %d", name, count, CM3__BUFFERS_MAX);
     for (size_t b = 0; b < count; b++) {
         const char *buffer = json_string_value(json_array_get(buffers, b));
-        if (buffer == NULL || strlen(buffer) >= CM3__NAME_MAX) return cm3_fail(CM3_ERR_FORMAT, "%s: buffers: expected short names", name);
+        if (buffer == NULL || strlen(buffer) >= CM3__NAME_MAX)
+            return cm3_fail(CM3_ERR_FORMAT, "%s: buffers: expected short names", name);
         strcpy(manifest->buffers[b], buffer);
     }
     manifest->buffer_count = (int)count;
@@ -163,7 +171,8 @@ static cm3_status read_root(const json_t *root, const char *name, cm3__manifest 
     const json_t *model;
     CM3_TRY(cm3_json_need_int(root, name, "version", 1, INT64_MAX, &version));
     if (version != CM3__VERSION)
-        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: a checkpoint of format %lld; this program reads %d", name, (long long)version, CM3__VERSION);
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: a checkpoint of format %lld; this program reads %d", name,
+                        (long long)version, CM3__VERSION);
     CM3_TRY(cm3_json_need_int(root, name, "step", 0, INT64_MAX, &manifest->step));
     CM3_TRY(cm3_json_need_int(root, name, "total", 0, INT64_MAX / 8, &manifest->total));
     CM3_TRY(read_buffers(root, name, manifest));
@@ -188,7 +197,8 @@ cm3_status cm3__manifest_read(const char *folder, cm3__manifest *manifest) {
     *manifest = (cm3__manifest){0};
     char *path = cm3_path_join(folder, CM3__MANIFEST), *text = NULL;
     size_t length = 0;
-    cm3_status status = path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path") : cm3_file_read(path, 1u << 30, &text, &length);
+    cm3_status status = path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path")
+                                     : cm3_file_read(path, 1u << 30, &text, &length);
     if (status == CM3_OK) status = cm3__manifest_parse(path, text, length, manifest);
     free(text);
     free(path);

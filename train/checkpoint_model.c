@@ -1,5 +1,5 @@
-/* model.h5: the checkpoint as one whole, for people and their tools. Its tensors are virtual datasets, views into the shards.
- * It is small: HDF5 makes it in memory and it is written, read and checked as a string of bytes. */
+/* model.h5: the checkpoint as one whole, for people and their tools. Its tensors are virtual datasets, views into the
+ * shards. It is small: HDF5 makes it in memory and it is written, read and checked as a string of bytes. */
 #include "train/checkpoint_internal.h"
 
 #include "core/file.h"
@@ -10,7 +10,7 @@
 
 enum { IMAGE_GROWTH = 1 << 20 };
 
-/* --- writing ------------------------------------------------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static bool put_attribute(hid_t object, const char *name, hid_t type, const void *value) {
     const hid_t space = H5Screate(H5S_SCALAR);
@@ -62,8 +62,8 @@ static bool put_text(hid_t file, const char *path, const char *text) {
 }
 
 /* Adds to a virtual dataset's description the views of one tensor into one shard: a few boxes. */
-static bool map_shard(hid_t options, hid_t space, const cm3_checkpoint_tensor *tensor, const char *buffer, const cm3__manifest *manifest,
-                      int shard) {
+static bool map_shard(hid_t options, hid_t space, const cm3_checkpoint_tensor *tensor, const char *buffer,
+                      const cm3__manifest *manifest, int shard) {
     const cm3_range all = {tensor->offset, tensor->offset + cm3_shape_count(tensor->shape)};
     const cm3_range piece = manifest->shards[shard].range, cut = cm3_range_intersect(all, piece);
     cm3_box boxes[CM3_BOXES_MAX];
@@ -75,7 +75,8 @@ static bool map_shard(hid_t options, hid_t space, const cm3_checkpoint_tensor *t
     bool good = true;
     for (int b = 0; b < count && good; b++) {
         const cm3_box *box = &boxes[b];
-        const hsize_t from = (hsize_t)(all.begin + box->range.begin - piece.begin), elements = (hsize_t)cm3_range_length(box->range);
+        const hsize_t from = (hsize_t)(all.begin + box->range.begin - piece.begin),
+                      elements = (hsize_t)cm3_range_length(box->range);
         hsize_t start[CM3_MAX_DIMS], extent[CM3_MAX_DIMS];
         for (int d = 0; d < CM3_MAX_DIMS; d++) {
             start[d] = (hsize_t)box->start[d];
@@ -91,11 +92,14 @@ static bool map_shard(hid_t options, hid_t space, const cm3_checkpoint_tensor *t
 }
 
 /* /parameters/NAME, or /optimizer/BUFFER/NAME. Where a shard is missing, other tools read NaN, not silent zeros. */
-static bool put_tensor(hid_t file, const cm3_checkpoint_tensor *tensor, const char *buffer, const cm3__manifest *manifest) {
+static bool put_tensor(hid_t file, const cm3_checkpoint_tensor *tensor, const char *buffer,
+                       const cm3__manifest *manifest) {
     char path[1024];
     const bool parameters = strcmp(buffer, "parameters") == 0;
-    if (parameters) snprintf(path, sizeof path, "/parameters/%s", tensor->name);
-    else snprintf(path, sizeof path, "/optimizer/%s/%s", buffer, tensor->name);
+    if (parameters)
+        snprintf(path, sizeof path, "/parameters/%s", tensor->name);
+    else
+        snprintf(path, sizeof path, "/optimizer/%s/%s", buffer, tensor->name);
     hsize_t size[CM3_MAX_DIMS] = {1};
     for (int d = 0; d < tensor->shape.rank; d++) size[d] = (hsize_t)tensor->shape.dim[d];
     const float missing = NAN;
@@ -103,8 +107,10 @@ static bool put_tensor(hid_t file, const cm3_checkpoint_tensor *tensor, const ch
     const hid_t space = H5Screate_simple(tensor->shape.rank > 0 ? tensor->shape.rank : 1, size, NULL);
     const hid_t options = H5Pcreate(H5P_DATASET_CREATE), links = H5Pcreate(H5P_LINK_CREATE);
     bool good = space >= 0 && options >= 0 && links >= 0 && H5Pset_create_intermediate_group(links, 1) >= 0 &&
-                H5Pset_obj_track_times(options, false) >= 0 && H5Pset_fill_value(options, H5T_NATIVE_FLOAT, &missing) >= 0;
-    for (int s = 0; s < manifest->shard_count && good; s++) good = map_shard(options, space, tensor, buffer, manifest, s);
+                H5Pset_obj_track_times(options, false) >= 0 &&
+                H5Pset_fill_value(options, H5T_NATIVE_FLOAT, &missing) >= 0;
+    for (int s = 0; s < manifest->shard_count && good; s++)
+        good = map_shard(options, space, tensor, buffer, manifest, s);
     if (good) H5Sselect_all(space);
     const hid_t set = good ? H5Dcreate2(file, path, H5T_IEEE_F32LE, space, links, options, H5P_DEFAULT) : -1;
     good = set >= 0 && put_attribute(set, "offset", H5T_NATIVE_INT64, &offset);
@@ -117,17 +123,23 @@ static bool put_tensor(hid_t file, const cm3_checkpoint_tensor *tensor, const ch
 
 static hid_t type_of(cm3_dtype type) {
     switch (type) {
-    case CM3_F32: return H5T_IEEE_F32LE;
-    case CM3_I32: return H5T_STD_I32LE;
-    case CM3_BF16: return H5T_STD_U16LE; /* the bits */
-    case CM3_U8: return H5T_STD_U8LE;
+    case CM3_F32:
+        return H5T_IEEE_F32LE;
+    case CM3_I32:
+        return H5T_STD_I32LE;
+    case CM3_BF16:
+        return H5T_STD_U16LE; /* the bits */
+    case CM3_U8:
+        return H5T_STD_U8LE;
     }
     return -1;
 }
 
-static bool put_all(hid_t file, const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state, const cm3__manifest *manifest) {
+static bool put_all(hid_t file, const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state,
+                    const cm3__manifest *manifest) {
     const int version = CM3__VERSION;
-    bool good = put_text_attribute(file, "format", "cm3leon checkpoint") && put_attribute(file, "version", H5T_NATIVE_INT, &version) &&
+    bool good = put_text_attribute(file, "format", "cm3leon checkpoint") &&
+                put_attribute(file, "version", H5T_NATIVE_INT, &version) &&
                 put_attribute(file, "step", H5T_NATIVE_INT64, &state->step) &&
                 put_attribute(file, "tokens", H5T_NATIVE_INT64, &state->tokens) &&
                 put_attribute(file, "seed", H5T_NATIVE_UINT64, &state->seed) &&
@@ -145,10 +157,10 @@ static bool put_all(hid_t file, const cm3_checkpoint_parts *parts, const cm3_che
     return good;
 }
 
-/* The file as bytes; the caller's to free. In HDF5's oldest format version: in newer ones an image's superblock has a wrong
- * checksum (HDF5 1.10). */
-static bool make_image(const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state, const cm3__manifest *manifest, void **image,
-                       size_t *length) {
+/* The file as bytes; the caller's to free. In HDF5's oldest format version: in newer ones an image's superblock has a
+ * wrong checksum (HDF5 1.10). */
+static bool make_image(const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state,
+                       const cm3__manifest *manifest, void **image, size_t *length) {
     *image = NULL;
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     bool good = access >= 0 && H5Pset_fapl_core(access, IMAGE_GROWTH, false) >= 0;
@@ -170,7 +182,8 @@ cm3_status cm3__model_write(const char *folder, const cm3_checkpoint_parts *part
     if (path == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     void *image;
     size_t length;
-    cm3_status status = make_image(parts, state, manifest, &image, &length) ? CM3_OK : cm3__checkpoint_hdf5_fail(path, "cannot make");
+    cm3_status status =
+        make_image(parts, state, manifest, &image, &length) ? CM3_OK : cm3__checkpoint_hdf5_fail(path, "cannot make");
     if (status == CM3_OK) {
         manifest->model_bytes = (int64_t)length;
         manifest->model_hash = cm3_hash_bytes(image, length);
@@ -181,7 +194,7 @@ cm3_status cm3__model_write(const char *folder, const cm3_checkpoint_parts *part
     return status;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 static cm3_status format_fail(const cm3__model *model, const char *what) {
     return cm3_fail(CM3_ERR_FORMAT, "%s: %s", model->path, what);
@@ -237,11 +250,12 @@ cm3_status cm3__model_read_state(const cm3__model *model, cm3_checkpoint_state *
     state->data = get_text_dataset(model->file, "/state/data");
     if (get_attribute(model->file, "step", H5T_NATIVE_INT64, &state->step) &&
         get_attribute(model->file, "tokens", H5T_NATIVE_INT64, &state->tokens) &&
-        get_attribute(model->file, "seed", H5T_NATIVE_UINT64, &state->seed) && state->kind != NULL && state->config != NULL &&
-        state->data != NULL)
+        get_attribute(model->file, "seed", H5T_NATIVE_UINT64, &state->seed) && state->kind != NULL &&
+        state->config != NULL && state->data != NULL)
         return CM3_OK;
     cm3_checkpoint_state_free(state);
-    return format_fail(model, "holds no complete state of a run (step, tokens, seed, kind, /state/config, /state/data)");
+    return format_fail(model,
+                       "holds no complete state of a run (step, tokens, seed, kind, /state/config, /state/data)");
 }
 
 void cm3_checkpoint_state_free(cm3_checkpoint_state *state) {
@@ -288,10 +302,12 @@ static herr_t collect(hid_t group, const char *name, const H5O_info_t *info, voi
     if (info->type != H5O_TYPE_DATASET) return 0;
     cm3_checkpoint_tensor tensor = {0};
     const hid_t set = H5Dopen2(group, name, H5P_DEFAULT);
-    const bool good = set >= 0 && get_shape(set, &tensor.shape) && get_attribute(set, "offset", H5T_NATIVE_INT64, &tensor.offset);
+    const bool good =
+        set >= 0 && get_shape(set, &tensor.shape) && get_attribute(set, "offset", H5T_NATIVE_INT64, &tensor.offset);
     if (set >= 0) H5Dclose(set);
     if (!good) {
-        c->status = cm3_fail(CM3_ERR_FORMAT, "%s: /parameters/%s has no shape or offset that could be one of ours", c->model->path, name);
+        c->status = cm3_fail(CM3_ERR_FORMAT, "%s: /parameters/%s has no shape or offset that could be one of ours",
+                             c->model->path, name);
         return -1;
     }
     tensor.name = strdup(name);
@@ -319,7 +335,8 @@ static cm3_status read_table(cm3__model *model, int64_t total) {
         const cm3_checkpoint_tensor *tensor = &model->tensors[t];
         const int64_t count = cm3_shape_count(tensor->shape);
         if (tensor->offset < at || tensor->offset > total || count > total - tensor->offset)
-            return cm3_fail(CM3_ERR_FORMAT, "%s: /parameters/%s overlaps another or reaches beyond the end", model->path, tensor->name);
+            return cm3_fail(CM3_ERR_FORMAT, "%s: /parameters/%s overlaps another or reaches beyond the end",
+                            model->path, tensor->name);
         at = tensor->offset + count;
     }
     return CM3_OK;
@@ -330,7 +347,8 @@ static cm3_status read_image(cm3__model *model, const cm3__manifest *manifest, s
     char *image;
     cm3_status status = cm3_file_read(model->path, (size_t)manifest->model_bytes, &image, length);
     if (status != CM3_OK) return status;
-    if ((int64_t)*length == manifest->model_bytes && cm3_hash_equal(cm3_hash_bytes(image, *length), manifest->model_hash)) {
+    if ((int64_t)*length == manifest->model_bytes &&
+        cm3_hash_equal(cm3_hash_bytes(image, *length), manifest->model_hash)) {
         model->image = image;
         return CM3_OK;
     }
@@ -346,9 +364,11 @@ cm3_status cm3__model_open(const char *folder, const cm3__manifest *manifest, cm
     size_t length;
     CM3_TRY(read_image(model, manifest, &length));
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    if (access >= 0 && H5Pset_fapl_core(access, IMAGE_GROWTH, false) >= 0 && H5Pset_file_image(access, model->image, length) >= 0)
+    if (access >= 0 && H5Pset_fapl_core(access, IMAGE_GROWTH, false) >= 0 &&
+        H5Pset_file_image(access, model->image, length) >= 0)
         model->file = H5Fopen("(a checkpoint in memory)", H5F_ACC_RDONLY, access); /* no file of this name may exist */
-    cm3_status status = model->file < 0 ? cm3__checkpoint_hdf5_fail(model->path, "cannot read") : read_table(model, manifest->total);
+    cm3_status status =
+        model->file < 0 ? cm3__checkpoint_hdf5_fail(model->path, "cannot read") : read_table(model, manifest->total);
     if (access >= 0) H5Pclose(access);
     if (status != CM3_OK) cm3__model_close(model);
     return status;
@@ -370,8 +390,8 @@ cm3_status cm3__model_read_array(const cm3__model *model, const cm3_checkpoint_a
     cm3_shape shape;
     cm3_status status = CM3_OK;
     if (!get_shape(set, &shape) || !cm3_shape_equal(shape, array->shape))
-        status = cm3_fail(CM3_ERR_SHAPE, "%s: %s has shape %s, expected %s", model->path, path, cm3_shape_text(shape, found),
-                          cm3_shape_text(array->shape, expected));
+        status = cm3_fail(CM3_ERR_SHAPE, "%s: %s has shape %s, expected %s", model->path, path,
+                          cm3_shape_text(shape, found), cm3_shape_text(array->shape, expected));
     else if (H5Dread(set, type_of(array->type), H5S_ALL, H5S_ALL, H5P_DEFAULT, array->data) < 0)
         status = cm3__checkpoint_hdf5_fail(model->path, path);
     H5Dclose(set);

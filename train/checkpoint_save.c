@@ -27,13 +27,15 @@ void cm3_checkpoint_table_free(cm3_checkpoint_table *table) {
 static cm3_status check_parts(const cm3_checkpoint_parts *parts) {
     const cm3_checkpoint_table *table = &parts->table;
     if (parts->buffer_count < 1 || parts->buffer_count > CM3__BUFFERS_MAX)
-        return cm3_fail(CM3_ERR_INTERNAL, "a checkpoint has 1 to %d buffers, not %d", CM3__BUFFERS_MAX, parts->buffer_count);
+        return cm3_fail(CM3_ERR_INTERNAL, "a checkpoint has 1 to %d buffers, not %d", CM3__BUFFERS_MAX,
+                        parts->buffer_count);
     for (int b = 0; b < parts->buffer_count; b++)
         if (strlen(parts->buffers[b].name) >= CM3__NAME_MAX)
             return cm3_fail(CM3_ERR_INTERNAL, "buffer name too long: %s", parts->buffers[b].name);
     int64_t at = 0;
     for (int64_t t = 0; t < table->count; t++) {
-        if (table->tensors[t].offset < at) return cm3_fail(CM3_ERR_INTERNAL, "parameter %s overlaps the one before", table->tensors[t].name);
+        if (table->tensors[t].offset < at)
+            return cm3_fail(CM3_ERR_INTERNAL, "parameter %s overlaps the one before", table->tensors[t].name);
         at = table->tensors[t].offset + cm3_shape_count(table->tensors[t].shape);
     }
     if (at > table->total) return cm3_fail(CM3_ERR_INTERNAL, "parameters reach beyond the flat buffer");
@@ -46,7 +48,8 @@ static cm3_status commit(const char *run, int64_t step, const char *aside, const
     if (old == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     const bool replaces = cm3_path_exists(path);
     cm3_status status = CM3_OK;
-    if (replaces && rename(path, old) != 0) status = cm3_fail(CM3_ERR_IO, "%s: cannot replace: %s", path, strerror(errno));
+    if (replaces && rename(path, old) != 0)
+        status = cm3_fail(CM3_ERR_IO, "%s: cannot replace: %s", path, strerror(errno));
     if (status == CM3_OK) status = cm3_folder_commit(aside, path);
     if (status == CM3_OK && replaces && cm3_folder_remove(old) != CM3_OK) cm3_log_warn("%s", cm3_message());
     free(old);
@@ -54,20 +57,24 @@ static cm3_status commit(const char *run, int64_t step, const char *aside, const
 }
 
 /* Rank 0 adds what makes a checkpoint of the shards, and gives it its name. */
-static cm3_status finish(const char *run, const char *aside, const char *path, cm3__manifest *manifest, const cm3_checkpoint_parts *parts,
-                         const cm3_checkpoint_state *state) {
+static cm3_status finish(const char *run, const char *aside, const char *path, cm3__manifest *manifest,
+                         const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state) {
     CM3_TRY(cm3__model_write(aside, parts, state, manifest));
     CM3_TRY(cm3__manifest_write(aside, manifest));
     return commit(run, state->step, aside, path);
 }
 
-static cm3_status gather_and_finish(cm3_comm *comm, const char *run, const char *aside, const char *path, const cm3__shard_entry *mine,
-                                    const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state) {
-    cm3__manifest manifest = {.step = state->step, .total = parts->table.total, .buffer_count = parts->buffer_count,
+static cm3_status gather_and_finish(cm3_comm *comm, const char *run, const char *aside, const char *path,
+                                    const cm3__shard_entry *mine, const cm3_checkpoint_parts *parts,
+                                    const cm3_checkpoint_state *state) {
+    cm3__manifest manifest = {.step = state->step,
+                              .total = parts->table.total,
+                              .buffer_count = parts->buffer_count,
                               .shard_count = cm3_comm_size(comm)};
     for (int b = 0; b < parts->buffer_count; b++) strcpy(manifest.buffers[b], parts->buffers[b].name);
     manifest.shards = calloc((size_t)manifest.shard_count, sizeof *manifest.shards);
-    cm3_status status = manifest.shards == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a checkpoint's manifest") : CM3_OK;
+    cm3_status status =
+        manifest.shards == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a checkpoint's manifest") : CM3_OK;
     status = cm3_comm_agree_status(comm, status);
     if (status == CM3_OK) status = cm3_comm_gather(comm, mine, sizeof *mine, manifest.shards, 0);
     if (status == CM3_OK) {
@@ -91,8 +98,8 @@ static void discard(const char *aside) {
     cm3_fail(CM3_ERR_IO, "%s", message);
 }
 
-static cm3_status save(cm3_comm *comm, const char *run, const char *aside, const char *path, const cm3_checkpoint_parts *parts,
-                       const cm3_checkpoint_state *state) {
+static cm3_status save(cm3_comm *comm, const char *run, const char *aside, const char *path,
+                       const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state) {
     const int rank = cm3_comm_rank(comm), ranks = cm3_comm_size(comm);
     cm3_status status = check_parts(parts);
     if (status == CM3_OK && rank == 0) status = prepare(run, aside);
@@ -115,6 +122,7 @@ cm3_status cm3_checkpoint_save(cm3_comm *comm, const char *run, int64_t keep, co
     if (status == CM3_OK) status = save(comm, run, aside, path, parts, state);
     free(aside);
     free(path);
-    if (status == CM3_OK && cm3_comm_rank(comm) == 0 && cm3__checkpoint_prune(run, keep) != CM3_OK) cm3_log_warn("%s", cm3_message());
+    if (status == CM3_OK && cm3_comm_rank(comm) == 0 && cm3__checkpoint_prune(run, keep) != CM3_OK)
+        cm3_log_warn("%s", cm3_message());
     return status;
 }

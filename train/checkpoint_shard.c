@@ -1,6 +1,6 @@
-/* A shard file: HDF5 lays it out in memory, where nothing can fail but memory itself; then the layout and the numbers go to the
- * disk by plain writes, the numbers to the offsets that HDF5 chose. So a full disk is an ordinary error with the system's reason
- * (HDF5 does not survive a file that it cannot close), and checksums are made on the way. */
+/* A shard file: HDF5 lays it out in memory, where nothing can fail but memory itself; then the layout and the numbers
+ * go to the disk by plain writes, the numbers to the offsets that HDF5 chose. So a full disk is an ordinary error with
+ * the system's reason (HDF5 does not survive a file that it cannot close), and checksums are made on the way. */
 #include "train/checkpoint_internal.h"
 
 #include "core/file.h"
@@ -37,9 +37,10 @@ cm3_status cm3__checkpoint_hdf5_fail(const char *path, const char *what) {
     return cm3_fail(CM3_ERR_IO, "%s: %s: %s", path, what, reason);
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
-/* The layout of a file: what HDF5 has written of it. Behind `size` and up to `file_bytes` there are only numbers to come. */
+/* The layout of a file: what HDF5 has written of it. Behind `size` and up to `file_bytes` there are only numbers to
+ * come. */
 typedef struct layout {
     char *bytes;
     size_t size;
@@ -66,8 +67,10 @@ static void *layout_memcpy(void *to, const void *from, size_t size, H5FD_file_im
 }
 
 static herr_t layout_free(void *bytes, H5FD_file_image_op_t op, void *context) {
-    if (op == H5FD_FILE_IMAGE_OP_FILE_CLOSE) ((layout *)context)->bytes = bytes;
-    else free(bytes);
+    if (op == H5FD_FILE_IMAGE_OP_FILE_CLOSE)
+        ((layout *)context)->bytes = bytes;
+    else
+        free(bytes);
     return 0;
 }
 
@@ -85,8 +88,8 @@ static bool lay_out_dataset(hid_t file, const char *name, int64_t count, int64_t
     const hsize_t size = (hsize_t)count;
     const hid_t space = H5Screate_simple(1, &size, NULL), options = H5Pcreate(H5P_DATASET_CREATE);
     bool good = space >= 0 && options >= 0 && H5Pset_layout(options, H5D_CONTIGUOUS) >= 0 &&
-                H5Pset_alloc_time(options, H5D_ALLOC_TIME_EARLY) >= 0 && H5Pset_fill_time(options, H5D_FILL_TIME_NEVER) >= 0 &&
-                H5Pset_obj_track_times(options, false) >= 0;
+                H5Pset_alloc_time(options, H5D_ALLOC_TIME_EARLY) >= 0 &&
+                H5Pset_fill_time(options, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_obj_track_times(options, false) >= 0;
     const hid_t set = good ? H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, options, H5P_DEFAULT) : -1;
     good = set >= 0;
     if (good) {
@@ -120,7 +123,8 @@ static bool lay_out_file(hid_t access, const cm3_checkpoint_parts *parts, cm3__s
     return good && result->bytes != NULL;
 }
 
-static cm3_status lay_out(const char *path, const cm3_checkpoint_parts *parts, cm3__shard_entry *entry, layout *result) {
+static cm3_status lay_out(const char *path, const cm3_checkpoint_parts *parts, cm3__shard_entry *entry,
+                          layout *result) {
     cm3__hdf5_quiet();
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     const bool good = access >= 0 && lay_out_file(access, parts, entry, result);
@@ -156,7 +160,7 @@ static cm3_status write_region(int fd, const char *path, const void *data, cm3__
     return status;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 /* Exactly `bytes` bytes; a file that ends earlier is a damaged one. */
 static cm3_status read_exactly(int fd, const char *path, void *data, int64_t bytes, int64_t offset) {
@@ -183,7 +187,8 @@ static cm3_status hash_gap(int fd, const char *path, cm3_hasher *hasher, char *b
 static cm3_status hash_structure(int fd, const char *path, const cm3__shard_entry *entry, int regions, cm3_hash *hash) {
     cm3_hasher *hasher = cm3_hasher_new();
     char *buffer = malloc(PIECE_BYTES);
-    cm3_status status = hasher == NULL || buffer == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a checksum") : CM3_OK;
+    cm3_status status =
+        hasher == NULL || buffer == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a checksum") : CM3_OK;
     int64_t at = 0;
     for (int r = 0; r < regions && status == CM3_OK; r++) {
         if (entry->regions[r].bytes == 0) continue;
@@ -197,7 +202,8 @@ static cm3_status hash_structure(int fd, const char *path, const cm3__shard_entr
     return status;
 }
 
-static cm3_status fill_shard(int fd, const char *path, const cm3_checkpoint_parts *parts, const layout *image, cm3__shard_entry *entry) {
+static cm3_status fill_shard(int fd, const char *path, const cm3_checkpoint_parts *parts, const layout *image,
+                             cm3__shard_entry *entry) {
     const int64_t used = (int64_t)image->size < image->file_bytes ? (int64_t)image->size : image->file_bytes;
     entry->bytes = image->file_bytes;
     if (ftruncate(fd, image->file_bytes) != 0) return system_fail(path, "cannot write");
@@ -215,8 +221,8 @@ static char *shard_path(const char *folder, int shard, int shards) {
     return cm3_path_join(folder, name);
 }
 
-cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3_checkpoint_parts *parts, cm3_range range,
-                            cm3__shard_entry *entry) {
+cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3_checkpoint_parts *parts,
+                            cm3_range range, cm3__shard_entry *entry) {
     *entry = (cm3__shard_entry){.range = range};
     char *path = shard_path(folder, shard, shards);
     if (path == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
@@ -238,8 +244,10 @@ static cm3_status open_shard(const char *folder, const cm3__manifest *manifest, 
     *fd = open(*path, O_RDONLY | O_CLOEXEC);
     cm3_status status = CM3_OK;
     struct stat info;
-    if (*fd < 0 && errno == ENOENT) status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: this shard of the checkpoint is missing", *path);
-    else if (*fd < 0 || fstat(*fd, &info) != 0) status = system_fail(*path, "cannot open");
+    if (*fd < 0 && errno == ENOENT)
+        status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: this shard of the checkpoint is missing", *path);
+    else if (*fd < 0 || fstat(*fd, &info) != 0)
+        status = system_fail(*path, "cannot open");
     else if (info.st_size != manifest->shards[shard].bytes)
         status = cm3_fail(CM3_ERR_FORMAT, "%s: has %lld bytes, expected %lld", *path, (long long)info.st_size,
                           (long long)manifest->shards[shard].bytes);
@@ -263,11 +271,12 @@ cm3_status cm3__shard_check(const char *folder, const cm3__manifest *manifest, i
     return status;
 }
 
-static cm3_status read_region(int fd, const char *path, const char *dataset, const cm3__region *region, int64_t begin, cm3__take *take,
-                              void *context) {
+static cm3_status read_region(int fd, const char *path, const char *dataset, const cm3__region *region, int64_t begin,
+                              cm3__take *take, void *context) {
     cm3_hasher *hasher = cm3_hasher_new();
     float *buffer = malloc(PIECE_BYTES);
-    cm3_status status = hasher == NULL || buffer == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory to read %s", path) : CM3_OK;
+    cm3_status status =
+        hasher == NULL || buffer == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory to read %s", path) : CM3_OK;
     for (int64_t at = 0; at < region->bytes && status == CM3_OK;) {
         const int64_t left = region->bytes - at, piece = left < PIECE_BYTES ? left : PIECE_BYTES;
         status = read_exactly(fd, path, buffer, piece, region->offset + at);
@@ -283,13 +292,15 @@ static cm3_status read_region(int fd, const char *path, const char *dataset, con
     return status;
 }
 
-cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int buffer, cm3__take *take, void *context) {
+cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int buffer, cm3__take *take,
+                           void *context) {
     const cm3__shard_entry *entry = &manifest->shards[shard];
     char *path;
     int fd = -1;
     cm3_status status = open_shard(folder, manifest, shard, &path, &fd);
     if (status == CM3_OK)
-        status = read_region(fd, path, manifest->buffers[buffer], &entry->regions[buffer], entry->range.begin, take, context);
+        status = read_region(fd, path, manifest->buffers[buffer], &entry->regions[buffer], entry->range.begin, take,
+                             context);
     close_shard(path, fd);
     return status;
 }

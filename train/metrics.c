@@ -29,7 +29,7 @@ static double wall_time(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* --- going on where a checkpoint stands -------------------------------------------------------------------------------------- */
+/* --- going on where a checkpoint stands --------------------------------------------------------------------------- */
 
 /* A line is kept if it is whole and no later than the step: a run that was killed may have left half a line. */
 static bool keeps(const char *path, const char *line, size_t length, int64_t step) {
@@ -59,21 +59,22 @@ static cm3_status copy_kept(const char *path, FILE *from, int64_t step) {
 static cm3_status cut_after(const char *path, int64_t step) {
     if (step <= 0) return cm3_file_write(path, "", 0);
     FILE *from = fopen(path, "r");
-    if (from == NULL) return errno == ENOENT ? CM3_OK : cm3_fail(CM3_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    if (from == NULL)
+        return errno == ENOENT ? CM3_OK : cm3_fail(CM3_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
     const cm3_status status = copy_kept(path, from, step);
     fclose(from);
     return status;
 }
 
-/* --- opening and closing ------------------------------------------------------------------------------------------------------- */
+/* --- opening and closing ------------------------------------------------------------------------------------------ */
 
 static cm3_status open_events(cm3_metrics *m, const char *run, int64_t first_step) {
     char host[64] = "host", name[160];
     gethostname(host, sizeof host - 1);
     const double now = wall_time();
     /* TensorBoard reads a folder's event files in the order of their names. */
-    snprintf(name, sizeof name, "events.out.tfevents.%010lld.%06d.%s.%d", (long long)now, (int)(1e6 * (now - (double)(long long)now)), host,
-             (int)getpid());
+    snprintf(name, sizeof name, "events.out.tfevents.%010lld.%06d.%s.%d", (long long)now,
+             (int)(1e6 * (now - (double)(long long)now)), host, (int)getpid());
     char *path = cm3_path_join(run, name);
     const cm3_status status = path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path")
                                            : cm3_tb_events_create(path, now, first_step, &m->events);
@@ -97,8 +98,10 @@ cm3_status cm3_metrics_open(const char *run, int64_t resumed_step, cm3_metrics *
     cm3_metrics *m = calloc(1, sizeof *m);
     if (m == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for metrics");
     const cm3_status status = open_all(m, run, resumed_step);
-    if (status == CM3_OK) *metrics = m;
-    else (void)cm3_metrics_close(m);
+    if (status == CM3_OK)
+        *metrics = m;
+    else
+        (void)cm3_metrics_close(m);
     return status;
 }
 
@@ -114,7 +117,8 @@ static cm3_status note(cm3_metrics *m, cm3_status status) {
 cm3_status cm3_metrics_close(cm3_metrics *m) {
     if (m == NULL) return CM3_OK;
     note(m, cm3_tb_events_close(m->events));
-    if (m->file != NULL && fclose(m->file) != 0) note(m, cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", m->path, strerror(errno)));
+    if (m->file != NULL && fclose(m->file) != 0)
+        note(m, cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", m->path, strerror(errno)));
     const cm3_status status = m->first;
     if (status != CM3_OK) cm3_fail(status, "%s", m->message == NULL ? "metrics could not be written" : m->message);
     free(m->message);
@@ -123,7 +127,7 @@ cm3_status cm3_metrics_close(cm3_metrics *m) {
     return status;
 }
 
-/* --- lines --------------------------------------------------------------------------------------------------------------------- */
+/* --- lines -------------------------------------------------------------------------------------------------------- */
 
 void cm3_metrics_begin(cm3_metrics *m, const char *kind, int64_t step) {
     if (m == NULL) return;
@@ -157,11 +161,13 @@ cm3_status cm3_metrics_end(cm3_metrics *m) {
     errno = 0;
     cm3_json_end_line(&m->writer);
     if (ferror(m->file))
-        return note(m, cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", m->path, errno != 0 ? strerror(errno) : "an earlier write failed"));
+        return note(m, cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", m->path,
+                                errno != 0 ? strerror(errno) : "an earlier write failed"));
     return note(m, cm3_tb_events_flush(m->events));
 }
 
-cm3_status cm3_metrics_image(cm3_metrics *m, const char *tag, int64_t step, const void *png, size_t bytes, int width, int height) {
+cm3_status cm3_metrics_image(cm3_metrics *m, const char *tag, int64_t step, const void *png, size_t bytes, int width,
+                             int height) {
     if (m == NULL) return CM3_OK;
     cm3_tb_events_image(m->events, wall_time(), step, tag, png, bytes, width, height);
     return note(m, cm3_tb_events_flush(m->events));

@@ -3,8 +3,9 @@
  *     {"kind":"train","step":12,"loss":3.25,...}          tag in TensorBoard: train/loss
  *     {"kind":"validation","step":12,"loss_text":2.9,...}
  *
- * Lines are flushed when they end. Opening the metrics of a run that goes on from a checkpoint cuts off what was written after
- * that step, so that no step appears twice. Rank 0 writes; on other ranks the handle is NULL, which every function allows. */
+ * Lines are flushed when they end. Opening the metrics of a run that goes on from a checkpoint cuts off what was
+ * written after that step, so that no step appears twice. Rank 0 writes; on other ranks the handle is NULL, which every
+ * function allows. */
 #ifndef CM3_TRAIN_METRICS_H
 #define CM3_TRAIN_METRICS_H
 
@@ -28,7 +29,8 @@ void cm3_metrics_put_text(cm3_metrics *metrics, const char *name, const char *va
 cm3_status cm3_metrics_end(cm3_metrics *metrics);
 
 /* TensorBoard only: an encoded PNG, and a text (Markdown). `tag` is the whole tag: "samples/heart". */
-cm3_status cm3_metrics_image(cm3_metrics *metrics, const char *tag, int64_t step, const void *png, size_t bytes, int width, int height);
+cm3_status cm3_metrics_image(cm3_metrics *metrics, const char *tag, int64_t step, const void *png, size_t bytes,
+                             int width, int height);
 cm3_status cm3_metrics_text(cm3_metrics *metrics, const char *tag, int64_t step, const char *text);
 
 #endif

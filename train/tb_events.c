@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- protocol buffers: a message is a string of fields, each a tag (number and wire type) and a value ---------------------- */
+/* --- protocol buffers: a message is a string of fields, each a tag (number and wire type) and a value ------------- */
 
 typedef struct message {
     unsigned char *bytes;
@@ -86,7 +86,7 @@ static void put_message(message *m, int field, message *inner) {
     *inner = (message){0};
 }
 
-/* --- records --------------------------------------------------------------------------------------------------------------- */
+/* --- records ------------------------------------------------------------------------------------------------------ */
 
 struct cm3_tb_events {
     FILE *file;
@@ -106,8 +106,10 @@ static void write_record(cm3_tb_events *events, message *event) {
     if (!record.failed) append_little(&record, masked_crc(record.bytes, 8), 4);
     append(&record, event->bytes, event->length);
     append_little(&record, masked_crc(event->bytes, event->length), 4);
-    if (record.failed || event->failed) events->out_of_memory = true;
-    else fwrite(record.bytes, 1, record.length, events->file); /* faults stay in ferror() */
+    if (record.failed || event->failed)
+        events->out_of_memory = true;
+    else
+        fwrite(record.bytes, 1, record.length, events->file); /* faults stay in ferror() */
     free(record.bytes);
     free(event->bytes);
 }
@@ -167,8 +169,8 @@ void cm3_tb_events_scalar(cm3_tb_events *events, double wall_time, int64_t step,
     write_value(events, wall_time, step, &m);
 }
 
-void cm3_tb_events_image(cm3_tb_events *events, double wall_time, int64_t step, const char *tag, const void *png, size_t bytes, int width,
-                         int height) {
+void cm3_tb_events_image(cm3_tb_events *events, double wall_time, int64_t step, const char *tag, const void *png,
+                         size_t bytes, int width, int height) {
     message m = {0}, image = {0};
     put_varint(&image, IMAGE_HEIGHT, (uint64_t)height);
     put_varint(&image, IMAGE_WIDTH, (uint64_t)width);
@@ -198,14 +200,16 @@ void cm3_tb_events_text(cm3_tb_events *events, double wall_time, int64_t step, c
 cm3_status cm3_tb_events_flush(cm3_tb_events *events) {
     errno = 0;
     if (fflush(events->file) != 0 || ferror(events->file))
-        return cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", events->path, errno != 0 ? strerror(errno) : "an earlier write failed");
+        return cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", events->path,
+                        errno != 0 ? strerror(errno) : "an earlier write failed");
     return events->out_of_memory ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a record of %s", events->path) : CM3_OK;
 }
 
 cm3_status cm3_tb_events_close(cm3_tb_events *events) {
     if (events == NULL) return CM3_OK;
     cm3_status status = cm3_tb_events_flush(events);
-    if (fclose(events->file) != 0 && status == CM3_OK) status = cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", events->path, strerror(errno));
+    if (fclose(events->file) != 0 && status == CM3_OK)
+        status = cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", events->path, strerror(errno));
     free(events->path);
     free(events);
     return status;

@@ -49,7 +49,8 @@ static void gradient_sums_are_made_in_rank_order_whatever_the_timing(void **stat
     for (int round = 0; round < 2; round++) {
         float *data[SUMS];
         cm3_reduction *sums[SUMS];
-        cm3_rng timing = cm3_rng_stream(5, CM3_RNG_TEST, (uint64_t)cm3_comm_rank(comm), (uint64_t)round); /* ranks differ */
+        cm3_rng timing =
+            cm3_rng_stream(5, CM3_RNG_TEST, (uint64_t)cm3_comm_rank(comm), (uint64_t)round); /* ranks differ */
         for (int i = 0; i < SUMS; i++) {
             data[i] = malloc((size_t)counts[i] * sizeof(float) + 1);
             fill(data[i], counts[i], cm3_comm_rank(comm), (uint64_t)i);
@@ -158,8 +159,8 @@ static void bench(cm3_comm *comm, int64_t bytes) {
         if (end - middle < best_copy) best_copy = end - middle;
     }
     if (cm3_comm_rank(comm) == 0)
-        fprintf(stderr, "%d ranks, %.0f MB: sum %.4f s = %.2f GB/s, copy %.2f GB/s\n", cm3_comm_size(comm), 1e-6 * (double)bytes, best,
-                1e-9 * (double)bytes / best, 1e-9 * (double)bytes / best_copy);
+        fprintf(stderr, "%d ranks, %.0f MB: sum %.4f s = %.2f GB/s, copy %.2f GB/s\n", cm3_comm_size(comm),
+                1e-6 * (double)bytes, best, 1e-9 * (double)bytes / best, 1e-9 * (double)bytes / best_copy);
     free(data);
     free(copy);
 }

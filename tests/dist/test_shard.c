@@ -51,8 +51,7 @@ static void check_box(cm3_shape shape, const cm3_box *box, int64_t begin) {
 
 static void a_cut_tensor_is_a_few_boxes_that_are_exactly_the_cut(void **state) {
     (void)state;
-    const cm3_shape shapes[] = {cm3_shape_of(37), cm3_shape_of(5, 7),
-                                cm3_shape_of(3, 4, 5), cm3_shape_of(3, 1, 4, 2),
+    const cm3_shape shapes[] = {cm3_shape_of(37), cm3_shape_of(5, 7), cm3_shape_of(3, 4, 5), cm3_shape_of(3, 1, 4, 2),
                                 cm3_shape_of(2, 3, 3, 3)};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
         const int64_t total = cm3_shape_count(shapes[s]);

@@ -21,14 +21,16 @@ static void fill(float *data, int64_t count, uint64_t which) {
 }
 
 /* The paper's algorithm 2 as it is written, in double. */
-static void reference(const cm3_adamw_update *update, bool decay, int64_t count, double *value, const float *grad, double *m, double *v) {
+static void reference(const cm3_adamw_update *update, bool decay, int64_t count, double *value, const float *grad,
+                      double *m, double *v) {
     for (int64_t i = 0; i < count; i++) {
         const double g = update->clip_factor * grad[i];
         m[i] = config.beta1 * m[i] + (1 - config.beta1) * g;
         v[i] = config.beta2 * v[i] + (1 - config.beta2) * g * g;
         const double mean = m[i] / (1 - pow(config.beta1, (double)update->step));
         const double square = v[i] / (1 - pow(config.beta2, (double)update->step));
-        value[i] -= update->learning_rate * (mean / (sqrt(square) + config.epsilon) + (decay ? config.weight_decay * value[i] : 0));
+        value[i] -= update->learning_rate *
+                    (mean / (sqrt(square) + config.epsilon) + (decay ? config.weight_decay * value[i] : 0));
     }
 }
 
@@ -118,8 +120,8 @@ static void bench(int64_t count) {
         best = fmin(best, middle - start);
         best_copy = fmin(best_copy, end - middle);
     }
-    printf("%d threads: adamw %.2f GB/s (28 bytes a parameter), copy %.2f GB/s\n", omp_get_max_threads(), 28e-9 * (double)count / best,
-           8e-9 * (double)count / best_copy);
+    printf("%d threads: adamw %.2f GB/s (28 bytes a parameter), copy %.2f GB/s\n", omp_get_max_threads(),
+           28e-9 * (double)count / best, 8e-9 * (double)count / best_copy);
     for (int b = 0; b < 4; b++) free(buffer[b]);
 }
 

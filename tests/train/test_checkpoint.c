@@ -1,5 +1,5 @@
-/* By itself: the tests of one rank. With arguments, under mpirun from test_checkpoint_ranks.sh and test_checkpoint_full_disk.sh:
- *     save RUN STEP | load RUN STEP | digest RUN | fault RUN | fill RUN */
+/* By itself: the tests of one rank. With arguments, under mpirun from test_checkpoint_ranks.sh and
+ * test_checkpoint_full_disk.sh: save RUN STEP | load RUN STEP | digest RUN | fault RUN | fill RUN */
 #include "train/checkpoint.h"
 
 #include "core/file.h"
@@ -22,7 +22,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-/* --- a small model whose values are a function of (name, element, step), laid out as `ranks` want it ---------------------- */
+/* --- a small model whose values are a function of (name, element, step), laid out as `ranks` want it -------------- */
 
 enum { TENSORS = 6, BUFFERS = 3 };
 static const char *const buffer_names[BUFFERS] = {"parameters", "m", "v"};
@@ -37,9 +37,9 @@ typedef struct model {
 
 static void model_new(model *m, int ranks, int64_t scale) {
     const cm3_checkpoint_tensor tensors[TENSORS] = {
-        {"embedding", cm3_shape_of(37 * scale, 8), 0},         {"layers.0.qkv", cm3_shape_of(5, 7, 3), 0},
-        {"layers.0.bias", cm3_shape_of(13), 0},                {"decoder/conv", cm3_shape_of(4, 3, 3, 3), 0},
-        {"layers.1.up", cm3_shape_of(64, 16 * scale), 0},      {"gain", cm3_shape_of(1), 0},
+        {"embedding", cm3_shape_of(37 * scale, 8), 0},    {"layers.0.qkv", cm3_shape_of(5, 7, 3), 0},
+        {"layers.0.bias", cm3_shape_of(13), 0},           {"decoder/conv", cm3_shape_of(4, 3, 3, 3), 0},
+        {"layers.1.up", cm3_shape_of(64, 16 * scale), 0}, {"gain", cm3_shape_of(1), 0},
     };
     memcpy(m->tensors, tensors, sizeof tensors);
     int64_t at = 0;
@@ -48,7 +48,8 @@ static void model_new(model *m, int ranks, int64_t scale) {
         at = cm3_shard_pad(at + cm3_shape_count(m->tensors[t].shape), 16);
     }
     const int64_t total = cm3_shard_pad(at, 16 * (int64_t)ranks);
-    for (int b = 0; b < BUFFERS; b++) m->buffers[b] = (cm3_checkpoint_buffer){buffer_names[b], calloc((size_t)total, sizeof(float))};
+    for (int b = 0; b < BUFFERS; b++)
+        m->buffers[b] = (cm3_checkpoint_buffer){buffer_names[b], calloc((size_t)total, sizeof(float))};
     m->array = (cm3_checkpoint_array){"code_use", CM3_I32, cm3_shape_of(5), m->counts};
     m->parts = (cm3_checkpoint_parts){{m->tensors, TENSORS, total}, m->buffers, BUFFERS, &m->array, 1};
 }
@@ -72,14 +73,19 @@ static bool model_equal(const model *a, const model *b) {
     bool equal = memcmp(a->counts, b->counts, sizeof a->counts) == 0;
     for (int i = 0; i < BUFFERS; i++)
         for (int t = 0; t < TENSORS; t++)
-            equal = equal && memcmp(a->buffers[i].data + a->tensors[t].offset, b->buffers[i].data + b->tensors[t].offset,
-                                    (size_t)cm3_shape_count(a->tensors[t].shape) * sizeof(float)) == 0;
+            equal =
+                equal && memcmp(a->buffers[i].data + a->tensors[t].offset, b->buffers[i].data + b->tensors[t].offset,
+                                (size_t)cm3_shape_count(a->tensors[t].shape) * sizeof(float)) == 0;
     return equal;
 }
 
 static cm3_checkpoint_state state_of(int64_t step) {
-    return (cm3_checkpoint_state){.step = step, .tokens = step << 33, .seed = UINT64_MAX - 1, .kind = "transformer",
-                                  .config = "model:\n  layers: 2 # \xc3\xa9\n", .data = "{\"lanes\":[[1,2],[3,4]]}"};
+    return (cm3_checkpoint_state){.step = step,
+                                  .tokens = step << 33,
+                                  .seed = UINT64_MAX - 1,
+                                  .kind = "transformer",
+                                  .config = "model:\n  layers: 2 # \xc3\xa9\n",
+                                  .data = "{\"lanes\":[[1,2],[3,4]]}"};
 }
 
 static cm3_status save_step(cm3_comm *comm, const char *run, int64_t step, int64_t keep, int64_t scale) {
@@ -103,14 +109,15 @@ static cm3_status load_step(const char *path, int ranks, int64_t step, int64_t s
     if (status == CM3_OK && !(model_equal(&wanted, &found) && state.step == step && state.tokens == expected.tokens &&
                               state.seed == expected.seed && strcmp(state.kind, expected.kind) == 0 &&
                               strcmp(state.config, expected.config) == 0 && strcmp(state.data, expected.data) == 0))
-        status = cm3_fail(CM3_ERR_INTERNAL, "%s: what was loaded is not what was saved at step %lld", path, (long long)step);
+        status =
+            cm3_fail(CM3_ERR_INTERNAL, "%s: what was loaded is not what was saved at step %lld", path, (long long)step);
     cm3_checkpoint_state_free(&state);
     model_free(&wanted);
     model_free(&found);
     return status;
 }
 
-/* --- tests ---------------------------------------------------------------------------------------------------------------- */
+/* --- tests -------------------------------------------------------------------------------------------------------- */
 
 typedef struct fixture {
     cm3_comm *comm;
@@ -187,11 +194,13 @@ static void parameters_load_alone_and_digests_agree_with_memory(void **state) {
     model_new(&other_layout, 5, 1);
     model_fill(&m, 7);
     model_fill(&other_layout, 7);
+    m.buffers[0].data[m.parts.table.total - 1] = 5; /* padding, which loading clears */
     for (int b = 0; b < BUFFERS; b++) {
         cm3_hash stored;
         must(cm3_checkpoint_digest(path, buffer_names[b], &stored));
         assert_true(cm3_hash_equal(stored, cm3_checkpoint_digest_values(&m.parts.table, m.buffers[b].data)));
-        assert_true(cm3_hash_equal(stored, cm3_checkpoint_digest_values(&other_layout.parts.table, other_layout.buffers[b].data)));
+        assert_true(cm3_hash_equal(
+            stored, cm3_checkpoint_digest_values(&other_layout.parts.table, other_layout.buffers[b].data)));
         m.buffers[b].data[m.tensors[3].offset + 100] += 1e-6f;
         assert_false(cm3_hash_equal(stored, cm3_checkpoint_digest_values(&m.parts.table, m.buffers[b].data)));
     }
@@ -258,7 +267,8 @@ static void any_flipped_byte_is_found_and_its_file_named(void **state) {
         assert_int_equal(stat(file, &info), 0);
         for (off_t at = 0; at < info.st_size; at += 1 + (off_t)(n > 0) * 66) {
             flip(file, at);
-            if (load_step(path, 1, 1, 1) != CM3_ERR_FORMAT) fail_msg("byte %lld of %s: %s", (long long)at, file, cm3_message());
+            if (load_step(path, 1, 1, 1) != CM3_ERR_FORMAT)
+                fail_msg("byte %lld of %s: %s", (long long)at, file, cm3_message());
             assert_non_null(strstr(cm3_message(), names.names[n]));
             if (strstr(cm3_message(), "dataset /v") != NULL) in_datasets++;
             flip(file, at);
@@ -274,7 +284,8 @@ static void any_flipped_byte_is_found_and_its_file_named(void **state) {
 static void a_missing_or_cut_file_is_named(void **state) {
     fixture *f = *state;
     must(save_step(f->comm, f->run, 1, 0, 1));
-    char *path = latest(f), *shard = cm3_path_join(path, "shard-0000-of-0001.h5"), *manifest = cm3_path_join(path, "manifest.json");
+    char *path = latest(f), *shard = cm3_path_join(path, "shard-0000-of-0001.h5"),
+         *manifest = cm3_path_join(path, "manifest.json");
     assert_int_equal(truncate(shard, 5000), 0);
     assert_int_equal(load_step(path, 1, 1, 1), CM3_ERR_FORMAT);
     assert_non_null(strstr(cm3_message(), "shard-0000-of-0001.h5: has 5000 bytes"));
@@ -318,8 +329,8 @@ static void the_newest_and_the_best_are_kept_and_leftovers_go(void **state) {
     free(path);
 }
 
-/* Every size at which the disk could end, from nothing to almost all: each fails in one clear line and leaves the last good
- * checkpoint, and nothing else. In a child, whose files may not grow beyond a limit. */
+/* Every size at which the disk could end, from nothing to almost all: each fails in one clear line and leaves the last
+ * good checkpoint, and nothing else. In a child, whose files may not grow beyond a limit. */
 static int fail_at_every_size(fixture *f) {
     if (cm3_signals_install() != CM3_OK) return 1;
     const struct rlimit no_limit = {RLIM_INFINITY, RLIM_INFINITY};
@@ -329,7 +340,8 @@ static int fail_at_every_size(fixture *f) {
         const cm3_status status = save_step(f->comm, f->run, 2, 0, 1);
         setrlimit(RLIMIT_FSIZE, &no_limit);
         if (status == CM3_OK) return size > 25000 ? 7 : 3; /* large enough in the end */
-        if (status != CM3_ERR_IO || strstr(cm3_message(), "step-2.tmp") == NULL || strchr(cm3_message(), '\n') != NULL) return 4;
+        if (status != CM3_ERR_IO || strstr(cm3_message(), "step-2.tmp") == NULL || strchr(cm3_message(), '\n') != NULL)
+            return 4;
         if (count_names(f) != 1 || latest_step(f) != 1) return 5;
     }
     return 6;
@@ -372,7 +384,7 @@ static void a_kill_while_saving_leaves_a_checkpoint_that_loads(void **state) {
     }
 }
 
-/* --- what scripts run under mpirun ------------------------------------------------------------------------------------------ */
+/* --- what scripts run under mpirun -------------------------------------------------------------------------------- */
 
 /* What any HDF5 tool would do: open model.h5 by itself and read a parameter, a view into all shards. */
 static cm3_status read_views(const char *path, int64_t step) {
@@ -390,7 +402,8 @@ static cm3_status read_views(const char *path, int64_t step) {
             snprintf(name, sizeof name, "%s%s/%s", b > 0 ? "/optimizer/" : "/", buffer_names[b], m.tensors[t].name);
             const hid_t set = H5Dopen2(file, name, H5P_DEFAULT);
             equal = equal && set >= 0 && H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0 &&
-                    memcmp(values, m.buffers[b].data + m.tensors[t].offset, (size_t)cm3_shape_count(m.tensors[t].shape) * 4) == 0;
+                    memcmp(values, m.buffers[b].data + m.tensors[t].offset,
+                           (size_t)cm3_shape_count(m.tensors[t].shape) * 4) == 0;
             H5Dclose(set);
         }
     }
@@ -432,7 +445,8 @@ static cm3_status fill_disk(cm3_comm *comm, const char *run) {
         if (left == 0) fprintf(stderr, "on a full disk: %s\n", cm3_message());
         char *path, aside[4200];
         snprintf(aside, sizeof aside, "%s/checkpoints/step-2.tmp", run);
-        if (status != CM3_ERR_IO || cm3_path_exists(aside)) return cm3_fail(CM3_ERR_INTERNAL, "a full disk was not handled: %s", cm3_message());
+        if (status != CM3_ERR_IO || cm3_path_exists(aside))
+            return cm3_fail(CM3_ERR_INTERNAL, "a full disk was not handled: %s", cm3_message());
         CM3_TRY(cm3_checkpoint_latest(run, &path));
         const cm3_status loaded = load_step(path, 1, 1, 1);
         free(path);
@@ -467,7 +481,8 @@ static cm3_status command(cm3_comm *comm, const char *verb, const char *run, int
 static int run_command(int count, char **words) {
     cm3_comm *comm;
     cm3_status status = cm3_comm_open(&comm);
-    if (status == CM3_OK) status = cm3_comm_agree_status(comm, command(comm, words[1], words[2], count > 3 ? atoll(words[3]) : 0));
+    if (status == CM3_OK)
+        status = cm3_comm_agree_status(comm, command(comm, words[1], words[2], count > 3 ? atoll(words[3]) : 0));
     if (status != CM3_OK) fprintf(stderr, "%s\n", cm3_message());
     cm3_comm_close(comm);
     return status != CM3_OK;

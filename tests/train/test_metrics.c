@@ -66,8 +66,10 @@ static void check_steps(const char *run, const char *expected) {
 static void every_line_is_one_json_object(void **state) {
     write_steps(*state, 0, 1, 2);
     char *text = read_lines(*state);
-    assert_string_equal(text, "{\"kind\":\"train\",\"step\":1,\"loss\":10,\"tokens\":1099511627776,\"note\":\"a \\\"quoted\\\" word\"}\n"
-                              "{\"kind\":\"train\",\"step\":2,\"loss\":5,\"tokens\":2199023255552,\"note\":\"a \\\"quoted\\\" word\"}\n");
+    assert_string_equal(
+        text,
+        "{\"kind\":\"train\",\"step\":1,\"loss\":10,\"tokens\":1099511627776,\"note\":\"a \\\"quoted\\\" word\"}\n"
+        "{\"kind\":\"train\",\"step\":2,\"loss\":5,\"tokens\":2199023255552,\"note\":\"a \\\"quoted\\\" word\"}\n");
     free(text);
 }
 
@@ -119,7 +121,9 @@ static void other_ranks_hold_null_and_nothing_happens(void **state) {
 static int fill_up(const char *run) {
     cm3_metrics *metrics;
     const struct rlimit limit = {300, RLIM_INFINITY};
-    if (cm3_signals_install() != CM3_OK || cm3_metrics_open(run, 0, &metrics) != CM3_OK || setrlimit(RLIMIT_FSIZE, &limit) != 0) return 1;
+    if (cm3_signals_install() != CM3_OK || cm3_metrics_open(run, 0, &metrics) != CM3_OK ||
+        setrlimit(RLIMIT_FSIZE, &limit) != 0)
+        return 1;
     cm3_status status = CM3_OK;
     for (int64_t step = 1; step < 100 && status == CM3_OK; step++) {
         cm3_metrics_begin(metrics, "train", step);

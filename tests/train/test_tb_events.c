@@ -28,7 +28,8 @@ static void records_are_byte_for_byte_those_of_tensorboards_own_writer(void **st
     char *written, *golden;
     size_t written_length, golden_length;
     assert_int_equal(cm3_file_read(path, 1 << 20, &written, &written_length), CM3_OK);
-    assert_int_equal(cm3_file_read(CM3_SOURCE_DIR "/tests/train/golden/events.tfevents", 1 << 20, &golden, &golden_length), CM3_OK);
+    assert_int_equal(
+        cm3_file_read(CM3_SOURCE_DIR "/tests/train/golden/events.tfevents", 1 << 20, &golden, &golden_length), CM3_OK);
     assert_int_equal(written_length, golden_length);
     assert_memory_equal(written, golden, golden_length);
     free(written);
