@@ -1,27 +1,13 @@
 #include "data/text/utf8.h"
+#include "core/utf8.h"
 
 #include <string.h>
 
 size_t cm3_utf8_next(const char *text, size_t length, uint32_t *code_point) {
-    const unsigned char *byte = (const unsigned char *)text;
-    const uint32_t lead = byte[0];
-    *code_point = lead;
-    if (lead < 0x80) return 1;
-
+    const int bytes = cm3_utf8_decode(text, length, code_point);
+    if (bytes > 0) return (size_t)bytes;
     *code_point = CM3_UTF8_INVALID;
-    const size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    if (lead < 0xc2 || lead > 0xf4 || length < bytes) return 1;
-    /* The second byte's range shuts out overlong forms, surrogates and what lies above U+10FFFF. */
-    const uint32_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-    const uint32_t high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-    if (byte[1] < low || byte[1] > high) return 1;
-    uint32_t value = (lead & (0x7fu >> bytes)) << 6 | (byte[1] & 0x3fu);
-    for (size_t i = 2; i < bytes; i++) {
-        if ((byte[i] & 0xc0) != 0x80) return 1;
-        value = value << 6 | (byte[i] & 0x3fu);
-    }
-    *code_point = value;
-    return bytes;
+    return 1;
 }
 
 size_t cm3_utf8_write(uint32_t code_point, char bytes[4]) {

@@ -1,8 +1,7 @@
-/* UTF-8, one character at a time.
+/* UTF-8, one character at a time, in text that may not be UTF-8.
  *
- * Text from outside may hold anything. A byte at which no well-formed sequence starts (Unicode, table 3-7: no overlong
- * form, no surrogate, nothing above U+10FFFF, nothing cut short) counts as a character of its own with the value
- * CM3_UTF8_INVALID, so that a scan always advances and never loses a byte. */
+ * A byte at which no valid sequence starts (core/utf8.h) counts as a character of its own with the value CM3_UTF8_INVALID,
+ * so that a scan always advances and never loses a byte. */
 #ifndef CM3_DATA_TEXT_UTF8_H
 #define CM3_DATA_TEXT_UTF8_H
 

@@ -2,13 +2,14 @@
 """Encoding speed of byte-level BPE on one core: ours, Hugging Face tokenizers and tiktoken, on the same text with the same
 vocabulary, and whether all ids are equal.
 
-    tools/bench/bpe.py [--build build] [--work FOLDER] [--megabytes 50] [--vocab 56320] [--rounds 3]
+    tools/bench/bpe.py [--build build] [--work FOLDER] [--megabytes 100] [--vocab 56320] [--rounds 3] [--lines] [--train]
 
 Needs a finished build of this repository, a C compiler, and PyPI for the two others, which go into FOLDER/venv (FOLDER is a
 temporary folder if not given). The text is what a Debian machine has: man pages in all their languages, package
 documentation, Perl's and Python's libraries. The vocabulary is learnt from one half of its documents and timed on the other,
 so the timed text holds pieces that training never saw. Times are processor time, the best of all rounds for each
-contender; the rounds alternate between contenders. Prints Markdown."""
+contender; the rounds alternate between contenders. With --lines every line is a text of its own, as captions are; with
+--train Hugging Face's trainer learns from the same text too, and its merges are compared. Prints Markdown."""
 import argparse
 import gzip
 import json
@@ -38,8 +39,11 @@ def read_text(path):
     return text if len(text) > 200 and "\0" not in text else None
 
 
-def documents(text):
+def documents(text, lines):
     data = text.encode()
+    if lines:
+        yield from (line for line in data.split(b"\n") if line)
+        return
     while data:
         end = data.rfind(b"\n", 0, DOCUMENT) + 1 if len(data) > DOCUMENT else 0
         end = end or min(len(data), DOCUMENT)
@@ -49,20 +53,20 @@ def documents(text):
         data = data[end:]
 
 
-def gather(megabytes):
+def gather(megabytes, lines):
     """Documents of every source, mixed, the same on every run on a machine; how many bytes come from each source."""
     chosen, shares = [], {}
     for source, folders in SOURCES.items():
         paths = sorted(path for folder in folders for path in pathlib.Path(folder).rglob("*")
                        if path.is_file() and not path.is_symlink() and path.suffix not in (".pyc", ".so", ".png", ".pack"))
         random.Random(1).shuffle(paths)
-        budget, seen, size = 2 * megabytes * 1_000_000 // len(SOURCES), set(), 0
+        budget, seen, size = megabytes * 1_000_000 // len(SOURCES), set(), 0
         for path in paths:
             text = read_text(path)
             if text is None or hash(text) in seen:
                 continue
             seen.add(hash(text))
-            for document in documents(text):
+            for document in documents(text, lines):
                 chosen.append(document)
                 size += len(document)
             if size >= budget:
@@ -78,7 +82,7 @@ def run(*command):
 
 def prepare(args, work):
     """Corpus, tokenizer and our program, each made once in the work folder."""
-    chosen, shares = gather(args.megabytes)
+    chosen, shares = gather(args.megabytes, args.lines)
     half = len(chosen) // 2
     (work / "train.bin").write_bytes(b"".join(d + b"\0" for d in chosen[:half]))
     (work / "test.bin").write_bytes(b"".join(d + b"\0" for d in chosen[half:]))
@@ -105,7 +109,6 @@ def contender_main(kind, work, passes):
         import tokenizers
         tokenizer, version = tokenizers.Tokenizer.from_file(str(work / "tokenizer.json")), tokenizers.__version__
         ways = {"encode": lambda: [tokenizer.encode(text, add_special_tokens=False) for text in texts],
-                "encode_batch": lambda: tokenizer.encode_batch(texts, add_special_tokens=False),
                 "encode_batch_fast": lambda: tokenizer.encode_batch_fast(texts, add_special_tokens=False)}
         as_ids = lambda result: result.ids
     else:
@@ -131,6 +134,22 @@ def contender_main(kind, work, passes):
     print(json.dumps({"version": version, "seconds": seconds}))
 
 
+def train_main(work, vocab):
+    """Hugging Face's trainer on the same text; whether it learns the same."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    texts = (work / "train.bin").read_bytes().decode().split("\0")[:-1]
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    theirs = Tokenizer(models.BPE())
+    theirs.pre_tokenizer = byte_level
+    start = time.process_time()
+    theirs.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab, min_frequency=2, show_progress=False,
+                                                          initial_alphabet=byte_level.alphabet()))
+    seconds = time.process_time() - start
+    ours = json.loads((work / "tokenizer.json").read_text())["model"]
+    model = json.loads(theirs.to_str())["model"]
+    print(json.dumps({"seconds": seconds, "equal": all(model[part] == ours[part] for part in ("vocab", "merges"))}))
+
+
 # ---- the whole ----
 
 def processor():
@@ -144,12 +163,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     parser.add_argument("--work", type=pathlib.Path)
-    parser.add_argument("--megabytes", type=int, default=50)
+    parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--vocab", type=int, default=56320)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--contender", choices=["tokenizers", "tiktoken"], help=argparse.SUPPRESS)
+    parser.add_argument("--lines", action="store_true")
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--contender", choices=["tokenizers", "tiktoken", "trainer"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     work = args.work or pathlib.Path(tempfile.mkdtemp(prefix="bench-bpe-"))
+    if args.contender == "trainer":
+        return train_main(work, args.vocab)
     if args.contender:
         return contender_main(args.contender, work, passes=1)
 
@@ -180,7 +203,12 @@ def main():
     print(f"\nText: {size:.1f} MB, {ours['distinct_pieces']:,} distinct pieces, {ours['ids']:,} ids. Both halves together: "
           + ", ".join(f"{source} {share / 1e6:.1f} MB" for source, share in shares.items()) + ".")
     print(f"Vocabulary: {trained['size']:,} tokens, learnt from the other {trained['bytes'] / 1e6:.1f} MB in "
-          f"{trained['train_seconds']:.1f} s.\n")
+          f"{trained['train_seconds']:.1f} s.")
+    if args.train:
+        other = json.loads(run(*pin, python, __file__, "--work", work, "--vocab", args.vocab, "--contender", "trainer"))
+        print(f"Hugging Face's trainer: {other['seconds']:.1f} s, vocabulary and merges "
+              + ("equal." if other["equal"] else "NOT EQUAL."))
+    print()
     print("| | best MB/s | all MB/s | against the faster of the others |\n|---|---|---|---|")
     for name, times in seconds.items():
         rates = ", ".join(f"{size / t:.1f}" for t in sorted(times))
