@@ -1,44 +1,66 @@
 #include "core/kernels/cpu/kernel.h"
 
 #include <math.h>
-#include <string.h>
 
-/* Workspace: frequencies (D/2) as double, then for each thread cosines and sines (D/2) of the row at hand. */
 static int64_t head_size(const cm3_call *call) {
     return cm3__dim(&call->in[0], 1) / (call->attr->heads + 2 * call->attr->kv_heads);
 }
 
+/* Frequencies (D/2) as double; then up to N rows of D/2 cosines and D/2 sines. */
 static size_t workspace(const cm3_call *call) {
-    const int64_t half = head_size(call) / 2;
-    return (size_t)half * sizeof(double) + (size_t)(omp_get_max_threads() * 2 * half) * sizeof(float);
+    const int64_t d = head_size(call);
+    return (size_t)(d / 2) * sizeof(double) + (size_t)(cm3__dim(&call->in[0], 0) * d) * sizeof(float);
+}
+
+typedef struct turn {
+    int64_t d;
+    const double *frequency;
+    float *table;
+    bool shared; /* row p of the table is for position p, or row i is for row i of the tensor */
+} turn;
+
+static void fill_row(const turn *t, int64_t row, int32_t position) {
+    float *cosine = t->table + row * t->d, *sine = cosine + t->d / 2;
+    for (int64_t j = 0; j < t->d / 2; j++) {
+        const double angle = position * t->frequency[j];
+        cosine[j] = (float)cos(angle);
+        sine[j] = (float)sin(angle);
+    }
+}
+
+/* Sequences of one batch share their positions: when these are few enough, each angle is computed once. */
+static turn turn_of(const cm3_call *call, double direction) {
+    const int64_t n = cm3__dim(&call->in[0], 0), d = head_size(call);
+    const int32_t *positions = call->in[1].data;
+    double *frequency = call->workspace;
+    const turn t = {.d = d, .frequency = frequency, .table = (float *)(frequency + d / 2)};
+    int32_t least = 0, most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        least = positions[i] < least ? positions[i] : least;
+        most = positions[i] > most ? positions[i] : most;
+    }
+    const bool shared = least >= 0 && most < n;
+    const int64_t rows = shared ? (int64_t)most + 1 : n;
+    for (int64_t j = 0; j < d / 2; j++) frequency[j] = direction * pow((double)call->attr->theta, -2.0 * (double)j / (double)d);
+#pragma omp parallel for schedule(static) num_threads(cm3__threads(rows, 16 * d))
+    for (int64_t row = 0; row < rows; row++) fill_row(&t, row, shared ? (int32_t)row : positions[row]);
+    return (turn){.d = d, .frequency = frequency, .table = t.table, .shared = shared};
 }
 
 /* to = [to +] from with q and k turned by direction times the angle: +1 forward, -1 is the transpose, for the gradient. */
 static void rotate_all(const cm3_call *call, float *to, const float *from, double direction, bool accumulate) {
-    const int64_t n = cm3__dim(&call->in[0], 0), width = cm3__dim(&call->in[0], 1), d = head_size(call), half = d / 2;
+    const int64_t n = cm3__dim(&call->in[0], 0), width = cm3__dim(&call->in[0], 1), d = head_size(call);
     const int64_t turned = call->attr->heads + call->attr->kv_heads;
     const int32_t *positions = call->in[1].data;
-    double *frequency = call->workspace;
-    float *tables = (float *)(frequency + half);
+    const turn t = turn_of(call, direction);
     const cm3_simd *simd = cm3__simd();
-    for (int64_t j = 0; j < half; j++) frequency[j] = direction * pow((double)call->attr->theta, -2.0 * (double)j / (double)d);
-#pragma omp parallel num_threads(cm3__threads(n, width))
-    {
-        int64_t first, last;
-        cm3__my_share(n, 1, &first, &last);
-        float *cosine = tables + omp_get_thread_num() * d, *sine = cosine + half;
-        for (int64_t i = first; i < last; i++) {
-            for (int64_t j = 0; j < half && (i == first || positions[i] != positions[i - 1]); j++) {
-                const double angle = positions[i] * frequency[j];
-                cosine[j] = (float)cos(angle);
-                sine[j] = (float)sin(angle);
-            }
-            float *row = to + i * width;
-            const float *source = from + i * width;
-            for (int64_t h = 0; h < turned; h++) simd->rotate(row + h * d, source + h * d, cosine, sine, accumulate, half);
-            if (row == source) continue;
-            for (int64_t c = turned * d; c < width; c++) row[c] = accumulate ? row[c] + source[c] : source[c];
-        }
+#pragma omp parallel for schedule(static) num_threads(cm3__threads(n, width))
+    for (int64_t i = 0; i < n; i++) {
+        const float *cosine = t.table + (t.shared ? positions[i] : i) * d, *source = from + i * width;
+        float *row = to + i * width;
+        for (int64_t h = 0; h < turned; h++) simd->rotate(row + h * d, source + h * d, cosine, cosine + d / 2, accumulate, d / 2);
+        if (row == source) continue;
+        for (int64_t c = turned * d; c < width; c++) row[c] = accumulate ? row[c] + source[c] : source[c];
     }
 }
 

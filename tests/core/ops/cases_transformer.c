@@ -223,6 +223,7 @@ static const op_case cases[] = {
 
     {"qk norm", CM3_OP_QK_NORM, {HEADS(4, 2, 0), .epsilon = 1e-5f}, {NORMAL(35, 160), GAIN(4, 20), NORMAL(4, 20), GAIN(2, 20), NORMAL(2, 20)}, 40, 2},
     {"rotary", CM3_OP_ROTARY, {HEADS(3, 1, 0), .theta = 10000}, {NORMAL(60, 110), COUNT(50, 60)}, 2, 0},
+    {"rotary, positions beyond the rows", CM3_OP_ROTARY, {HEADS(2, 2, 0), .theta = 500}, {NORMAL(5, 48), INDEX(4096, 5)}, 2, 0},
     {"swiglu", CM3_OP_SWIGLU, {0}, {NORMAL(19, 134)}, 4, 2},
     {"relu", CM3_OP_ACTIVATE, {.activation = CM3_ACT_RELU}, {NORMAL(9001)}, 1, 0},
     {"gelu", CM3_OP_ACTIVATE, {.activation = CM3_ACT_GELU}, {SCALED(3, 17, 23)}, 4, 2},
