@@ -11,6 +11,7 @@ typedef struct stream {
     const int32_t *prompt;
     int64_t prompt_tokens;
     int64_t length; /* tokens in the cache */
+    bool idle;      /* does not take part in the present step */
 } stream;
 
 /* Where a request stands. */
@@ -183,24 +184,22 @@ static cm3_status draw(batch *b, int64_t r, cm3_sampler *sampler, const float *l
 static cm3_status advance(batch *b, cm3_sampler *sampler, int64_t *unfinished) {
     cached_tape *t = &b->generator->decode;
     const int64_t rows = b->streams * b->count;
-    bool *draws = calloc((size_t)b->count, sizeof *draws);
-    if (!draws) return cm3_fail(CM3_ERR_MEMORY, "no memory for a generation step");
+    for (int64_t row = 0; row < rows; row++) b->rows[row].idle = waits(b, row); /* all of them, before any moves on */
     for (int64_t row = 0; row < rows; row++) {
         stream *s = &b->rows[row];
-        const bool idle = waits(b, row);
-        t->ids[row] = idle ? 0 : next_input(b, row); /* an idle row writes where its next token will be written anyway */
+        t->ids[row] = s->idle ? 0 : next_input(b, row); /* an idle row writes where its next token will be written anyway */
         t->positions[row] = t->start[row] = (int32_t)s->length;
-        if (!idle) s->length++;
-        if (!idle && s->length - s->prompt_tokens == b->requests[row % b->count].count) draws[row % b->count] = true;
+        s->length += !s->idle;
     }
-    cm3_status status = cm3_tape_run(t->tape, NULL);
+    CM3_TRY(cm3_tape_run(t->tape, NULL));
     const float *logits = cm3_var_tensor(t->logits)->data;
-    for (int64_t r = 0; r < b->count && status == CM3_OK; r++)
-        if (draws[r]) status = draw(b, r, sampler, logits);
-    free(draws);
     *unfinished = 0;
-    for (int64_t r = 0; r < b->count; r++) *unfinished += !finished(b, r);
-    return status;
+    for (int64_t r = 0; r < b->count; r++) {
+        const stream *first = &b->rows[r];
+        if (!first->idle && first->length - first->prompt_tokens == b->requests[r].count) CM3_TRY(draw(b, r, sampler, logits));
+        *unfinished += !finished(b, r);
+    }
+    return CM3_OK;
 }
 
 static cm3_status run_batch(batch *b, cm3_sampler *sampler) {
