@@ -14,7 +14,8 @@ cm3_status cm3_batch_init(cm3_batch *batch, int64_t rows, int64_t context) {
                          .positions = malloc(count * sizeof *batch->positions)};
     if (!batch->inputs || !batch->targets || !batch->classes || !batch->positions) {
         cm3_batch_free(batch);
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for a micro-batch of %" PRId64 " x %" PRId64 " tokens", rows, context);
+        return cm3_fail(CM3_ERR_MEMORY, "no memory for a micro-batch of %" PRId64 " x %" PRId64 " tokens", rows,
+                        context);
     }
     memset(batch->targets, 0xff, count * sizeof *batch->targets); /* -1: nothing to learn yet */
     memset(batch->classes, CM3_TOKEN_RESERVED, count);

@@ -21,8 +21,8 @@ static cm3_status synthetic_vocab(cm3_vocab *vocab) {
 }
 
 /* Random codes are the worst case of unpacking: nothing can be deflated but the three bits that a code never has. */
-static cm3_status write_store(const char *path, const cm3_bench_data_config *config, const cm3_vocab *vocab, int64_t *bytes,
-                              int64_t *tokens) {
+static cm3_status write_store(const char *path, const cm3_bench_data_config *config, const cm3_vocab *vocab,
+                              int64_t *bytes, int64_t *tokens) {
     const cm3_store_info info = {.vocabulary = vocab->fingerprint,
                                  .image_rows = 1,
                                  .image_columns = config->codes,
@@ -63,7 +63,8 @@ typedef struct pipeline {
     cm3_cursor cursors[LANES];
 } pipeline;
 
-static cm3_status pipeline_open(pipeline *p, const char *path, int64_t memory, const cm3_data_config *config, const cm3_vocab *vocab) {
+static cm3_status pipeline_open(pipeline *p, const char *path, int64_t memory, const cm3_data_config *config,
+                                const cm3_vocab *vocab) {
     *p = (pipeline){.vocab = vocab};
     for (int lane = 0; lane < LANES; lane++) p->cursors[lane] = cm3_lane_start(lane);
     CM3_TRY(cm3_store_open(path, &vocab->fingerprint, memory, &p->store));
@@ -104,8 +105,9 @@ static cm3_status skip_blocks(pipeline *p, double seconds, double *blocks_per_se
     }
 }
 
-static cm3_status measure_pipeline(const char *path, int64_t memory, const cm3_data_config *config, const cm3_vocab *vocab,
-                                   double seconds, double *tokens_per_second, double *skips_per_second) {
+static cm3_status measure_pipeline(const char *path, int64_t memory, const cm3_data_config *config,
+                                   const cm3_vocab *vocab, double seconds, double *tokens_per_second,
+                                   double *skips_per_second) {
     pipeline p;
     cm3_status status = pipeline_open(&p, path, memory, config, vocab);
     if (status == CM3_OK) status = make_batches(&p, seconds, tokens_per_second);
@@ -118,10 +120,16 @@ static cm3_status measure_masks(const cm3_data_config *config, const cm3_vocab *
     const int64_t length = config->context + 1;
     int32_t *source = malloc((size_t)length * sizeof *source), *out = malloc((size_t)length * sizeof *out);
     cm3_plan *plan = malloc(sizeof *plan);
-    cm3_status status = source && out && plan ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a block of %lld tokens", (long long)length);
+    cm3_status status = source && out && plan
+                            ? CM3_OK
+                            : cm3_fail(CM3_ERR_MEMORY, "no memory for a block of %lld tokens", (long long)length);
     const cm3_mask_config masks = cm3_data_masks(config);
     for (int64_t i = 0; i < length && status == CM3_OK; i++)
-        source[i] = cm3_vocab_id(vocab, i % 1035 == 0 ? CM3_REGION_EOS : i % 1035 == 10 ? CM3_REGION_BREAK : CM3_REGION_IMAGE, 0);
+        source[i] = cm3_vocab_id(vocab,
+                                 i % 1035 == 0    ? CM3_REGION_EOS
+                                 : i % 1035 == 10 ? CM3_REGION_BREAK
+                                                  : CM3_REGION_IMAGE,
+                                 0);
     const double start = cm3_clock_seconds();
     double spent = 0;
     for (uint64_t blocks = 0; spent < seconds && status == CM3_OK;) {
@@ -138,23 +146,29 @@ static cm3_status measure_masks(const cm3_data_config *config, const cm3_vocab *
 }
 
 static cm3_status measure(const char *path, const cm3_bench_data_config *config, cm3_bench_data_result *result) {
-    const cm3_data_config data = {
-        .context = config->context, .lanes = LANES, .mask_mean = 1, .mask_max = 511, .mask_whole = 0.5, .sentinels = 512};
+    const cm3_data_config data = {.context = config->context,
+                                  .lanes = LANES,
+                                  .mask_mean = 1,
+                                  .mask_max = 511,
+                                  .mask_whole = 0.5,
+                                  .sentinels = 512};
     cm3_vocab vocab;
     int64_t bytes = 0, tokens = 1;
     CM3_TRY(synthetic_vocab(&vocab));
     CM3_TRY(write_store(path, config, &vocab, &bytes, &tokens));
     result->store_bytes_per_token = (double)bytes / (double)tokens;
-    CM3_TRY(measure_pipeline(path, 0, &data, &vocab, config->seconds, &result->tokens_per_second, &result->skip_blocks_per_second));
+    CM3_TRY(measure_pipeline(path, 0, &data, &vocab, config->seconds, &result->tokens_per_second,
+                             &result->skip_blocks_per_second));
     CM3_TRY(measure_pipeline(path, INT64_MAX, &data, &vocab, config->seconds, &result->memory_tokens_per_second,
-                            &result->skip_blocks_per_second));
+                             &result->skip_blocks_per_second));
     return measure_masks(&data, &vocab, config->seconds / 2, &result->mask_tokens_per_second);
 }
 
 cm3_status cm3_bench_data(const cm3_bench_data_config *config, cm3_bench_data_result *result) {
     *result = (cm3_bench_data_result){0};
     if (config->samples < 1 || config->codes < 1 || config->codes > 4096 || config->context < 8 || config->seconds <= 0)
-        return cm3_fail(CM3_ERR_USAGE, "bench data: expected at least one sample of 1..4096 codes, a context of 8 and some seconds");
+        return cm3_fail(CM3_ERR_USAGE,
+                        "bench data: expected at least one sample of 1..4096 codes, a context of 8 and some seconds");
     char path[4096];
     snprintf(path, sizeof path, "%s/cm3leon-bench-%ld.h5", config->folder ? config->folder : "/tmp", (long)getpid());
     const cm3_status status = measure(path, config, result);

@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 typedef struct cm3_bench_data_config {
-    const char *folder;    /* where the synthetic store is written, and removed again; NULL: /tmp */
-    int64_t samples;       /* pairs in it, about 9 text tokens and `codes` image codes each */
+    const char *folder; /* where the synthetic store is written, and removed again; NULL: /tmp */
+    int64_t samples;    /* pairs in it, about 9 text tokens and `codes` image codes each */
     int64_t codes;
     int64_t context;
-    double seconds;        /* measured for each figure */
+    double seconds; /* measured for each figure */
 } cm3_bench_data_config;
 
 /* 4,096 samples of 1,024 codes, blocks of 4,097 tokens, 2 seconds. */

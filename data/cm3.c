@@ -40,7 +40,8 @@ static int64_t draw_count(const cm3_mask_config *config, cm3_rng *rng, int64_t l
     return min64(n, length / (SPAN_COST + 1)); /* so that every span can have a token */
 }
 
-/* Selection sampling (Knuth, TAOCP 2, 3.4.2, algorithm S): every set of segments is equally likely, and they come in order. */
+/* Selection sampling (Knuth, TAOCP 2, 3.4.2, algorithm S): every set of segments is equally likely, and they come in
+ * order. */
 static void draw_whole(const window *w, cm3_rng *rng, cm3_plan *plan) {
     int64_t left = 0;
     for (int64_t i = 0; i <= w->boundary_count; i++) {
@@ -50,7 +51,8 @@ static void draw_whole(const window *w, cm3_rng *rng, cm3_plan *plan) {
     for (int64_t i = 0; i <= w->boundary_count && plan->count < plan->drawn; i++) {
         const cm3_span segment = segment_of(w, i);
         if (segment.end == segment.begin) continue;
-        if ((int64_t)cm3_rng_below(rng, (uint64_t)left) < plan->drawn - plan->count) plan->spans[plan->count++] = segment;
+        if ((int64_t)cm3_rng_below(rng, (uint64_t)left) < plan->drawn - plan->count)
+            plan->spans[plan->count++] = segment;
         left--;
     }
 }
@@ -81,7 +83,8 @@ static void keep(cm3_plan *plan, cm3_span span) {
 
 static void draw_free(const window *w, cm3_rng *rng, cm3_plan *plan) {
     for (int64_t i = 0; i < plan->drawn * plan->drawn && plan->count < plan->drawn; i++) {
-        const int64_t a = (int64_t)cm3_rng_below(rng, (uint64_t)w->end), b = (int64_t)cm3_rng_below(rng, (uint64_t)w->end);
+        const int64_t a = (int64_t)cm3_rng_below(rng, (uint64_t)w->end),
+                      b = (int64_t)cm3_rng_below(rng, (uint64_t)w->end);
         keep(plan, clamp_to_segment(w, (cm3_span){min64(a, b), (a > b ? a : b) + 1}));
     }
 }
@@ -98,7 +101,8 @@ void cm3_plan_draw(const cm3_mask_config *config, cm3_rng *rng, int64_t length, 
     plan->source = min64(length - SPAN_COST * plan->count, available);
     cm3_span *last = plan->count ? &plan->spans[plan->count - 1] : NULL;
     if (plan->whole && last && last->end == w.end)
-        last->end = w.boundary_count < boundary_count ? min64(boundaries[w.boundary_count], plan->source) : plan->source;
+        last->end =
+            w.boundary_count < boundary_count ? min64(boundaries[w.boundary_count], plan->source) : plan->source;
 }
 
 int64_t cm3_plan_output(const cm3_plan *plan) {

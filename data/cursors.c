@@ -20,7 +20,8 @@ static void put_identity(cm3_json_writer *w, const cm3_data_config *config, cons
     cm3_json_put_string(w, "vocabulary", hex);
 }
 
-cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors, char **text) {
+cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors,
+                            char **text) {
     *text = NULL;
     size_t length;
     FILE *file = open_memstream(text, &length);
@@ -49,7 +50,8 @@ static cm3_status same_int(const json_t *root, const char *name, const char *key
     int64_t found;
     CM3_TRY(cm3_json_need_int(root, name, key, INT64_MIN, INT64_MAX, &found));
     if (found != expected)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: the saved lanes have %" PRId64 ", this run has %" PRId64, name, key, found, expected);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: the saved lanes have %" PRId64 ", this run has %" PRId64, name, key,
+                        found, expected);
     return CM3_OK;
 }
 
@@ -59,11 +61,14 @@ static cm3_status same_hash(const json_t *root, const char *name, const char *ke
     CM3_TRY(cm3_json_need_string(root, name, key, &found));
     cm3_hash_to_hex(expected, hex);
     if (strcmp(found, hex) != 0)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: the saved lanes belong to another token store (%.12s, this run's is %.12s)", name, key, found, hex);
+        return cm3_fail(CM3_ERR_FORMAT,
+                        "%s: %s: the saved lanes belong to another token store (%.12s, this run's is %.12s)", name, key,
+                        found, hex);
     return CM3_OK;
 }
 
-static cm3_status read_cursor(const json_t *item, const char *name, int64_t lane, const cm3_data_config *config, cm3_cursor *cursor) {
+static cm3_status read_cursor(const json_t *item, const char *name, int64_t lane, const cm3_data_config *config,
+                              cm3_cursor *cursor) {
     int64_t values[3];
     for (size_t i = 0; i < 3; i++) {
         const json_t *value = json_array_get(item, i);
@@ -73,13 +78,14 @@ static cm3_status read_cursor(const json_t *item, const char *name, int64_t lane
             return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: lane %" PRId64 " is not [sample, offset, block]", name, lane);
     }
     if (values[0] % config->lanes != lane)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: sample %" PRId64 " does not belong to lane %" PRId64, name, values[0], lane);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: sample %" PRId64 " does not belong to lane %" PRId64, name,
+                        values[0], lane);
     *cursor = (cm3_cursor){values[0], values[1], values[2]};
     return CM3_OK;
 }
 
-static cm3_status read_cursors(const json_t *root, const char *name, const cm3_data_config *config, const cm3_store *store,
-                               cm3_cursor *cursors) {
+static cm3_status read_cursors(const json_t *root, const char *name, const cm3_data_config *config,
+                               const cm3_store *store, cm3_cursor *cursors) {
     const cm3_store_info *info = cm3_store_get_info(store);
     const char *format;
     const json_t *items;
@@ -94,7 +100,8 @@ static cm3_status read_cursors(const json_t *root, const char *name, const cm3_d
     CM3_TRY(same_hash(root, name, "vocabulary", info->vocabulary));
     CM3_TRY(cm3_json_need_array(root, name, "cursors", &items));
     if (json_array_size(items) != (size_t)config->lanes)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: found %zu, expected %" PRId64, name, json_array_size(items), config->lanes);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: found %zu, expected %" PRId64, name, json_array_size(items),
+                        config->lanes);
     for (int64_t lane = 0; lane < config->lanes; lane++)
         CM3_TRY(read_cursor(json_array_get(items, (size_t)lane), name, lane, config, &cursors[lane]));
     return CM3_OK;

@@ -6,9 +6,11 @@
 
 const cm3_field cm3_data_fields[] = {
     CM3_FIELD_INT(cm3_data_config, context, "4096", 8, 1 << 24, "tokens", "tokens the model reads at once"),
-    CM3_FIELD_INT(cm3_data_config, lanes, "8", 1, 1 << 20, "sequences", "sequences of the global batch, over all ranks"),
+    CM3_FIELD_INT(cm3_data_config, lanes, "8", 1, 1 << 20, "sequences",
+                  "sequences of the global batch, over all ranks"),
     CM3_FIELD_INT(cm3_data_config, seed, "1", 0, 9007199254740992.0, "", "of the order of samples and of the masks"),
-    CM3_FIELD_FLOAT(cm3_data_config, mask_mean, "1", 0, 128, "spans", "mean of the Poisson number of masked spans a block"),
+    CM3_FIELD_FLOAT(cm3_data_config, mask_mean, "1", 0, 128, "spans",
+                    "mean of the Poisson number of masked spans a block"),
     CM3_FIELD_INT(cm3_data_config, mask_min, "0", 0, CM3_SPANS_MAX, "spans", "fewest masked spans (the CM3 paper: 1)"),
     CM3_FIELD_INT(cm3_data_config, mask_max, "511", 0, CM3_SPANS_MAX, "spans",
                   "most masked spans (the CM3 paper: 16); never more than there are sentinels"),
@@ -33,8 +35,9 @@ void cm3_data_check(const cm3_data_config *config, const char *section, cm3_faul
         cm3_faults_add(faults, section, "mask_min", "found %" PRId64 ", expected at most sentinels (%" PRId64 ")",
                        config->mask_min, config->sentinels);
     if (config->mask_min > (config->context + 1) / 4)
-        cm3_faults_add(faults, section, "mask_min", "found %" PRId64 ", expected at most a quarter of context (%" PRId64 ")",
-                       config->mask_min, config->context);
+        cm3_faults_add(faults, section, "mask_min",
+                       "found %" PRId64 ", expected at most a quarter of context (%" PRId64 ")", config->mask_min,
+                       config->context);
 }
 
 cm3_mask_config cm3_data_masks(const cm3_data_config *config) {

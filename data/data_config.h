@@ -6,16 +6,16 @@
 #include "data/cm3.h"
 
 typedef struct cm3_data_config {
-    int64_t context;         /* tokens the model reads at once; a block has one more */
-    int64_t lanes;           /* sequences of the global batch */
-    int64_t seed;            /* of shuffling and masks */
+    int64_t context; /* tokens the model reads at once; a block has one more */
+    int64_t lanes;   /* sequences of the global batch */
+    int64_t seed;    /* of shuffling and masks */
     double mask_mean;
     int64_t mask_min, mask_max;
     double mask_whole;
     bool keep_images_whole;
-    int64_t prefetch;        /* micro-batches prepared ahead; 0: none, all in the caller's thread */
-    int64_t memory;          /* MiB up to which a store is kept in memory */
-    int vocab_layout;        /* cm3_vocab_layout */
+    int64_t prefetch; /* micro-batches prepared ahead; 0: none, all in the caller's thread */
+    int64_t memory;   /* MiB up to which a store is kept in memory */
+    int vocab_layout; /* cm3_vocab_layout */
     int64_t sentinels;
     int64_t vocab_multiple;
 } cm3_data_config;

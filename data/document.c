@@ -9,7 +9,8 @@ static cm3_status reserve(void **items, size_t *capacity, size_t count, size_t m
     if (more <= *capacity - count) return CM3_OK;
     size_t wanted = *capacity + *capacity / 2;
     if (wanted < count + more) wanted = count + more;
-    if (count + more < count || wanted > SIZE_MAX / size) return cm3_fail(CM3_ERR_MEMORY, "a list of %zu elements is too large", count);
+    if (count + more < count || wanted > SIZE_MAX / size)
+        return cm3_fail(CM3_ERR_MEMORY, "a list of %zu elements is too large", count);
     void *grown = realloc(*items, wanted * size);
     if (!grown) return cm3_fail(CM3_ERR_MEMORY, "no memory for a list of %zu elements", wanted);
     *items = grown;
@@ -88,9 +89,10 @@ static cm3_status render_segment(const cm3_segment *segment, const cm3_vocab *vo
     return CM3_OK;
 }
 
-/* <eos> and the first `count` segments with <break> between them. `*first_blank` is the first blank's index, or `count`. */
-static cm3_status render_segments(const cm3_document *document, size_t count, const cm3_vocab *vocab, cm3_tokens *tokens,
-                                  size_t *first_blank) {
+/* <eos> and the first `count` segments with <break> between them. `*first_blank` is the first blank's index, or
+ * `count`. */
+static cm3_status render_segments(const cm3_document *document, size_t count, const cm3_vocab *vocab,
+                                  cm3_tokens *tokens, size_t *first_blank) {
     int32_t blanks = 0;
     *first_blank = count;
     CM3_TRY(add_id(tokens, cm3_vocab_id(vocab, CM3_REGION_EOS, 0)));
@@ -102,7 +104,8 @@ static cm3_status render_segments(const cm3_document *document, size_t count, co
             continue;
         }
         if (blanks == vocab->region[CM3_REGION_SENTINEL].count)
-            return cm3_fail(CM3_ERR_FORMAT, "a document has more blanks than the vocabulary's %" PRId32 " sentinels", blanks);
+            return cm3_fail(CM3_ERR_FORMAT, "a document has more blanks than the vocabulary's %" PRId32 " sentinels",
+                            blanks);
         if (blanks == 0) *first_blank = i;
         CM3_TRY(add_id(tokens, cm3_vocab_id(vocab, CM3_REGION_SENTINEL, blanks++)));
     }
@@ -210,7 +213,8 @@ static size_t run_end(const cm3_vocab *vocab, const int32_t *ids, size_t count, 
     return at;
 }
 
-static cm3_status read_document(const cm3_vocab *vocab, const int32_t *ids, size_t count, size_t *at, cm3_document *document) {
+static cm3_status read_document(const cm3_vocab *vocab, const int32_t *ids, size_t count, size_t *at,
+                                cm3_document *document) {
     const int32_t eos = cm3_vocab_id(vocab, CM3_REGION_EOS, 0), brk = cm3_vocab_id(vocab, CM3_REGION_BREAK, 0);
     bool open = false;
     while (*at < count) {
@@ -236,7 +240,8 @@ static cm3_status read_document(const cm3_vocab *vocab, const int32_t *ids, size
     return CM3_OK;
 }
 
-cm3_status cm3_document_next(const cm3_vocab *vocab, const int32_t *ids, size_t count, size_t *at, cm3_document *document) {
+cm3_status cm3_document_next(const cm3_vocab *vocab, const int32_t *ids, size_t count, size_t *at,
+                             cm3_document *document) {
     *document = (cm3_document){0};
     const cm3_status status = read_document(vocab, ids, count, at, document);
     if (status != CM3_OK) cm3_document_free(document);

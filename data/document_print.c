@@ -18,8 +18,8 @@ void cm3_text_print(FILE *file, const char *text, size_t length) {
     fputc('"', file);
 }
 
-static cm3_status print_text(FILE *file, const cm3_vocab *vocab, const int32_t *ids, size_t count, cm3_text_decoder decoder,
-                             void *context) {
+static cm3_status print_text(FILE *file, const cm3_vocab *vocab, const int32_t *ids, size_t count,
+                             cm3_text_decoder decoder, void *context) {
     if (!decoder) {
         fprintf(file, "[text %zu token%s]", count, count == 1 ? "" : "s");
         return CM3_OK;
@@ -37,8 +37,8 @@ static cm3_status print_text(FILE *file, const cm3_vocab *vocab, const int32_t *
     return CM3_OK;
 }
 
-cm3_status cm3_tokens_print(FILE *file, const cm3_vocab *vocab, const int32_t *ids, size_t count, cm3_text_decoder decoder,
-                            void *context) {
+cm3_status cm3_tokens_print(FILE *file, const cm3_vocab *vocab, const int32_t *ids, size_t count,
+                            cm3_text_decoder decoder, void *context) {
     const int32_t eos = cm3_vocab_id(vocab, CM3_REGION_EOS, 0), eoss = cm3_vocab_id(vocab, CM3_REGION_EOSS, 0);
     size_t on_line = 0;
     for (size_t at = 0; at < count;) {

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-cm3_status cm3_block_rebuild(cm3_packer *packer, const cm3_data_config *config, int64_t lane, int64_t step, cm3_block *block) {
+cm3_status cm3_block_rebuild(cm3_packer *packer, const cm3_data_config *config, int64_t lane, int64_t step,
+                             cm3_block *block) {
     if (lane < 0 || lane >= config->lanes)
         return cm3_fail(CM3_ERR_USAGE, "lane %" PRId64 ", expected 0..%" PRId64, lane, config->lanes - 1);
     if (step < 0) return cm3_fail(CM3_ERR_USAGE, "step %" PRId64 ", expected 0 or more", step);
@@ -36,7 +37,9 @@ cm3_status cm3_block_print(FILE *file, const cm3_block *block, const cm3_data_co
                            cm3_store *store, cm3_text_decoder decoder, void *context) {
     const cm3_plan *plan = &block->plan;
     const cm3_store_info *info = cm3_store_get_info(store);
-    fprintf(file, "step %" PRId64 ", lane %" PRId64 " of %" PRId64 ": %" PRId64 " tokens, %" PRId64 " masked span%s%s\n\nsamples, by their first position before masking\n",
+    fprintf(file,
+            "step %" PRId64 ", lane %" PRId64 " of %" PRId64 ": %" PRId64 " tokens, %" PRId64
+            " masked span%s%s\n\nsamples, by their first position before masking\n",
             block->number, block->lane, config->lanes, block->length, plan->count, plan->count == 1 ? "" : "s",
             plan->count && plan->whole ? " (whole segments)" : "");
     int64_t at = 0;
@@ -46,8 +49,8 @@ cm3_status cm3_block_print(FILE *file, const cm3_block *block, const cm3_data_co
     }
     if (plan->count) fprintf(file, "\nmasked, by position before masking\n");
     for (int64_t i = 0; i < plan->count; i++)
-        fprintf(file, "  <sentinel:%" PRId64 ">  %" PRId64 "..%" PRId64 ", %" PRId64 " token%s\n", i, plan->spans[i].begin,
-                plan->spans[i].end - 1, plan->spans[i].end - plan->spans[i].begin,
+        fprintf(file, "  <sentinel:%" PRId64 ">  %" PRId64 "..%" PRId64 ", %" PRId64 " token%s\n", i,
+                plan->spans[i].begin, plan->spans[i].end - 1, plan->spans[i].end - plan->spans[i].begin,
                 plan->spans[i].end - plan->spans[i].begin == 1 ? "" : "s");
     fprintf(file, "\ntokens\n");
     return cm3_tokens_print(file, vocab, block->ids, (size_t)block->length, decoder, context);

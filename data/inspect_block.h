@@ -6,7 +6,8 @@
 #include "data/lanes.h"
 
 /* Makes the block of lane `lane` at step `step` (the first step is 0), following the lane by lengths alone. */
-cm3_status cm3_block_rebuild(cm3_packer *packer, const cm3_data_config *config, int64_t lane, int64_t step, cm3_block *block);
+cm3_status cm3_block_rebuild(cm3_packer *packer, const cm3_data_config *config, int64_t lane, int64_t step,
+                             cm3_block *block);
 
 /* Prints which samples are in it, which spans were masked, and the tokens as text. */
 cm3_status cm3_block_print(FILE *file, const cm3_block *block, const cm3_data_config *config, const cm3_vocab *vocab,

@@ -9,19 +9,19 @@ struct cm3_packer {
     const cm3_vocab *vocab;
     cm3_store *store;
     cm3_mask_config masks;
-    int64_t length;       /* of a block: context + 1 */
-    int64_t training;     /* samples to train on */
-    int64_t codes;        /* of an image */
-    int64_t *boundaries;  /* (length) of the block that is being made */
+    int64_t length;      /* of a block: context + 1 */
+    int64_t training;    /* samples to train on */
+    int64_t codes;       /* of an image */
+    int64_t *boundaries; /* (length) of the block that is being made */
     int64_t boundary_count;
-    int32_t *source;      /* (length) tokens before masking */
+    int32_t *source;       /* (length) tokens before masking */
     int32_t *text, *image; /* numbers of one sample */
     int64_t *heldout_ends; /* (heldout) tokens up to the end of each held-out sample; NULL until asked for */
 };
 
 /* A sample's shape: <eos> TEXT <break> IMAGE <eos>. */
 typedef struct shape {
-    int64_t text_end; /* where <break> stands */
+    int64_t text_end;  /* where <break> stands */
     int64_t image_end; /* where the closing <eos> stands */
     int64_t size;
 } shape;
@@ -35,12 +35,15 @@ static cm3_status sample_shape(cm3_packer *packer, int64_t index, shape *s) {
     return CM3_OK;
 }
 
-cm3_status cm3_packer_new(const cm3_data_config *config, const cm3_vocab *vocab, cm3_store *store, cm3_packer **result) {
+cm3_status cm3_packer_new(const cm3_data_config *config, const cm3_vocab *vocab, cm3_store *store,
+                          cm3_packer **result) {
     *result = NULL;
     const cm3_store_info *info = cm3_store_get_info(store);
-    if (!cm3_hash_equal(info->vocabulary, vocab->fingerprint) || info->image_codebook > vocab->region[CM3_REGION_IMAGE].count ||
+    if (!cm3_hash_equal(info->vocabulary, vocab->fingerprint) ||
+        info->image_codebook > vocab->region[CM3_REGION_IMAGE].count ||
         info->text_vocabulary > vocab->region[CM3_REGION_TEXT].count)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: made with another vocabulary than the model's; run the tokenize stage again",
+        return cm3_fail(CM3_ERR_FORMAT,
+                        "%s: made with another vocabulary than the model's; run the tokenize stage again",
                         cm3_store_path(store));
     if (info->samples == info->heldout)
         return cm3_fail(CM3_ERR_FORMAT, "%s: all %" PRId64 " samples are held out, none is left to train on",
@@ -80,7 +83,8 @@ void cm3_packer_free(cm3_packer *packer) {
 
 cm3_status cm3_block_init(cm3_block *block, const cm3_data_config *config) {
     *block = (cm3_block){.ids = malloc((size_t)(config->context + 1) * sizeof *block->ids)};
-    return block->ids ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a block of %" PRId64 " tokens", config->context + 1);
+    return block->ids ? CM3_OK
+                      : cm3_fail(CM3_ERR_MEMORY, "no memory for a block of %" PRId64 " tokens", config->context + 1);
 }
 
 void cm3_block_free(cm3_block *block) {
@@ -107,13 +111,15 @@ static cm3_status push_piece(cm3_block *block, cm3_piece piece) {
 static void note_boundaries(cm3_packer *packer, const shape *s, int64_t begin, int64_t end, int64_t at) {
     const int64_t positions[] = {0, s->text_end, s->image_end};
     for (int i = 0; i < 3; i++)
-        if (positions[i] >= begin && positions[i] < end) packer->boundaries[packer->boundary_count++] = at + positions[i] - begin;
+        if (positions[i] >= begin && positions[i] < end)
+            packer->boundaries[packer->boundary_count++] = at + positions[i] - begin;
 }
 
 /* Which sample of the store stands at a number of the endless list. */
 static int64_t index_of(const cm3_packer *packer, int64_t sample) {
     const uint64_t n = (uint64_t)packer->training, g = (uint64_t)sample;
-    return cm3_store_training(packer->store, (int64_t)cm3_rng_permute((uint64_t)packer->config->seed, CM3_RNG_SHUFFLE, g / n, g % n, n));
+    return cm3_store_training(
+        packer->store, (int64_t)cm3_rng_permute((uint64_t)packer->config->seed, CM3_RNG_SHUFFLE, g / n, g % n, n));
 }
 
 static bool inside_image(const shape *s, int64_t offset) {
@@ -158,8 +164,10 @@ static void trim(cm3_block *block, int64_t extra) {
 /* Samples and spans of the block at the cursor, without tokens; moves the cursor. */
 static cm3_status plan_block(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, cm3_block *block) {
     CM3_TRY(lay_out(packer, *cursor, block));
-    cm3_rng rng = cm3_rng_stream((uint64_t)packer->config->seed, CM3_RNG_SPANS, (uint64_t)lane, (uint64_t)cursor->block);
-    cm3_plan_draw(&packer->masks, &rng, packer->length, packer->boundaries, packer->boundary_count, packer->length, &block->plan);
+    cm3_rng rng =
+        cm3_rng_stream((uint64_t)packer->config->seed, CM3_RNG_SPANS, (uint64_t)lane, (uint64_t)cursor->block);
+    cm3_plan_draw(&packer->masks, &rng, packer->length, packer->boundaries, packer->boundary_count, packer->length,
+                  &block->plan);
     trim(block, packer->length - block->plan.source);
     block->lane = lane;
     block->number = cursor->block;
@@ -184,8 +192,10 @@ cm3_status cm3_lane_skip(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, i
 /* ---- tokens ---- */
 
 /* Writes ids of numbers that stand at [at, at + count) of a sample, as far as the piece holds them. */
-static int32_t *put_numbers(int32_t *out, const cm3_piece *piece, int64_t at, const int32_t *numbers, int64_t count, int32_t first) {
-    const int64_t begin = piece->begin > at ? piece->begin - at : 0, end = piece->end < at + count ? piece->end - at : count;
+static int32_t *put_numbers(int32_t *out, const cm3_piece *piece, int64_t at, const int32_t *numbers, int64_t count,
+                            int32_t first) {
+    const int64_t begin = piece->begin > at ? piece->begin - at : 0,
+                  end = piece->end < at + count ? piece->end - at : count;
     for (int64_t i = begin; i < end; i++) *out++ = first + numbers[i];
     return out;
 }
@@ -197,16 +207,19 @@ static bool overlaps(const cm3_piece *piece, int64_t begin, int64_t end) {
 /* Renders part of a sample; what lies outside the piece is not read. */
 static cm3_status put_piece(cm3_packer *packer, const cm3_piece *piece, int32_t **out) {
     const cm3_vocab *vocab = packer->vocab;
-    const int32_t zero = 0, eos = cm3_vocab_id(vocab, CM3_REGION_EOS, 0), brk = cm3_vocab_id(vocab, CM3_REGION_BREAK, 0);
+    const int32_t zero = 0, eos = cm3_vocab_id(vocab, CM3_REGION_EOS, 0),
+                  brk = cm3_vocab_id(vocab, CM3_REGION_BREAK, 0);
     shape s;
     int64_t text_count;
     CM3_TRY(sample_shape(packer, piece->index, &s));
     if (overlaps(piece, 1, s.text_end)) CM3_TRY(cm3_store_text(packer->store, piece->index, packer->text, &text_count));
-    if (overlaps(piece, s.text_end + 1, s.image_end)) CM3_TRY(cm3_store_image(packer->store, piece->index, packer->image));
+    if (overlaps(piece, s.text_end + 1, s.image_end))
+        CM3_TRY(cm3_store_image(packer->store, piece->index, packer->image));
     *out = put_numbers(*out, piece, 0, &zero, 1, eos);
     *out = put_numbers(*out, piece, 1, packer->text, s.text_end - 1, vocab->region[CM3_REGION_TEXT].first);
     *out = put_numbers(*out, piece, s.text_end, &zero, 1, brk);
-    *out = put_numbers(*out, piece, s.text_end + 1, packer->image, packer->codes, vocab->region[CM3_REGION_IMAGE].first);
+    *out =
+        put_numbers(*out, piece, s.text_end + 1, packer->image, packer->codes, vocab->region[CM3_REGION_IMAGE].first);
     *out = put_numbers(*out, piece, s.image_end, &zero, 1, eos);
     return CM3_OK;
 }
@@ -243,7 +256,8 @@ static cm3_status measure_heldout(cm3_packer *packer) {
     }
     if (total != cm3_heldout_tokens(packer)) {
         free(ends);
-        return cm3_fail(CM3_ERR_FORMAT, "%s: the token store is damaged: %" PRId64 " held-out tokens, its attributes say %" PRId64,
+        return cm3_fail(CM3_ERR_FORMAT,
+                        "%s: the token store is damaged: %" PRId64 " held-out tokens, its attributes say %" PRId64,
                         cm3_store_path(packer->store), total, cm3_heldout_tokens(packer));
     }
     packer->heldout_ends = ends;

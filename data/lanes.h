@@ -1,13 +1,14 @@
 /* Lanes: the batch as a function.
  *
- * The global batch has B lanes, one sequence each. The training samples of all epochs form one endless list, in which sample
- * number g is element g mod N of epoch g / N's permutation (cm3_rng_permute: no table). Lane l reads numbers l, l + B,
- * l + 2B, ...: every sample is seen once an epoch, whatever B is. It renders them one after another and cuts blocks; block b
- * of lane l draws its masks from the stream (seed, spans, l, b). So a lane is followed by three numbers, its cursor, which
- * do not depend on ranks, threads or micro-batches: resuming is exact, and any block of any step can be made again.
+ * The global batch has B lanes, one sequence each. The training samples of all epochs form one endless list, in which
+ * sample number g is element g mod N of epoch g / N's permutation (cm3_rng_permute: no table). Lane l reads numbers l,
+ * l + B, l + 2B, ...: every sample is seen once an epoch, whatever B is. It renders them one after another and cuts
+ * blocks; block b of lane l draws its masks from the stream (seed, spans, l, b). So a lane is followed by three
+ * numbers, its cursor, which do not depend on ranks, threads or micro-batches: resuming is exact, and any block of any
+ * step can be made again.
  *
- * Samples of a store are `<eos> TEXT <break> IMAGE <eos>`: lengths alone tell where the boundaries are, so a cursor moves
- * through blocks without reading tokens (cm3_lane_skip), about a microsecond a sample. */
+ * Samples of a store are `<eos> TEXT <break> IMAGE <eos>`: lengths alone tell where the boundaries are, so a cursor
+ * moves through blocks without reading tokens (cm3_lane_skip), about a microsecond a sample. */
 #ifndef CM3_DATA_LANES_H
 #define CM3_DATA_LANES_H
 
@@ -25,25 +26,25 @@ typedef struct cm3_cursor {
 
 /* Part of a sample in a block, never empty. */
 typedef struct cm3_piece {
-    int64_t sample;        /* number in the endless list */
-    int64_t index;         /* in the store */
-    int64_t begin, end;    /* tokens of the rendered sample */
+    int64_t sample;     /* number in the endless list */
+    int64_t index;      /* in the store */
+    int64_t begin, end; /* tokens of the rendered sample */
 } cm3_piece;
 
 /* One block, for training and for people. */
 typedef struct cm3_block {
     int64_t lane, number;
-    int64_t length;       /* tokens in ids */
-    int32_t *ids;         /* (context + 1) */
+    int64_t length; /* tokens in ids */
+    int32_t *ids;   /* (context + 1) */
     cm3_plan plan;
-    cm3_piece *pieces;    /* in order; together plan.source tokens */
+    cm3_piece *pieces; /* in order; together plan.source tokens */
     int64_t piece_count, piece_capacity;
 } cm3_block;
 
 /* What makes blocks: settings, store, vocabulary, and scratch memory; one thread at a time uses it. */
 typedef struct cm3_packer cm3_packer;
-/* CM3_ERR_FORMAT if the store was made with another vocabulary or has no training sample. Config, store and vocabulary must
- * outlive the packer. */
+/* CM3_ERR_FORMAT if the store was made with another vocabulary or has no training sample. Config, store and vocabulary
+ * must outlive the packer. */
 cm3_status cm3_packer_new(const cm3_data_config *config, const cm3_vocab *vocab, cm3_store *store, cm3_packer **packer);
 void cm3_packer_free(cm3_packer *packer); /* NULL is allowed */
 
@@ -58,14 +59,16 @@ cm3_status cm3_lane_next(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, c
 cm3_status cm3_lane_skip(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, int64_t blocks);
 
 /* Held-out samples in the order of the store, rendered one after another, in plain causal order. Block i holds tokens
- * [i * context, i * context + context + 1): blocks share one token, so every token but the first is a target once; the last
- * may be shorter. 0 blocks when nothing is held out. The first block to be made reads the lengths of all held-out samples. */
+ * [i * context, i * context + context + 1): blocks share one token, so every token but the first is a target once; the
+ * last may be shorter. 0 blocks when nothing is held out. The first block to be made reads the lengths of all held-out
+ * samples. */
 int64_t cm3_heldout_tokens(const cm3_packer *packer);
 int64_t cm3_heldout_blocks(const cm3_packer *packer);
 cm3_status cm3_heldout_block(cm3_packer *packer, int64_t number, cm3_block *block);
 
 /* All B cursors and what they belong to, as JSON text for checkpoints; `*text` is the caller's to free. */
-cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors, char **text);
+cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors,
+                            char **text);
 /* CM3_ERR_FORMAT, naming the difference, if the state belongs to another seed, number of lanes or set of samples.
  * `name` stands for the file in messages; `cursors` has room for config->lanes. */
 cm3_status cm3_cursors_load(const cm3_data_config *config, const cm3_store *store, const char *name, const char *text,

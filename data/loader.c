@@ -114,7 +114,9 @@ cm3_status cm3_loader_open(const cm3_data_config *config, const cm3_vocab *vocab
                            int64_t count, int64_t rows, const cm3_cursor *cursors, cm3_loader **result) {
     *result = NULL;
     if (first < 0 || count < 1 || rows < 1 || count % rows || first + count > config->lanes)
-        return cm3_fail(CM3_ERR_SHAPE, "lanes %" PRId64 "..%" PRId64 " of %" PRId64 " in micro-batches of %" PRId64 ": must divide evenly",
+        return cm3_fail(CM3_ERR_SHAPE,
+                        "lanes %" PRId64 "..%" PRId64 " of %" PRId64 " in micro-batches of %" PRId64
+                        ": must divide evenly",
                         first, first + count - 1, config->lanes, rows);
     cm3_loader *loader = calloc(1, sizeof *loader);
     if (!loader) return cm3_fail(CM3_ERR_MEMORY, "no memory for the loader");
@@ -167,7 +169,8 @@ static cm3_status wait_for_slot(cm3_loader *loader) {
     pthread_mutex_lock(&loader->mutex);
     loader->released = loader->consumed;
     pthread_cond_signal(&loader->freed);
-    while (loader->ready == loader->consumed && loader->status == CM3_OK) pthread_cond_wait(&loader->filled, &loader->mutex);
+    while (loader->ready == loader->consumed && loader->status == CM3_OK)
+        pthread_cond_wait(&loader->filled, &loader->mutex);
     const bool have = loader->ready > loader->consumed;
     pthread_mutex_unlock(&loader->mutex);
     loader->waited += cm3_clock_seconds() - start;

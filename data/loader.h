@@ -1,8 +1,9 @@
 /* The loader: micro-batches of this rank's lanes, prepared ahead by one background thread.
  *
- * A rank owns lanes [first, first + count). Each step gives count / rows micro-batches: lanes first .. first + rows - 1, then
- * the next. What is given depends only on settings, store and cursors, never on timing. The loader's state is that of the
- * consumer: cm3_loader_cursors tells where the lanes stand after the batches taken so far, whatever is prepared already. */
+ * A rank owns lanes [first, first + count). Each step gives count / rows micro-batches: the first `rows` lanes, then
+ * the next. What is given depends only on settings, store and cursors, never on timing. The loader's state is that of
+ * the consumer: cm3_loader_cursors tells where the lanes stand after the batches taken so far, whatever is prepared
+ * already. */
 #ifndef CM3_DATA_LOADER_H
 #define CM3_DATA_LOADER_H
 
@@ -10,18 +11,19 @@
 
 typedef struct cm3_loader cm3_loader;
 
-/* `rows` must divide `count`. `cursors`: `count` of them, the first is lane `first`'s; NULL starts at the beginning. Config,
- * vocabulary and store must outlive the loader. With config->prefetch 0 there is no thread. */
+/* `rows` must divide `count`. `cursors`: `count` of them, the first is lane `first`'s; NULL starts at the beginning.
+ * Config, vocabulary and store must outlive the loader. With config->prefetch 0 there is no thread. */
 cm3_status cm3_loader_open(const cm3_data_config *config, const cm3_vocab *vocab, cm3_store *store, int64_t first,
                            int64_t count, int64_t rows, const cm3_cursor *cursors, cm3_loader **loader);
 /* Stops the thread and frees everything; NULL is allowed. */
 void cm3_loader_close(cm3_loader *loader);
 
-/* The next micro-batch, valid until the next call. A fault of the background thread is returned here, with its message, when
- * the batches before it have been taken, and again by every later call. */
+/* The next micro-batch, valid until the next call. A fault of the background thread is returned here, with its message,
+ * when the batches before it have been taken, and again by every later call. */
 cm3_status cm3_loader_next(cm3_loader *loader, const cm3_batch **batch);
 
-/* The `count` cursors behind the micro-batches taken so far. Take them between steps. Valid until the next cm3_loader_next. */
+/* The `count` cursors behind the micro-batches taken so far. Take them between steps. Valid until the next
+ * cm3_loader_next. */
 const cm3_cursor *cm3_loader_cursors(const cm3_loader *loader);
 
 /* Seconds that the consumer has waited for data so far. */

@@ -7,11 +7,12 @@
  *     /name_offset   (N+1)   u64
  *     /split         (N)     u8           0 training, 1 held out
  *     attributes of /: format, version, vocabulary (fingerprint), source (hash of what it was made from), samples,
- *     heldout, text_tokens, heldout_text_tokens, longest_text, image_rows, image_columns, image_codebook, text_vocabulary
+ *     heldout, text_tokens, heldout_text_tokens, longest_text, image_rows, image_columns, image_codebook,
+ *     text_vocabulary
  *
- * All is shuffled, deflated and checksummed (Fletcher-32), so that a flipped bit is an error and not a wrong token. The file
- * is written aside and renamed when it is whole. A small store (`memory_limit`) is read whole when it is opened; of a
- * larger one only the held-out list stays in memory, and reading a sample costs three small chunks. */
+ * All is shuffled, deflated and checksummed (Fletcher-32), so that a flipped bit is an error and not a wrong token. The
+ * file is written aside and renamed when it is whole. A small store (`memory_limit`) is read whole when it is opened;
+ * of a larger one only the held-out list stays in memory, and reading a sample costs three small chunks. */
 #ifndef CM3_DATA_STORE_H
 #define CM3_DATA_STORE_H
 
@@ -22,15 +23,15 @@
 #include <stdint.h>
 
 typedef struct cm3_store_info {
-    cm3_hash vocabulary;                /* cm3_vocab.fingerprint */
-    cm3_hash source;                    /* of the settings and inputs it was made from */
-    int64_t image_rows, image_columns;  /* codes; rows * columns a sample */
-    int64_t image_codebook;             /* every code is below this */
-    int64_t text_vocabulary;            /* every text token is below this */
-    int64_t samples, heldout;           /* filled in by the store: all, and how many of them are held out */
-    int64_t text_tokens;                /* filled in by the store: of all samples together */
-    int64_t heldout_text_tokens;        /* filled in by the store: of the held-out ones */
-    int64_t longest_text;               /* filled in by the store: of one sample */
+    cm3_hash vocabulary;               /* cm3_vocab.fingerprint */
+    cm3_hash source;                   /* of the settings and inputs it was made from */
+    int64_t image_rows, image_columns; /* codes; rows * columns a sample */
+    int64_t image_codebook;            /* every code is below this */
+    int64_t text_vocabulary;           /* every text token is below this */
+    int64_t samples, heldout;          /* filled in by the store: all, and how many of them are held out */
+    int64_t text_tokens;               /* filled in by the store: of all samples together */
+    int64_t heldout_text_tokens;       /* filled in by the store: of the held-out ones */
+    int64_t longest_text;              /* filled in by the store: of one sample */
 } cm3_store_info;
 
 /* Writing: begin, add each sample in order, then commit; discard drops everything. */
@@ -45,8 +46,8 @@ void cm3_store_discard(cm3_store_writer *writer); /* NULL is allowed */
 
 /* Reading. A store may be read from several threads; they take turns. */
 typedef struct cm3_store cm3_store;
-/* `vocabulary`: what it must have been made with, or NULL for any. CM3_ERR_NOT_FOUND, CM3_ERR_FORMAT (not a store, cut short,
- * damaged, another vocabulary, empty). `memory_limit`: bytes up to which the whole store is kept in memory. */
+/* `vocabulary`: what it must have been made with, or NULL for any. CM3_ERR_NOT_FOUND, CM3_ERR_FORMAT (not a store, cut
+ * short, damaged, another vocabulary, empty). `memory_limit`: bytes up to which the whole store is kept in memory. */
 cm3_status cm3_store_open(const char *path, const cm3_hash *vocabulary, int64_t memory_limit, cm3_store **store);
 void cm3_store_close(cm3_store *store); /* NULL is allowed */
 const cm3_store_info *cm3_store_get_info(const cm3_store *store);

@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 cm3__hdf5_quiet cm3__hdf5_quiet_begin(void) {
-    /* HDF5 ends itself at exit unless told otherwise before its first use. A damaged file leaves things behind that it then
-     * cannot close ("infinite loop closing library", or a crash); everything of ours is closed long before. */
+    /* HDF5 ends itself at exit unless told otherwise before its first use. A damaged file leaves things behind that it
+     * then cannot close ("infinite loop closing library", or a crash); everything of ours is closed long before. */
     H5dont_atexit();
     cm3__hdf5_quiet saved = {NULL, NULL};
     H5Eget_auto2(H5E_DEFAULT, &saved.print, &saved.data);

@@ -17,7 +17,8 @@ typedef struct cm3__hdf5_quiet {
 cm3__hdf5_quiet cm3__hdf5_quiet_begin(void);
 void cm3__hdf5_quiet_end(cm3__hdf5_quiet saved);
 
-/* Records "PATH: WHAT (HDF5: its own reason)". To be called before any other call of HDF5, which would clear the reason. */
+/* Records "PATH: WHAT (HDF5: its own reason)". To be called before any other call of HDF5, which would clear the
+ * reason. */
 cm3_status cm3__hdf5_fail(cm3_status status, const char *path, const char *what);
 
 #endif

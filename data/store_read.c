@@ -7,9 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* HDF5 clears its whole buffer of type conversion at every read, 1 MiB unless told otherwise: more than the read itself. */
+/* HDF5 clears its whole buffer of type conversion at every read, 1 MiB unless told otherwise: more than the read
+ * itself. */
 enum { CONVERSION_BYTES = 16384 };
-enum { CACHE_BYTES = 8 << 20, CACHE_SLOTS = 12289 }; /* chunks that stay unpacked, of each dataset; a prime number of slots */
+enum {
+    CACHE_BYTES = 8 << 20,
+    CACHE_SLOTS = 12289
+}; /* chunks that stay unpacked, of each dataset; a prime number of slots */
 
 /* A dataset of `rows` rows of `width` elements. */
 typedef struct column {
@@ -25,10 +29,10 @@ struct cm3_store {
     cm3_store_info info;
     pthread_mutex_t mutex; /* one read at a time: the selections of `space` are shared */
     column image, text, text_offset, name, name_offset, split;
-    int64_t codes;           /* of a sample */
-    int64_t *heldout;        /* (info.heldout) indices, ascending */
-    uint64_t *offsets;       /* text_offset, or NULL when it stays in the file */
-    int32_t *all_text;       /* (text_tokens) and (samples, codes) of a store in memory, else NULL */
+    int64_t codes;     /* of a sample */
+    int64_t *heldout;  /* (info.heldout) indices, ascending */
+    uint64_t *offsets; /* text_offset, or NULL when it stays in the file */
+    int32_t *all_text; /* (text_tokens) and (samples, codes) of a store in memory, else NULL */
     int32_t *all_images;
 };
 
@@ -43,7 +47,8 @@ static cm3_status read_rows(cm3_store *store, column *c, int64_t first, int64_t 
     herr_t result = H5Sselect_hyperslab(c->space, H5S_SELECT_SET, start, NULL, size, NULL);
     if (result >= 0) result = H5Dread(c->dataset, type, memory, c->space, store->transfer, rows);
     const cm3_status status =
-        result < 0 ? cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged or cannot be read") : CM3_OK;
+        result < 0 ? cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged or cannot be read")
+                   : CM3_OK;
     H5Sclose(memory);
     return status;
 }
@@ -68,8 +73,8 @@ static cm3_status get_int(cm3_store *store, const char *name, int64_t min, int64
     H5Aclose(attribute);
     if (!good) return cm3_fail(CM3_ERR_FORMAT, "%s: attribute \"%s\" is not a number", store->path, name);
     if (*value < min || *value > max)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: attribute \"%s\": found %" PRId64 ", expected %" PRId64 "..%" PRId64, store->path,
-                        name, *value, min, max);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: attribute \"%s\": found %" PRId64 ", expected %" PRId64 "..%" PRId64,
+                        store->path, name, *value, min, max);
     return CM3_OK;
 }
 
@@ -78,15 +83,16 @@ static cm3_status get_string(cm3_store *store, const char *name, char *text, siz
     if (attribute < 0) return no_attribute(store, name);
     const hid_t space = H5Aget_space(attribute), found = H5Aget_type(attribute), wanted = H5Tcopy(H5T_C_S1);
     H5Tset_size(wanted, size);
-    const bool fits = H5Sget_simple_extent_npoints(space) == 1 && H5Tget_class(found) == H5T_STRING &&
-                      H5Tis_variable_str(found) == 0;
+    const bool fits =
+        H5Sget_simple_extent_npoints(space) == 1 && H5Tget_class(found) == H5T_STRING && H5Tis_variable_str(found) == 0;
     const bool good = fits && H5Aread(attribute, wanted, text) >= 0;
     text[size - 1] = 0;
     H5Tclose(wanted);
     H5Tclose(found);
     H5Sclose(space);
     H5Aclose(attribute);
-    return good ? CM3_OK : cm3_fail(CM3_ERR_FORMAT, "%s: attribute \"%s\" is not text of a fixed length", store->path, name);
+    return good ? CM3_OK
+                : cm3_fail(CM3_ERR_FORMAT, "%s: attribute \"%s\" is not text of a fixed length", store->path, name);
 }
 
 static cm3_status get_hash(cm3_store *store, const char *name, cm3_hash *hash) {
@@ -103,8 +109,9 @@ static cm3_status read_info(cm3_store *store, const cm3_hash *vocabulary) {
     int64_t version;
     CM3_TRY(get_string(store, "format", format, sizeof format));
     if (strcmp(format, CM3_STORE_FORMAT) != 0)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: not a token store: its format is \"%s\", expected \"" CM3_STORE_FORMAT "\"",
-                        store->path, format);
+        return cm3_fail(CM3_ERR_FORMAT,
+                        "%s: not a token store: its format is \"%s\", expected \"" CM3_STORE_FORMAT "\"", store->path,
+                        format);
     CM3_TRY(get_int(store, "version", 1, CM3_STORE_VERSION, &version));
     CM3_TRY(get_hash(store, "vocabulary", &info->vocabulary));
     CM3_TRY(get_hash(store, "source", &info->source));
@@ -135,9 +142,11 @@ static cm3_status open_column(cm3_store *store, column *c, const char *name, int
     c->name = name;
     c->rank = rank;
     const hid_t access = H5Pcreate(H5P_DATASET_ACCESS);
-    H5Pset_chunk_cache(access, CACHE_SLOTS, CACHE_BYTES, 0); /* 0: the oldest goes, without a walk through all for a better one */
+    H5Pset_chunk_cache(access, CACHE_SLOTS, CACHE_BYTES,
+                       0); /* 0: the oldest goes, without a walk through all for a better one */
     c->dataset = H5Dopen2(store->file, name, access);
-    const cm3_status status = c->dataset < 0 ? cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged") : CM3_OK;
+    const cm3_status status =
+        c->dataset < 0 ? cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged") : CM3_OK;
     H5Pclose(access);
     CM3_TRY(status);
     hsize_t dims[2] = {0, 1};
@@ -173,7 +182,8 @@ static cm3_status read_split(cm3_store *store) {
     const cm3_store_info *info = &store->info;
     store->heldout = allocate(info->heldout, sizeof *store->heldout);
     uint8_t *piece = malloc(PIECE);
-    cm3_status status = store->heldout && piece ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its split", store->path);
+    cm3_status status =
+        store->heldout && piece ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its split", store->path);
     int64_t found = 0;
     for (int64_t first = 0; first < info->samples && status == CM3_OK; first += PIECE) {
         const int64_t count = info->samples - first < PIECE ? info->samples - first : PIECE;
@@ -187,7 +197,8 @@ static cm3_status read_split(cm3_store *store) {
     }
     free(piece);
     if (status == CM3_OK && found != info->heldout)
-        status = cm3_fail(CM3_ERR_FORMAT, "%s: /split: %" PRId64 " held out, expected %" PRId64, store->path, found, info->heldout);
+        status = cm3_fail(CM3_ERR_FORMAT, "%s: /split: %" PRId64 " held out, expected %" PRId64, store->path, found,
+                          info->heldout);
     return status;
 }
 
@@ -197,8 +208,8 @@ static cm3_status check_offsets(const cm3_store *store, uint64_t begin, uint64_t
     return CM3_OK;
 }
 
-static cm3_status check_numbers(const cm3_store *store, const int32_t *numbers, int64_t count, int64_t limit, const char *what,
-                                int64_t index) {
+static cm3_status check_numbers(const cm3_store *store, const int32_t *numbers, int64_t count, int64_t limit,
+                                const char *what, int64_t index) {
     int32_t largest = 0, smallest = 0; /* a loop without branches: every sample read passes through it */
     for (int64_t i = 0; i < count; i++) {
         largest = numbers[i] > largest ? numbers[i] : largest;
@@ -210,15 +221,18 @@ static cm3_status check_numbers(const cm3_store *store, const int32_t *numbers, 
 static cm3_status load_offsets(cm3_store *store) {
     const cm3_store_info *info = &store->info;
     store->offsets = allocate(info->samples + 1, sizeof *store->offsets);
-    if (!store->offsets) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for %" PRId64 " offsets", store->path, info->samples);
+    if (!store->offsets)
+        return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for %" PRId64 " offsets", store->path, info->samples);
     CM3_TRY(read_rows(store, &store->text_offset, 0, info->samples + 1, H5T_NATIVE_UINT64, store->offsets));
-    for (int64_t i = 0; i < info->samples; i++) CM3_TRY(check_offsets(store, store->offsets[i], store->offsets[i + 1], i));
+    for (int64_t i = 0; i < info->samples; i++)
+        CM3_TRY(check_offsets(store, store->offsets[i], store->offsets[i + 1], i));
     return CM3_OK;
 }
 
 static cm3_status load_all(cm3_store *store) {
     const cm3_store_info *info = &store->info;
-    int32_t *text = allocate(info->text_tokens, sizeof *text), *images = allocate(info->samples, (size_t)store->codes * sizeof *images);
+    int32_t *text = allocate(info->text_tokens, sizeof *text),
+            *images = allocate(info->samples, (size_t)store->codes * sizeof *images);
     cm3_status status = text && images ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s: no memory to hold it", store->path);
     if (status == CM3_OK) status = read_rows(store, &store->text, 0, info->text_tokens, H5T_NATIVE_INT32, text);
     if (status == CM3_OK) status = read_rows(store, &store->image, 0, info->samples, H5T_NATIVE_INT32, images);
@@ -226,7 +240,8 @@ static cm3_status load_all(cm3_store *store) {
         const uint64_t begin = store->offsets[i], end = store->offsets[i + 1];
         status = check_numbers(store, text + begin, (int64_t)(end - begin), info->text_vocabulary, "a text token", i);
         if (status == CM3_OK)
-            status = check_numbers(store, images + i * store->codes, store->codes, info->image_codebook, "an image code", i);
+            status =
+                check_numbers(store, images + i * store->codes, store->codes, info->image_codebook, "an image code", i);
     }
     if (status != CM3_OK) {
         free(text);
@@ -242,7 +257,8 @@ static cm3_status open_file(cm3_store *store) {
     FILE *file = fopen(store->path, "rb");
     if (!file) return cm3_fail(CM3_ERR_NOT_FOUND, "%s: no token store here; run the tokenize stage first", store->path);
     fclose(file);
-    if (H5Fis_hdf5(store->path) <= 0) return cm3_fail(CM3_ERR_FORMAT, "%s: not a token store: not an HDF5 file", store->path);
+    if (H5Fis_hdf5(store->path) <= 0)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: not a token store: not an HDF5 file", store->path);
     store->file = H5Fopen(store->path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (store->file < 0) return cm3__hdf5_fail(CM3_ERR_FORMAT, store->path, "the token store is damaged or cut short");
     return CM3_OK;
@@ -259,7 +275,8 @@ static cm3_status open_store(cm3_store *store, const cm3_hash *vocabulary, int64
     const int64_t offset_bytes = (store->info.samples + 1) * 8;
     if (offset_bytes > memory_limit) return CM3_OK;
     CM3_TRY(load_offsets(store));
-    const double bytes = (double)offset_bytes + 4.0 * ((double)store->info.text_tokens + (double)store->info.samples * (double)store->codes);
+    const double bytes = (double)offset_bytes +
+                         4.0 * ((double)store->info.text_tokens + (double)store->info.samples * (double)store->codes);
     return bytes <= (double)memory_limit ? load_all(store) : CM3_OK;
 }
 
@@ -269,11 +286,14 @@ cm3_status cm3_store_open(const char *path, const cm3_hash *vocabulary, int64_t 
     if (!store) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to open it", path);
     pthread_mutex_init(&store->mutex, NULL);
     store->file = store->transfer = H5I_INVALID_HID;
-    column *columns[] = {&store->image, &store->text, &store->text_offset, &store->name, &store->name_offset, &store->split};
-    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) columns[i]->dataset = columns[i]->space = H5I_INVALID_HID;
+    column *columns[] = {&store->image, &store->text,        &store->text_offset,
+                         &store->name,  &store->name_offset, &store->split};
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        columns[i]->dataset = columns[i]->space = H5I_INVALID_HID;
     store->path = strdup(path);
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
-    const cm3_status status = store->path ? open_store(store, vocabulary, memory_limit) : cm3_fail(CM3_ERR_MEMORY, "%s: no memory", path);
+    const cm3_status status =
+        store->path ? open_store(store, vocabulary, memory_limit) : cm3_fail(CM3_ERR_MEMORY, "%s: no memory", path);
     cm3__hdf5_quiet_end(quiet);
     if (status == CM3_OK)
         *result = store;
@@ -285,7 +305,8 @@ cm3_status cm3_store_open(const char *path, const cm3_hash *vocabulary, int64_t 
 void cm3_store_close(cm3_store *store) {
     if (!store) return;
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
-    column *columns[] = {&store->image, &store->text, &store->text_offset, &store->name, &store->name_offset, &store->split};
+    column *columns[] = {&store->image, &store->text,        &store->text_offset,
+                         &store->name,  &store->name_offset, &store->split};
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
         if (columns[i]->space >= 0) H5Sclose(columns[i]->space);
         if (columns[i]->dataset >= 0) H5Dclose(columns[i]->dataset);
@@ -354,7 +375,8 @@ bool cm3_store_is_heldout(const cm3_store *store, int64_t index) {
 
 static cm3_status check_index(const cm3_store *store, int64_t index) {
     if (index < 0 || index >= store->info.samples)
-        return cm3_fail(CM3_ERR_NOT_FOUND, "%s: sample %" PRId64 ", expected 0..%" PRId64, store->path, index, store->info.samples - 1);
+        return cm3_fail(CM3_ERR_NOT_FOUND, "%s: sample %" PRId64 ", expected 0..%" PRId64, store->path, index,
+                        store->info.samples - 1);
     return CM3_OK;
 }
 
@@ -424,12 +446,14 @@ cm3_status cm3_store_name(cm3_store *store, int64_t index, char **name) {
     CM3_TRY(check_index(store, index));
     reading r = reading_begin(store);
     CM3_TRY(reading_end(store, r, read_rows(store, &store->name_offset, index, 2, H5T_NATIVE_UINT64, place)));
-    if (place[0] > place[1] || place[1] > store->name.rows || place[1] - place[0] > 1 << 20) return damaged(store, "the name", index);
+    if (place[0] > place[1] || place[1] > store->name.rows || place[1] - place[0] > 1 << 20)
+        return damaged(store, "the name", index);
     const int64_t length = (int64_t)(place[1] - place[0]);
     char *text = malloc((size_t)length + 1);
     if (!text) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for a name", store->path);
     r = reading_begin(store);
-    const cm3_status status = reading_end(store, r, read_rows(store, &store->name, (int64_t)place[0], length, H5T_NATIVE_UINT8, text));
+    const cm3_status status =
+        reading_end(store, r, read_rows(store, &store->name, (int64_t)place[0], length, H5T_NATIVE_UINT8, text));
     text[length] = 0;
     if (status == CM3_OK)
         *name = text;

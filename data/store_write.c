@@ -16,10 +16,10 @@ enum { DEFLATE_LEVEL = 4, CHUNK_BYTES = 4096, BUFFER_CHUNKS = 64 };
 typedef struct column {
     const char *name;
     hid_t dataset, memory_type;
-    size_t size;       /* of an element in memory */
-    hsize_t width;     /* elements of a row; 1-dimensional if `flat` */
+    size_t size;   /* of an element in memory */
+    hsize_t width; /* elements of a row; 1-dimensional if `flat` */
     bool flat;
-    hsize_t written;   /* rows */
+    hsize_t written;            /* rows */
     hsize_t buffered, capacity; /* rows */
     char *buffer;
 } column;
@@ -34,20 +34,22 @@ struct cm3_store_writer {
     column columns[COLUMNS];
 };
 
-static cm3_status column_open(cm3_store_writer *writer, int which, const char *name, hsize_t width, bool flat, size_t size,
-                              hid_t memory_type, hid_t file_type) {
+static cm3_status column_open(cm3_store_writer *writer, int which, const char *name, hsize_t width, bool flat,
+                              size_t size, hid_t memory_type, hid_t file_type) {
     column *c = &writer->columns[which];
-    const hsize_t row_bytes = width * H5Tget_size(file_type), chunk_rows = row_bytes >= CHUNK_BYTES ? 1 : CHUNK_BYTES / row_bytes;
+    const hsize_t row_bytes = width * H5Tget_size(file_type),
+                  chunk_rows = row_bytes >= CHUNK_BYTES ? 1 : CHUNK_BYTES / row_bytes;
     *c = (column){name, H5I_INVALID_HID, memory_type, size, width, flat, 0, 0, chunk_rows * BUFFER_CHUNKS, NULL};
     c->buffer = malloc(c->capacity * width * size);
     if (!c->buffer) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for the buffer of /%s", writer->path, name);
     const hsize_t dims[2] = {0, width}, most[2] = {H5S_UNLIMITED, width}, chunk[2] = {chunk_rows, width};
     const int rank = flat ? 1 : 2;
     const hid_t space = H5Screate_simple(rank, dims, most), create = H5Pcreate(H5P_DATASET_CREATE);
-    if (H5Pset_chunk(create, rank, chunk) >= 0 && H5Pset_shuffle(create) >= 0 && H5Pset_deflate(create, DEFLATE_LEVEL) >= 0 &&
-        H5Pset_fletcher32(create) >= 0)
+    if (H5Pset_chunk(create, rank, chunk) >= 0 && H5Pset_shuffle(create) >= 0 &&
+        H5Pset_deflate(create, DEFLATE_LEVEL) >= 0 && H5Pset_fletcher32(create) >= 0)
         c->dataset = H5Dcreate2(writer->file, name, file_type, space, H5P_DEFAULT, create, H5P_DEFAULT);
-    const cm3_status status = c->dataset < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store") : CM3_OK;
+    const cm3_status status =
+        c->dataset < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store") : CM3_OK;
     H5Pclose(create);
     H5Sclose(space);
     return status;
@@ -55,12 +57,15 @@ static cm3_status column_open(cm3_store_writer *writer, int which, const char *n
 
 static cm3_status column_flush(cm3_store_writer *writer, column *c) {
     if (c->buffered == 0) return CM3_OK;
-    const hsize_t size[2] = {c->written + c->buffered, c->width}, start[2] = {c->written, 0}, count[2] = {c->buffered, c->width};
-    if (H5Dset_extent(c->dataset, size) < 0) return cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store");
+    const hsize_t size[2] = {c->written + c->buffered, c->width}, start[2] = {c->written, 0},
+                  count[2] = {c->buffered, c->width};
+    if (H5Dset_extent(c->dataset, size) < 0)
+        return cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store");
     const hid_t file_space = H5Dget_space(c->dataset), memory_space = H5Screate_simple(c->flat ? 1 : 2, count, NULL);
     herr_t result = H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL);
     if (result >= 0) result = H5Dwrite(c->dataset, c->memory_type, memory_space, file_space, H5P_DEFAULT, c->buffer);
-    const cm3_status status = result < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store") : CM3_OK;
+    const cm3_status status =
+        result < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store") : CM3_OK;
     H5Sclose(memory_space);
     H5Sclose(file_space);
     CM3_TRY(status);
@@ -108,8 +113,9 @@ static cm3_status check_info(const char *path, const cm3_store_info *info) {
                         info->image_rows, info->image_columns);
     if (info->image_codebook < 1 || info->image_codebook > INT32_MAX || info->text_vocabulary < 1 ||
         info->text_vocabulary > INT32_MAX)
-        return cm3_fail(CM3_ERR_SHAPE, "%s: a codebook of %" PRId64 " and a text vocabulary of %" PRId64 ", expected 1..2^31-1",
-                        path, info->image_codebook, info->text_vocabulary);
+        return cm3_fail(CM3_ERR_SHAPE,
+                        "%s: a codebook of %" PRId64 " and a text vocabulary of %" PRId64 ", expected 1..2^31-1", path,
+                        info->image_codebook, info->text_vocabulary);
     return CM3_OK;
 }
 
@@ -134,7 +140,8 @@ static cm3_status open_file(cm3_store_writer *writer, const char *path) {
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110); /* its metadata carries checksums */
     writer->file = H5Fcreate(writer->aside, H5F_ACC_TRUNC, H5P_DEFAULT, access);
-    const cm3_status status = writer->file < 0 ? cm3__hdf5_fail(CM3_ERR_IO, path, "cannot create the token store") : CM3_OK;
+    const cm3_status status =
+        writer->file < 0 ? cm3__hdf5_fail(CM3_ERR_IO, path, "cannot create the token store") : CM3_OK;
     H5Pclose(access);
     return status;
 }
@@ -162,8 +169,8 @@ static cm3_status check_numbers(const cm3_store_writer *writer, const char *what
                                 int64_t limit) {
     for (int64_t i = 0; i < count; i++)
         if (numbers[i] < 0 || numbers[i] >= limit)
-            return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %s %" PRId32 ", expected 0..%" PRId64, writer->path,
-                            writer->info.samples, what, numbers[i], limit - 1);
+            return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %s %" PRId32 ", expected 0..%" PRId64,
+                            writer->path, writer->info.samples, what, numbers[i], limit - 1);
     return CM3_OK;
 }
 
@@ -192,8 +199,8 @@ cm3_status cm3_store_add(cm3_store_writer *writer, const int32_t *text, int64_t 
                          const char *name, bool heldout) {
     const cm3_store_info *info = &writer->info;
     if (text_count < 0 || text_count > 1 << 24)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %" PRId64 " text tokens, expected at most %d", writer->path,
-                        info->samples, text_count, 1 << 24);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %" PRId64 " text tokens, expected at most %d",
+                        writer->path, info->samples, text_count, 1 << 24);
     CM3_TRY(check_numbers(writer, "text token", text, text_count, info->text_vocabulary));
     CM3_TRY(check_numbers(writer, "image code", codes, info->image_rows * info->image_columns, info->image_codebook));
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
@@ -229,10 +236,12 @@ static bool put_attributes(hid_t file, const cm3_store_info *info) {
     return put_string(file, "format", CM3_STORE_FORMAT) && put_int(file, "version", CM3_STORE_VERSION) &&
            put_string(file, "vocabulary", vocabulary) && put_string(file, "source", source) &&
            put_int(file, "samples", info->samples) && put_int(file, "heldout", info->heldout) &&
-           put_int(file, "text_tokens", info->text_tokens) && put_int(file, "heldout_text_tokens", info->heldout_text_tokens) &&
-           put_int(file, "longest_text", info->longest_text) &&
-           put_int(file, "image_rows", info->image_rows) && put_int(file, "image_columns", info->image_columns) &&
-           put_int(file, "image_codebook", info->image_codebook) && put_int(file, "text_vocabulary", info->text_vocabulary);
+           put_int(file, "text_tokens", info->text_tokens) &&
+           put_int(file, "heldout_text_tokens", info->heldout_text_tokens) &&
+           put_int(file, "longest_text", info->longest_text) && put_int(file, "image_rows", info->image_rows) &&
+           put_int(file, "image_columns", info->image_columns) &&
+           put_int(file, "image_codebook", info->image_codebook) &&
+           put_int(file, "text_vocabulary", info->text_vocabulary);
 }
 
 /* Everything to the disk, under the temporary name; the file is closed. */
@@ -254,7 +263,8 @@ static cm3_status rename_and_sync(const cm3_store_writer *writer) {
     if (rename(writer->aside, writer->path) != 0)
         return cm3_fail(CM3_ERR_IO, "%s: cannot give the file its name: %s", writer->path, strerror(errno));
     const char *slash = strrchr(writer->path, '/');
-    char *folder = slash ? strndup(writer->path, slash == writer->path ? 1 : (size_t)(slash - writer->path)) : strdup(".");
+    char *folder =
+        slash ? strndup(writer->path, slash == writer->path ? 1 : (size_t)(slash - writer->path)) : strdup(".");
     if (!folder) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its folder's name", writer->path);
     const cm3_status status = cm3_path_sync(folder);
     free(folder);
@@ -264,7 +274,8 @@ static cm3_status rename_and_sync(const cm3_store_writer *writer) {
 cm3_status cm3_store_commit(cm3_store_writer *writer) {
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
     cm3_status status = CM3_OK;
-    if (writer->info.samples == 0) status = cm3_fail(CM3_ERR_FORMAT, "%s: no samples: the data set is empty", writer->path);
+    if (writer->info.samples == 0)
+        status = cm3_fail(CM3_ERR_FORMAT, "%s: no samples: the data set is empty", writer->path);
     if (status == CM3_OK) status = finish_file(writer);
     if (status == CM3_OK) status = rename_and_sync(writer);
     writer_free(writer);

@@ -57,16 +57,16 @@ static void build_cm3leon(const cm3_vocab_sizes *sizes, cm3_vocab *vocab) {
 static cm3_status build_chameleon(const cm3_vocab_sizes *sizes, cm3_vocab *vocab) {
     enum { SIZE = 65536, TEXT = 16384 };
     static const cm3_region table[CM3_REGION_COUNT] = {
-        [CM3_REGION_BOS] = {0, 1},           [CM3_REGION_PAD] = {1, 1},      [CM3_REGION_EOS] = {2, 1},
-        [CM3_REGION_UNK] = {3, 1},           [CM3_REGION_IMAGE] = {4, 8192}, [CM3_REGION_EOSS] = {8196, 1},
-        [CM3_REGION_BREAK] = {8197, 1},      [CM3_REGION_SENTINEL] = {8198, 512},
-        [CM3_REGION_TEXT] = {TEXT, SIZE - TEXT}};
+        [CM3_REGION_BOS] = {0, 1},      [CM3_REGION_PAD] = {1, 1},           [CM3_REGION_EOS] = {2, 1},
+        [CM3_REGION_UNK] = {3, 1},      [CM3_REGION_IMAGE] = {4, 8192},      [CM3_REGION_EOSS] = {8196, 1},
+        [CM3_REGION_BREAK] = {8197, 1}, [CM3_REGION_SENTINEL] = {8198, 512}, [CM3_REGION_TEXT] = {TEXT, SIZE - TEXT}};
     if (sizes->image != 8192 || sizes->sentinels != 512 || sizes->text > SIZE - TEXT || SIZE % sizes->multiple)
-        return cm3_fail(CM3_ERR_RECIPE,
-                        "vocabulary: layout chameleon has 8192 image codes, 512 sentinels, at most %d text tokens and %d ids "
-                        "in all; found %" PRId64 " image codes, %" PRId64 " sentinels, %" PRId64
-                        " text tokens and a multiple of %" PRId64,
-                        SIZE - TEXT, SIZE, sizes->image, sizes->sentinels, sizes->text, sizes->multiple);
+        return cm3_fail(
+            CM3_ERR_RECIPE,
+            "vocabulary: layout chameleon has 8192 image codes, 512 sentinels, at most %d text tokens and %d ids "
+            "in all; found %" PRId64 " image codes, %" PRId64 " sentinels, %" PRId64
+            " text tokens and a multiple of %" PRId64,
+            SIZE - TEXT, SIZE, sizes->image, sizes->sentinels, sizes->text, sizes->multiple);
     memcpy(vocab->region, table, sizeof table);
     vocab->region[CM3_REGION_TEXT].count = (int32_t)sizes->text;
     vocab->size = SIZE;
@@ -131,7 +131,8 @@ static cm3_status need_region(const json_t *regions, const char *path, int role,
     for (int other = 0; other < role; other++) {
         const cm3_region a = vocab->region[role], b = vocab->region[other];
         if (a.first < b.first + b.count && b.first < a.first + a.count)
-            return cm3_fail(CM3_ERR_FORMAT, "%s: regions: \"%s\" and \"%s\" overlap", path, role_names[other], role_names[role]);
+            return cm3_fail(CM3_ERR_FORMAT, "%s: regions: \"%s\" and \"%s\" overlap", path, role_names[other],
+                            role_names[role]);
     }
     return CM3_OK;
 }
@@ -152,7 +153,8 @@ static cm3_status read_vocab(const json_t *root, const char *path, cm3_vocab *vo
     CM3_TRY(need_hash(root, path, "image_tokenizer", &vocab->image_tokenizer));
     CM3_TRY(need_hash(root, path, "fingerprint", &vocab->fingerprint));
     if (!cm3_hash_equal(vocab->fingerprint, fingerprint_of(vocab)))
-        return cm3_fail(CM3_ERR_FORMAT, "%s: fingerprint: is not that of the table beside it; the file was changed", path);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: fingerprint: is not that of the table beside it; the file was changed",
+                        path);
     return CM3_OK;
 }
 

@@ -4,7 +4,13 @@
 
 #include "data/lanes.h"
 
-enum { SMALL_TEXT = 300, SMALL_IMAGE = 64, SMALL_ROWS = 4, SMALL_COLUMNS = 6, SMALL_CODES = SMALL_ROWS * SMALL_COLUMNS };
+enum {
+    SMALL_TEXT = 300,
+    SMALL_IMAGE = 64,
+    SMALL_ROWS = 4,
+    SMALL_COLUMNS = 6,
+    SMALL_CODES = SMALL_ROWS * SMALL_COLUMNS
+};
 
 void small_vocab(cm3_vocab *vocab);
 cm3_store_info small_info(const cm3_vocab *vocab);

@@ -49,14 +49,15 @@ static void run_trial(uint64_t i, trial *t) {
     if (cm3_rng_below(&rng, 4) == 0) t->masks.min = 1 + (int64_t)cm3_rng_below(&rng, 40);
     t->available = cm3_rng_below(&rng, 8) ? LENGTH : (int64_t)cm3_rng_below(&rng, LENGTH + 1);
     random_source(&rng, t->available, t->source);
-    assert_int_equal(cm3_mask_tokens(&t->masks, &vocab, &rng, LENGTH, t->source, t->available, t->out, &t->count, &t->plan), CM3_OK);
+    assert_int_equal(
+        cm3_mask_tokens(&t->masks, &vocab, &rng, LENGTH, t->source, t->available, t->out, &t->count, &t->plan), CM3_OK);
 }
 
 /* All property tests look at the same many random blocks. */
 enum { TRIALS = 20000 };
-#define FOR_EACH_TRIAL(t)                                                                                             \
-    trial *t = malloc(sizeof *t);                                                                                     \
-    for (uint64_t trial_index = 0; trial_index < TRIALS; trial_index++)                                               \
+#define FOR_EACH_TRIAL(t)                                                                                              \
+    trial *t = malloc(sizeof *t);                                                                                      \
+    for (uint64_t trial_index = 0; trial_index < TRIALS; trial_index++)                                                \
         if (run_trial(trial_index, t), true)
 
 static void the_output_is_exactly_as_long_as_the_block(void **state) {
@@ -66,7 +67,8 @@ static void the_output_is_exactly_as_long_as_the_block(void **state) {
         if (t->available == LENGTH) assert_int_equal(t->count, LENGTH);
         assert_true(t->count <= LENGTH);
         assert_true(t->plan.source <= t->available);
-        if (t->count < LENGTH) assert_int_equal(t->plan.source, t->available); /* shorter only when the source is at its end */
+        if (t->count < LENGTH)
+            assert_int_equal(t->plan.source, t->available); /* shorter only when the source is at its end */
     }
     free(t);
 }
@@ -89,7 +91,8 @@ static void spans_never_hold_a_boundary(void **state) {
     (void)state;
     FOR_EACH_TRIAL(t) {
         for (int64_t i = 0; i < t->plan.count; i++)
-            for (int64_t p = t->plan.spans[i].begin; p < t->plan.spans[i].end; p++) assert_false(is_boundary(t->source[p]));
+            for (int64_t p = t->plan.spans[i].begin; p < t->plan.spans[i].end; p++)
+                assert_false(is_boundary(t->source[p]));
     }
     free(t);
 }
@@ -112,8 +115,10 @@ static void as_many_whole_segments_are_masked_as_were_drawn_and_exist(void **sta
     (void)state;
     FOR_EACH_TRIAL(t) {
         if (!t->plan.whole || t->plan.drawn == 0) continue;
-        int64_t segments = 0, window = LENGTH - 3 * t->plan.drawn < t->available ? LENGTH - 3 * t->plan.drawn : t->available;
-        for (int64_t p = 0; p < window; p++) segments += !is_boundary(t->source[p]) && (p == 0 || is_boundary(t->source[p - 1]));
+        int64_t segments = 0,
+                window = LENGTH - 3 * t->plan.drawn < t->available ? LENGTH - 3 * t->plan.drawn : t->available;
+        for (int64_t p = 0; p < window; p++)
+            segments += !is_boundary(t->source[p]) && (p == 0 || is_boundary(t->source[p - 1]));
         assert_int_equal(t->plan.count, segments < t->plan.drawn ? segments : t->plan.drawn);
     }
     free(t);
@@ -163,7 +168,8 @@ enum { PAPER = 4097 };
 static int64_t paper_boundaries(cm3_rng *rng, int64_t boundaries[PAPER]) {
     int64_t count = 0;
     for (int64_t at = -(int64_t)cm3_rng_below(rng, 1036); at < PAPER;) {
-        const int64_t caption = 1 + (int64_t)cm3_rng_poisson(rng, 8), parts[] = {at, at + 1 + caption, at + 2 + caption + 1024};
+        const int64_t caption = 1 + (int64_t)cm3_rng_poisson(rng, 8),
+                      parts[] = {at, at + 1 + caption, at + 2 + caption + 1024};
         for (int i = 0; i < 3; i++)
             if (parts[i] >= 0 && parts[i] < PAPER) boundaries[count++] = parts[i];
         at += caption + 1024 + 3;
@@ -175,7 +181,8 @@ static int64_t paper_boundaries(cm3_rng *rng, int64_t boundaries[PAPER]) {
 static bool masks_a_caption(const cm3_plan *plan, const int64_t *boundaries, int64_t count) {
     for (int64_t i = 0; i < plan->count; i++)
         for (int64_t b = 1; b < count; b++)
-            if (plan->spans[i].begin == boundaries[b - 1] + 1 && plan->spans[i].end == boundaries[b] && boundaries[b] - boundaries[b - 1] < 100)
+            if (plan->spans[i].begin == boundaries[b - 1] + 1 && plan->spans[i].end == boundaries[b] &&
+                boundaries[b] - boundaries[b - 1] < 100)
                 return true;
     return false;
 }
@@ -212,7 +219,8 @@ static void captions_are_fully_masked_as_often_as_the_papers_geometry_gives(void
     (void)state;
     const double none = share_of_masked_captions(0, NULL, 100000), half = share_of_masked_captions(0.5, NULL, 100000),
                  all = share_of_masked_captions(1, NULL, 100000);
-    print_message("share of blocks with a fully masked caption: %.4f, %.4f, %.4f at whole = 0, 0.5, 1\n", none, half, all);
+    print_message("share of blocks with a fully masked caption: %.4f, %.4f, %.4f at whole = 0, 0.5, 1\n", none, half,
+                  all);
     assert_true(none < 0.002);
     assert_true(half > 0.15 && half < 0.20);
     assert_true(fabs(all - 2 * half) < 0.02);

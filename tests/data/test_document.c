@@ -89,7 +89,8 @@ static void blanks_make_every_prompt_of_the_paper(void **state) {
 static void random_document(cm3_rng *rng, cm3_document *d) {
     const uint64_t segments = 1 + cm3_rng_below(rng, 6);
     for (uint64_t i = 0; i < segments; i++)
-        add(d, cm3_rng_below(rng, 2) ? CM3_MODALITY_IMAGE : CM3_MODALITY_TEXT, (int32_t)cm3_rng_below(rng, 32), 1 + cm3_rng_below(rng, 30));
+        add(d, cm3_rng_below(rng, 2) ? CM3_MODALITY_IMAGE : CM3_MODALITY_TEXT, (int32_t)cm3_rng_below(rng, 32),
+            1 + cm3_rng_below(rng, 30));
 }
 
 static void parsing_gives_back_what_was_rendered(void **state) {
@@ -138,7 +139,8 @@ static void an_answer_is_put_into_its_blank(void **state) {
     add(&full, CM3_MODALITY_TEXT, 40, 3);
     add(&full, CM3_MODALITY_IMAGE, 2, 4);
     assert_int_equal(cm3_document_prompt(&d, &vocab, &t), CM3_OK);
-    for (int32_t i = 40; i < 43; i++) assert_int_equal(cm3_tokens_add(&t, &(int32_t){cm3_vocab_id(&vocab, CM3_REGION_TEXT, i)}, 1), CM3_OK);
+    for (int32_t i = 40; i < 43; i++)
+        assert_int_equal(cm3_tokens_add(&t, &(int32_t){cm3_vocab_id(&vocab, CM3_REGION_TEXT, i)}, 1), CM3_OK);
     for (int with_end = 0; with_end < 2; with_end++) {
         assert_int_equal(cm3_document_parse(&vocab, t.ids, t.count, &back), CM3_OK);
         assert_true(cm3_document_equal(&back, &full));
@@ -194,7 +196,8 @@ static void printed_tokens_can_be_read(void **state) {
     const int32_t eos = cm3_vocab_id(&vocab, CM3_REGION_EOS, 0), brk = cm3_vocab_id(&vocab, CM3_REGION_BREAK, 0),
                   eoss = cm3_vocab_id(&vocab, CM3_REGION_EOSS, 0), mask = cm3_vocab_id(&vocab, CM3_REGION_SENTINEL, 0),
                   image = cm3_vocab_id(&vocab, CM3_REGION_IMAGE, 0), text = cm3_vocab_id(&vocab, CM3_REGION_TEXT, 0);
-    const int32_t ids[] = {eos, text + 'h', text + '"', brk, image, image, eos, eos, mask, brk, image, eos, mask, text + 'a', text + '\n', eoss};
+    const int32_t ids[] = {eos,  text + 'h', text + '"', brk, image, image,      eos,         eos,
+                           mask, brk,        image,      eos, mask,  text + 'a', text + '\n', eoss};
     char *out;
     size_t length;
     FILE *file = open_memstream(&out, &length);

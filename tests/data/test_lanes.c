@@ -84,7 +84,8 @@ static void unmasked_blocks_join_to_whole_samples_with_nothing_lost(void **state
         cm3_tokens stream = {0}, expected = {0};
         follow(&b, lane, 40, &stream);
         for (int64_t g = lane; expected.count < stream.count; g += b.config.lanes) {
-            const uint64_t k = cm3_rng_permute(5, CM3_RNG_SHUFFLE, (uint64_t)g / TRAINING, (uint64_t)g % TRAINING, TRAINING);
+            const uint64_t k =
+                cm3_rng_permute(5, CM3_RNG_SHUFFLE, (uint64_t)g / TRAINING, (uint64_t)g % TRAINING, TRAINING);
             render_sample(cm3_store_training(store, (int64_t)k), &expected);
         }
         assert_memory_equal(stream.ids, expected.ids, stream.count * sizeof *stream.ids);
@@ -109,7 +110,8 @@ static void an_epoch_gives_every_training_sample_once_and_no_heldout_one(void **
                 assert_int_equal(cm3_lane_next(b.packer, lane, &cursor, &b.block), CM3_OK);
                 for (int64_t i = 0; i < b.block.piece_count; i++) {
                     const cm3_piece *piece = &b.block.pieces[i];
-                    if (piece->begin == 0 && piece->sample < EPOCHS * TRAINING) seen[piece->sample / TRAINING][piece->index]++;
+                    if (piece->begin == 0 && piece->sample < EPOCHS * TRAINING)
+                        seen[piece->sample / TRAINING][piece->index]++;
                 }
             }
         }
@@ -304,7 +306,8 @@ static void targets_are_the_inputs_shifted_by_one_and_classes_tell_what_they_are
     cm3_batch_set(&batch, &vocab, 1, &b.block);
     assert_memory_equal(batch.inputs, b.block.ids, (size_t)s * 4);
     assert_memory_equal(batch.targets + s, b.block.ids + 1, (size_t)s * 4);
-    assert_int_equal(cm3_heldout_block(b.packer, cm3_heldout_blocks(b.packer) - 1, &b.block), CM3_OK); /* a short one over a full one */
+    assert_int_equal(cm3_heldout_block(b.packer, cm3_heldout_blocks(b.packer) - 1, &b.block),
+                     CM3_OK); /* a short one over a full one */
     const int64_t length = b.block.length;
     assert_true(length <= s);
     cm3_batch_set(&batch, &vocab, 1, &b.block);

@@ -36,18 +36,22 @@ static int teardown(void **state) {
 /* inputs[step][lane][position] of a run on `ranks` ranks with micro-batches of `rows`. */
 typedef int32_t run_inputs[STEPS][LANES][CONTEXT];
 
-static void run(int64_t ranks, int64_t rows, int64_t first_step, const cm3_cursor *cursors, cm3_cursor *after, run_inputs inputs) {
+static void run(int64_t ranks, int64_t rows, int64_t first_step, const cm3_cursor *cursors, cm3_cursor *after,
+                run_inputs inputs) {
     const int64_t count = LANES / ranks;
     for (int64_t rank = 0; rank < ranks; rank++) {
         cm3_loader *loader;
-        assert_int_equal(cm3_loader_open(&config, &vocab, store, rank * count, count, rows, cursors ? cursors + rank * count : NULL, &loader), CM3_OK);
+        assert_int_equal(cm3_loader_open(&config, &vocab, store, rank * count, count, rows,
+                                         cursors ? cursors + rank * count : NULL, &loader),
+                         CM3_OK);
         for (int64_t step = first_step; step < STEPS; step++) {
             for (int64_t lane = 0; lane < count; lane += rows) {
                 const cm3_batch *batch;
                 assert_int_equal(cm3_loader_next(loader, &batch), CM3_OK);
                 memcpy(inputs[step][rank * count + lane], batch->inputs, (size_t)(rows * CONTEXT) * sizeof(int32_t));
             }
-            if (after && step == STEPS / 2 - 1) memcpy(after + rank * count, cm3_loader_cursors(loader), (size_t)count * sizeof *after);
+            if (after && step == STEPS / 2 - 1)
+                memcpy(after + rank * count, cm3_loader_cursors(loader), (size_t)count * sizeof *after);
         }
         cm3_loader_close(loader);
     }

@@ -85,7 +85,8 @@ static void sizes_that_cannot_be_are_refused(void **state) {
     bad[2].multiple = 0;
     bad[3].sentinels = -1;
     bad[4].layout = CM3_LAYOUT_CHAMELEON; /* 56,320 text tokens do not fit */
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_int_equal(cm3_vocab_build(&bad[i], &v), CM3_ERR_RECIPE);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(cm3_vocab_build(&bad[i], &v), CM3_ERR_RECIPE);
 }
 
 static void path_of(char path[512]) {

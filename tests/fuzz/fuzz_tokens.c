@@ -1,5 +1,5 @@
-/* Any ids: they can be unmasked, parsed and printed; what is parsed renders to tokens that parse to the same document; and
- * masking a source that holds no masks can be undone exactly. */
+/* Any ids: they can be unmasked, parsed and printed; what is parsed renders to tokens that parse to the same document;
+ * and masking a source that holds no masks can be undone exactly. */
 #include "data/cm3.h"
 #include "data/document.h"
 
@@ -18,7 +18,8 @@ static void check_documents(const cm3_vocab *vocab, const int32_t *ids, size_t c
         cm3_tokens rendered = {0};
         const size_t before = at;
         need(cm3_document_next(vocab, ids, count, &at, &document) == CM3_OK && at > before);
-        if (cm3_document_render(&document, vocab, &rendered) == CM3_OK) { /* unless it has more blanks than there are sentinels */
+        if (cm3_document_render(&document, vocab, &rendered) ==
+            CM3_OK) { /* unless it has more blanks than there are sentinels */
             need(cm3_document_parse(vocab, rendered.ids, rendered.count, &again) == CM3_OK);
             need(cm3_document_equal(&document, &again));
             cm3_document_free(&again);
@@ -33,7 +34,8 @@ static void check_masking(const cm3_vocab *vocab, const int32_t *ids, size_t cou
     static cm3_plan plan;
     int64_t available = 0, masked;
     for (size_t i = 0; i < count; i++)
-        if (cm3_vocab_class(vocab, ids[i]) != CM3_TOKEN_SENTINEL && !cm3_vocab_is(vocab, CM3_REGION_EOSS, ids[i])) source[available++] = ids[i];
+        if (cm3_vocab_class(vocab, ids[i]) != CM3_TOKEN_SENTINEL && !cm3_vocab_is(vocab, CM3_REGION_EOSS, ids[i]))
+            source[available++] = ids[i];
     const cm3_mask_config config = {.mean = (double)(seed % 7), .min = (int64_t)(seed % 5), .max = 512, .whole = 0.5};
     cm3_rng rng = cm3_rng_stream(seed, CM3_RNG_TEST, 0, 0);
     const int64_t length = (int64_t)count;
@@ -41,7 +43,8 @@ static void check_masking(const cm3_vocab *vocab, const int32_t *ids, size_t cou
     need(masked <= length && plan.source <= available);
     cm3_tokens back = {0};
     need(cm3_tokens_unmask(vocab, out, (size_t)masked, &back) == CM3_OK);
-    need(back.count == (size_t)plan.source && (back.count == 0 || memcmp(back.ids, source, back.count * sizeof *source) == 0));
+    need(back.count == (size_t)plan.source &&
+         (back.count == 0 || memcmp(back.ids, source, back.count * sizeof *source) == 0));
     cm3_tokens_free(&back);
 }
 
@@ -50,7 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const cm3_vocab_sizes sizes = {.text = 100, .image = 64, .sentinels = 8, .multiple = 32};
     if (size == 0 || size > LENGTH_MAX || cm3_vocab_build(&sizes, &vocab) != CM3_OK) return 0;
     static int32_t ids[LENGTH_MAX];
-    for (size_t i = 0; i < size; i++) ids[i] = data[i] == 0xff ? INT32_MIN : (int32_t)data[i] - 4; /* some lie outside */
+    for (size_t i = 0; i < size; i++)
+        ids[i] = data[i] == 0xff ? INT32_MIN : (int32_t)data[i] - 4; /* some lie outside */
     cm3_tokens source = {0};
     need(cm3_tokens_unmask(&vocab, ids, size, &source) == CM3_OK);
     check_documents(&vocab, ids, size);
