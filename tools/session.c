@@ -67,9 +67,15 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage_function *sta
     return CM3_OK;
 }
 
+cm3_status cm3_session_join(cm3_session *session) {
+    CM3_TRY(cm3_comm_open(&session->comm));
+    if (cm3_comm_rank(session->comm) != 0 && cm3_log_get_level() > CM3_LOG_WARN) cm3_log_set_level(CM3_LOG_WARN);
+    return CM3_OK;
+}
+
 /* A failure that all ranks know of is told by the first one, and all leave in order. One that only this rank knows of is told here, and ends
  * the job: the others wait for this rank and would do so for ever. */
-static cm3_status leave(cm3_session *session, cm3_status status) {
+cm3_status cm3_session_leave(cm3_session *session, cm3_status status) {
     if (status == CM3_OK || cm3_comm_size(session->comm) == 1) return status;
     if (!cm3_comm_failed_together(session->comm)) {
         fprintf(stderr, "cm3leon: error: rank %d: %s\n", cm3_comm_rank(session->comm), cm3_message());
@@ -95,9 +101,8 @@ static cm3_status load_and_run(const cm3_command_line *line, cm3_session *sessio
 cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage_function *stages, int count) {
     cm3_session session = {0};
     CM3_TRY(cm3_signals_install());
-    CM3_TRY(cm3_comm_open(&session.comm));
-    if (cm3_comm_rank(session.comm) != 0 && cm3_log_get_level() > CM3_LOG_WARN) cm3_log_set_level(CM3_LOG_WARN);
-    const cm3_status status = leave(&session, load_and_run(line, &session, stages, count));
+    CM3_TRY(cm3_session_join(&session));
+    const cm3_status status = cm3_session_leave(&session, load_and_run(line, &session, stages, count));
     cm3_session_close(&session);
     return status;
 }

@@ -1,0 +1,450 @@
+#include "train/evaluate/evaluate.h"
+
+#include "core/clock.h"
+#include "core/file.h"
+#include "core/progress.h"
+#include "train/evaluate/album.h"
+#include "train/evaluate/draw.h"
+#include "train/evaluate/match.h"
+#include "train/evaluate/scoring.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PAINT_AT_ONCE = 64,         /* pictures that are decoded, or read from the source, together */
+    KEPT_PAIRS = 256,           /* of a split, in the album */
+    KEPT_PIXELS = 1 << 24,      /* the same in pixels, for large pictures */
+    SAMPLE_ROWS = 4, SAMPLES = 8,
+};
+
+/* One evaluation. What is (mine) belongs to this rank's share of the pairs; what is (all) is whole on rank 0. */
+typedef struct evaluator {
+    const cm3_run *run;
+    const cm3_evaluate_options *options;
+    cm3_artist artist;
+    cm3_source *source;
+    cm3_store *store;
+    int64_t per_picture, side, bytes; /* codes, pixels, bytes of a picture */
+    int64_t *pairs;                   /* indices of all judged pairs: seen ones, then held-out ones */
+    int64_t seen, heldout, left_out;
+    int64_t share, first, count;      /* of a rank at most; where mine begin; how many are mine */
+    char **captions, **written;       /* (mine) */
+    int32_t *codes, *drawn;           /* (mine, C): of the true pictures; drawn ones */
+    uint8_t *drawn_bytes;             /* (mine, bytes) */
+    cm3_hash *hashes;                 /* of all pictures of the source */
+    cm3_judgement *mine, *all;
+    int32_t *all_drawn;               /* (all, C) */
+    char *all_written;                /* (all, written_size) */
+    int64_t written_size;
+    double draw_seconds, describe_seconds;
+} evaluator;
+
+static bool is_first(const evaluator *e) {
+    return cm3_comm_rank(e->run->comm) == 0;
+}
+
+/* --- which pairs ---------------------------------------------------------------------------------------------------------------- */
+
+/* <eos> TEXT <break> IMAGE <eos>: the last token is never an input. */
+static cm3_status fits(evaluator *e, int64_t index, bool *fit) {
+    int64_t text;
+    CM3_TRY(cm3_store_text_count(e->store, index, &text));
+    *fit = 1 + text + 1 + e->per_picture <= e->run->recipe->model.context;
+    return CM3_OK;
+}
+
+static cm3_status choose_split(evaluator *e, bool heldout, int64_t *chosen) {
+    const cm3_store_info *info = cm3_store_get_info(e->store);
+    const int64_t total = heldout ? info->heldout : info->samples - info->heldout, prompts = e->options->prompts;
+    const int64_t wanted = prompts && prompts < total ? prompts : total;
+    *chosen = 0;
+    for (int64_t i = 0; i < wanted; i++) {
+        const int64_t k = (int64_t)((double)i * (double)total / (double)wanted);
+        const int64_t index = heldout ? cm3_store_heldout(e->store, k) : cm3_store_training(e->store, k);
+        bool fit;
+        CM3_TRY(fits(e, index, &fit));
+        if (fit) e->pairs[e->seen + (*chosen)++] = index;
+        else e->left_out++;
+    }
+    return CM3_OK;
+}
+
+static cm3_status choose(evaluator *e) {
+    const cm3_store_info *info = cm3_store_get_info(e->store);
+    if (info->samples != cm3_source_count(e->source))
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %lld samples, but the source has %lld pairs now; run `cm3leon tokenize` again", cm3_store_path(e->store),
+                        (long long)info->samples, (long long)cm3_source_count(e->source));
+    e->pairs = calloc((size_t)info->samples + 1, sizeof *e->pairs);
+    if (!e->pairs) return cm3_fail(CM3_ERR_MEMORY, "no memory for a list of %lld pairs", (long long)info->samples);
+    int64_t seen;
+    CM3_TRY(choose_split(e, false, &seen));
+    e->seen = seen;
+    CM3_TRY(choose_split(e, true, &e->heldout));
+    if (e->seen + e->heldout == 0) return cm3_fail(CM3_ERR_RECIPE, "model.context: no pair fits into %lld tokens", (long long)e->run->recipe->model.context);
+    const int64_t all = e->seen + e->heldout, ranks = cm3_comm_size(e->run->comm);
+    e->share = (all + ranks - 1) / ranks;
+    e->first = e->share * cm3_comm_rank(e->run->comm);
+    e->count = all - e->first < 0 ? 0 : all - e->first < e->share ? all - e->first : e->share;
+    return CM3_OK;
+}
+
+static cm3_status take_memory(evaluator *e) {
+    const size_t share = (size_t)e->share, ranks = (size_t)cm3_comm_size(e->run->comm), codes = (size_t)e->per_picture;
+    e->captions = calloc(share, sizeof *e->captions);
+    e->written = calloc(share, sizeof *e->written);
+    e->codes = calloc(share * codes, sizeof *e->codes);
+    e->drawn = calloc(share * codes, sizeof *e->drawn);
+    e->drawn_bytes = malloc(share * (size_t)e->bytes);
+    e->hashes = calloc((size_t)cm3_source_count(e->source), sizeof *e->hashes);
+    e->mine = calloc(share, sizeof *e->mine);
+    e->all = calloc(share * ranks, sizeof *e->all);
+    e->all_drawn = calloc(share * ranks * codes, sizeof *e->all_drawn);
+    const bool whole = e->captions && e->written && e->codes && e->drawn && e->drawn_bytes && e->hashes && e->mine && e->all && e->all_drawn;
+    return whole ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to judge %lld pairs", (long long)e->share);
+}
+
+static cm3_status set_up(evaluator *e) {
+    const cm3_recipe *recipe = e->run->recipe;
+    CM3_TRY(cm3_artist_open(recipe, e->options->checkpoint, &e->artist));
+    e->per_picture = cm3_vqgan_codes_per_picture(&recipe->image_tokenizer);
+    e->side = recipe->image_tokenizer.picture;
+    e->bytes = e->side * e->side * 3;
+    CM3_TRY(cm3_source_open(&recipe->source, &e->source));
+    char *path = cm3_stage_path(recipe, "tokenize", "store.h5");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    const cm3_status status = cm3_store_open(path, &e->artist.tokenizers.vocab.fingerprint, recipe->data.memory << 20, &e->store);
+    free(path);
+    CM3_TRY(status);
+    CM3_TRY(choose(e));
+    CM3_TRY(take_memory(e));
+    for (int64_t i = 0; i < e->count; i++) {
+        const int64_t index = e->mine[i].index = e->pairs[e->first + i];
+        CM3_TRY(cm3_store_name(e->store, index, &e->captions[i]));
+        CM3_TRY(cm3_store_image(e->store, index, e->codes + i * e->per_picture));
+    }
+    return CM3_OK;
+}
+
+static void tear_down(evaluator *e) {
+    for (int64_t i = 0; i < e->count; i++) {
+        if (e->captions) free(e->captions[i]);
+        if (e->written) free(e->written[i]);
+    }
+    cm3_store_close(e->store);
+    cm3_source_close(e->source);
+    cm3_artist_close(&e->artist);
+    free(e->pairs);
+    free(e->captions);
+    free(e->written);
+    free(e->codes);
+    free(e->drawn);
+    free(e->drawn_bytes);
+    free(e->hashes);
+    free(e->mine);
+    free(e->all);
+    free(e->all_drawn);
+    free(e->all_written);
+}
+
+/* --- what the model makes --------------------------------------------------------------------------------------------------------- */
+
+static void advanced(void *context, int64_t done) {
+    if (context) cm3_progress_update(context, (uint64_t)done);
+}
+
+static cm3_status draw(evaluator *e) {
+    cm3_progress progress = cm3_progress_start("evaluate: draw", "pictures", (uint64_t)e->count);
+    const double begin = cm3_clock_seconds();
+    const cm3_status status = cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, (const char *const *)e->captions, e->count, (uint64_t)e->first,
+                                                    e->drawn, advanced, is_first(e) ? &progress : NULL);
+    e->draw_seconds = cm3_clock_seconds() - begin;
+    if (is_first(e)) cm3_progress_end(&progress);
+    return status;
+}
+
+static cm3_status describe(evaluator *e) {
+    cm3_decode_config greedy = e->run->recipe->generate;
+    greedy.temperature = 0;
+    cm3_progress progress = cm3_progress_start("evaluate: describe", "pictures", (uint64_t)e->count);
+    const double begin = cm3_clock_seconds();
+    const cm3_status status = cm3_artist_describe(&e->artist, &greedy, e->codes, e->count, (uint64_t)e->first, e->written, advanced,
+                                                  is_first(e) ? &progress : NULL);
+    e->describe_seconds = cm3_clock_seconds() - begin;
+    if (is_first(e)) cm3_progress_end(&progress);
+    CM3_TRY(status);
+    for (int64_t i = 0; i < e->count; i++) e->mine[i].caption_right = strcmp(e->written[i], e->captions[i]) == 0;
+    return CM3_OK;
+}
+
+/* Codes to pictures of bytes: what a person would see. */
+static cm3_status paint(evaluator *e, const int32_t *codes, int64_t count, uint8_t *bytes) {
+    float *pixels = malloc((size_t)(PAINT_AT_ONCE * e->bytes) * sizeof *pixels);
+    if (!pixels) return cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", PAINT_AT_ONCE);
+    cm3_status status = CM3_OK;
+    for (int64_t first = 0; first < count && status == CM3_OK; first += PAINT_AT_ONCE) {
+        const int64_t n = count - first < PAINT_AT_ONCE ? count - first : PAINT_AT_ONCE;
+        status = cm3_artist_paint(&e->artist, codes + first * e->per_picture, n, pixels);
+        for (int64_t i = 0; i < n && status == CM3_OK; i++) {
+            cm3_image image;
+            status = cm3_image_from_float(pixels + i * e->bytes, (int)e->side, (int)e->side, 3, &image);
+            if (status != CM3_OK) break;
+            memcpy(bytes + (first + i) * e->bytes, image.pixels, (size_t)e->bytes);
+            cm3_image_free(&image);
+        }
+    }
+    free(pixels);
+    return status;
+}
+
+static cm3_status read_truth(const evaluator *e, int64_t index, uint8_t *bytes) {
+    cm3_pair pair;
+    CM3_TRY(cm3_source_read(e->source, index, &pair));
+    cm3_status status = CM3_OK;
+    if (cm3_image_size(&pair.image) == (size_t)e->bytes) memcpy(bytes, pair.image.pixels, (size_t)e->bytes);
+    else status = cm3_fail(CM3_ERR_INTERNAL, "%s: is not %lld pixels square", pair.name, (long long)e->side);
+    cm3_pair_free(&pair);
+    return status;
+}
+
+/* --- judging ---------------------------------------------------------------------------------------------------------------------- */
+
+/* The nearest picture of the whole source to each of my drawings. */
+static cm3_status search(evaluator *e) {
+    const int64_t total = cm3_source_count(e->source);
+    uint8_t *truth = malloc((size_t)(PAINT_AT_ONCE * e->bytes));
+    cm3_match *best = malloc((size_t)e->share * sizeof *best);
+    cm3_status status = truth && best ? paint(e, e->drawn, e->count, e->drawn_bytes) : cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", PAINT_AT_ONCE);
+    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) best[i] = CM3_MATCH_NONE;
+    for (int64_t first = 0; first < total && status == CM3_OK; first += PAINT_AT_ONCE) {
+        const int64_t n = total - first < PAINT_AT_ONCE ? total - first : PAINT_AT_ONCE;
+        for (int64_t i = 0; i < n && status == CM3_OK; i++) {
+            status = read_truth(e, first + i, truth + i * e->bytes);
+            e->hashes[first + i] = cm3_hash_bytes(truth + i * e->bytes, (size_t)e->bytes);
+        }
+        if (status == CM3_OK) cm3_match_offer(e->drawn_bytes, e->count, truth, first, n, e->bytes, best);
+    }
+    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) {
+        e->mine[i].nearest = best[i].index;
+        e->mine[i].drawn_right = cm3_hash_equal(e->hashes[best[i].index], e->hashes[e->mine[i].index]);
+    }
+    free(truth);
+    free(best);
+    return status;
+}
+
+/* How well pictures come back from their codes. */
+static cm3_status reconstruct(evaluator *e) {
+    uint8_t *truth = malloc((size_t)e->bytes), *back = malloc((size_t)(PAINT_AT_ONCE * e->bytes));
+    cm3_status status = truth && back ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", PAINT_AT_ONCE);
+    for (int64_t first = 0; first < e->count && status == CM3_OK; first += PAINT_AT_ONCE) {
+        const int64_t n = e->count - first < PAINT_AT_ONCE ? e->count - first : PAINT_AT_ONCE;
+        status = paint(e, e->codes + first * e->per_picture, n, back);
+        for (int64_t i = 0; i < n && status == CM3_OK; i++) {
+            cm3_judgement *j = &e->mine[first + i];
+            status = read_truth(e, j->index, truth);
+            j->bytes = e->bytes;
+            j->squared_error = (int64_t)cm3_picture_distance(truth, back + i * e->bytes, e->bytes, UINT64_MAX);
+        }
+    }
+    free(truth);
+    free(back);
+    return status;
+}
+
+static cm3_status render(evaluator *e, int64_t i, int32_t *text, cm3_tokens *sample) {
+    int64_t count;
+    cm3_document document = {0};
+    cm3_status status = cm3_store_text(e->store, e->mine[i].index, text, &count);
+    if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_TEXT, text, (size_t)count);
+    if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_IMAGE, e->codes + i * e->per_picture, (size_t)e->per_picture);
+    if (status == CM3_OK) status = cm3_document_render(&document, &e->artist.tokenizers.vocab, sample);
+    cm3_document_free(&document);
+    return status;
+}
+
+static cm3_status score(evaluator *e) {
+    cm3_tokens *samples = calloc((size_t)e->share, sizeof *samples);
+    cm3_sample_score *scores = calloc((size_t)e->share, sizeof *scores);
+    int32_t *text = calloc((size_t)cm3_store_get_info(e->store)->longest_text + 1, sizeof *text);
+    cm3_status status = samples && scores && text ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)e->share);
+    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) status = render(e, i, text, &samples[i]);
+    if (status == CM3_OK && e->count)
+        status = cm3_score_samples(e->artist.model, &e->artist.tokenizers.vocab, samples, e->count, e->run->recipe->evaluate.rows, scores);
+    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) {
+        e->mine[i].text_tokens = scores[i].text_tokens;
+        e->mine[i].image_tokens = scores[i].image_tokens;
+        e->mine[i].text_nats = scores[i].text_nats;
+        e->mine[i].image_nats = scores[i].image_nats;
+    }
+    for (int64_t i = 0; samples && i < e->count; i++) cm3_tokens_free(&samples[i]);
+    free(samples);
+    free(scores);
+    free(text);
+    return status;
+}
+
+/* --- together --------------------------------------------------------------------------------------------------------------------- */
+
+static cm3_status gather_written(evaluator *e) {
+    int64_t longest = 1;
+    for (int64_t i = 0; i < e->count; i++)
+        if ((int64_t)strlen(e->written[i]) + 1 > longest) longest = (int64_t)strlen(e->written[i]) + 1;
+    CM3_TRY(cm3_comm_reduce_i64(e->run->comm, &longest, 1, CM3_REDUCE_MAX));
+    e->written_size = longest;
+    char *mine = calloc((size_t)e->share, (size_t)longest);
+    e->all_written = calloc((size_t)(e->share * cm3_comm_size(e->run->comm)), (size_t)longest);
+    cm3_status status = mine && e->all_written ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for captions");
+    status = cm3_comm_agree_status(e->run->comm, status);
+    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) strcpy(mine + i * longest, e->written[i]);
+    if (status == CM3_OK) status = cm3_comm_gather(e->run->comm, mine, e->share * longest, e->all_written, 0);
+    free(mine);
+    return status;
+}
+
+static cm3_status gather(evaluator *e) {
+    CM3_TRY(cm3_comm_gather(e->run->comm, e->mine, e->share * (int64_t)sizeof *e->mine, e->all, 0));
+    CM3_TRY(cm3_comm_gather(e->run->comm, e->drawn, e->share * e->per_picture * (int64_t)sizeof *e->drawn, e->all_drawn, 0));
+    return gather_written(e);
+}
+
+cm3_score cm3_score_of(const cm3_judgement *judgements, int64_t count) {
+    cm3_score s = {.pairs = count};
+    double text_nats = 0, image_nats = 0, squared_error = 0, bytes = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const cm3_judgement *j = &judgements[i];
+        s.drawn_right += j->drawn_right;
+        s.captions_right += j->caption_right;
+        s.text_tokens += j->text_tokens;
+        s.image_tokens += j->image_tokens;
+        text_nats += j->text_nats;
+        image_nats += j->image_nats;
+        squared_error += (double)j->squared_error;
+        bytes += (double)j->bytes;
+    }
+    s.text_to_image_top1 = (double)s.drawn_right / (double)count;
+    s.caption_exact = (double)s.captions_right / (double)count;
+    s.loss_text = text_nats / (double)s.text_tokens;
+    s.loss_image = image_nats / (double)s.image_tokens;
+    /* Pictures that come back without any error have no finite ratio; 100 dB is far above what 8 bits can tell apart. */
+    s.vq_psnr = fmin(10 * log10(255.0 * 255.0 * bytes / squared_error), 100);
+    return s;
+}
+
+/* --- the album ---------------------------------------------------------------------------------------------------------------------- */
+
+static cm3_status image_of(const evaluator *e, const uint8_t *bytes, cm3_image *image) {
+    CM3_TRY(cm3_image_create((int)e->side, (int)e->side, 3, image));
+    memcpy(image->pixels, bytes, (size_t)e->bytes);
+    return CM3_OK;
+}
+
+/* `codes` are count of true and count of drawn pictures, `bytes` room for their pictures. */
+static cm3_status fill_pair(evaluator *e, int64_t at, uint8_t *bytes, cm3_album_pair *p) {
+    const cm3_judgement *j = &e->all[at];
+    size_t length;
+    int32_t *codes = malloc((size_t)(2 * e->per_picture) * sizeof *codes);
+    if (!codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for codes");
+    p->heldout = at >= e->seen;
+    p->drawn_right = j->drawn_right;
+    p->caption_right = j->caption_right;
+    cm3_status status = cm3_store_image(e->store, j->index, codes);
+    memcpy(codes + e->per_picture, e->all_drawn + at * e->per_picture, (size_t)e->per_picture * sizeof *codes);
+    if (status == CM3_OK) status = paint(e, codes, 2, bytes);
+    if (status == CM3_OK) status = image_of(e, bytes, &p->decoded);
+    if (status == CM3_OK) status = image_of(e, bytes + e->bytes, &p->drawn);
+    if (status == CM3_OK) status = read_truth(e, j->index, bytes);
+    if (status == CM3_OK) status = image_of(e, bytes, &p->truth);
+    if (status == CM3_OK) status = cm3_source_text(e->source, j->index, &p->caption, &length);
+    if (status == CM3_OK) status = cm3_source_text(e->source, j->nearest, &p->nearest, &length);
+    p->written = strdup(e->all_written + at * e->written_size);
+    free(codes);
+    return status == CM3_OK && !p->written ? cm3_fail(CM3_ERR_MEMORY, "no memory for a caption") : status;
+}
+
+/* Several drawings of a few captions, held-out ones among them. */
+static cm3_status fill_rows(evaluator *e, cm3_album *album) {
+    int32_t *codes = calloc((size_t)(SAMPLES * e->per_picture), sizeof *codes);
+    uint8_t *bytes = malloc((size_t)(SAMPLES * e->bytes));
+    cm3_status status = codes && bytes ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", SAMPLES);
+    for (int64_t r = 0; r < album->row_count && status == CM3_OK; r++) {
+        cm3_album_row *row = &album->rows[r];
+        const int64_t held = e->heldout ? (album->row_count + (e->seen == 0)) / 2 : 0, from_seen = e->seen ? album->row_count - held : 0;
+        row->heldout = r >= from_seen;
+        const int64_t at = row->heldout ? e->seen + (2 * (r - from_seen) + 1) * e->heldout / (2 * (album->row_count - from_seen)) : (2 * r + 1) * e->seen / (2 * from_seen);
+        size_t length;
+        status = cm3_source_text(e->source, e->pairs[at], &row->caption, &length);
+        const char *captions[SAMPLES];
+        for (int s = 0; s < SAMPLES; s++) captions[s] = row->caption;
+        if (status == CM3_OK) /* numbers that no judged pair has */
+            status = cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, captions, SAMPLES, (UINT64_C(1) << 40) + (uint64_t)(r * SAMPLES), codes, NULL, NULL);
+        if (status == CM3_OK) status = paint(e, codes, SAMPLES, bytes);
+        for (int s = 0; s < SAMPLES && status == CM3_OK; s++) status = image_of(e, bytes + s * e->bytes, &row->drawn[s]);
+    }
+    free(codes);
+    free(bytes);
+    return status;
+}
+
+static cm3_status fill_album(evaluator *e, cm3_album *album) {
+    uint8_t *bytes = malloc((size_t)(2 * e->bytes));
+    cm3_status status = bytes ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a picture");
+    int64_t seen = 0;
+    while (seen < album->count && !album->pairs[seen].heldout) seen++;
+    for (int64_t i = 0; i < seen && status == CM3_OK; i++) status = fill_pair(e, i * e->seen / seen, bytes, &album->pairs[i]);
+    for (int64_t i = seen; i < album->count && status == CM3_OK; i++)
+        status = fill_pair(e, e->seen + (i - seen) * e->heldout / (album->count - seen), bytes, &album->pairs[i]);
+    free(bytes);
+    return status == CM3_OK ? fill_rows(e, album) : status;
+}
+
+static int64_t kept(const evaluator *e, int64_t pairs) {
+    int64_t most = KEPT_PIXELS / (3 * e->side * e->side);
+    if (most > KEPT_PAIRS) most = KEPT_PAIRS;
+    if (most < 1) most = 1;
+    return pairs < most ? pairs : most;
+}
+
+static cm3_status make_album(evaluator *e) {
+    const int64_t seen = kept(e, e->seen), heldout = kept(e, e->heldout);
+    const int64_t rows = e->seen + e->heldout < SAMPLE_ROWS ? 1 : SAMPLE_ROWS;
+    cm3_album album;
+    CM3_TRY(cm3_album_create(e->side, seen + heldout, rows, SAMPLES, &album));
+    album.step = e->artist.step;
+    for (int64_t i = seen; i < album.count; i++) album.pairs[i].heldout = true;
+    cm3_status status = fill_album(e, &album);
+    char *folder = cm3_stage_path(e->run->recipe, "evaluation", NULL);
+    if (status == CM3_OK) status = folder ? cm3_album_write(&album, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    free(folder);
+    cm3_album_free(&album);
+    return status;
+}
+
+/* --- all of it ----------------------------------------------------------------------------------------------------------------------- */
+
+static cm3_status judge(evaluator *e) {
+    CM3_TRY(draw(e));
+    CM3_TRY(describe(e));
+    CM3_TRY(search(e));
+    CM3_TRY(reconstruct(e));
+    return score(e);
+}
+
+cm3_status cm3_evaluate(const cm3_run *run, const cm3_evaluate_options *options, cm3_evaluation *evaluation) {
+    const double begin = cm3_clock_seconds();
+    evaluator e = {.run = run, .options = options};
+    *evaluation = (cm3_evaluation){0};
+    cm3_status status = cm3_comm_agree_status(run->comm, set_up(&e));
+    if (status == CM3_OK) status = cm3_comm_agree_status(run->comm, judge(&e));
+    if (status == CM3_OK) status = gather(&e);
+    if (status == CM3_OK && options->album) status = cm3_comm_agree_status(run->comm, is_first(&e) ? make_album(&e) : CM3_OK);
+    if (status == CM3_OK)
+        *evaluation = (cm3_evaluation){.step = e.artist.step, .parameters = cm3_params_elements(cm3_transformer_params(e.artist.model)),
+                                       .image_parameters = cm3_params_elements(e.artist.tokenizers.params), .pictures = cm3_source_count(e.source),
+                                       .left_out = e.left_out, .seconds = cm3_clock_seconds() - begin, .draw_seconds = e.draw_seconds,
+                                       .describe_seconds = e.describe_seconds, .seen = cm3_score_of(e.all, e.seen),
+                                       .heldout = cm3_score_of(e.all + e.seen, e.heldout)};
+    tear_down(&e);
+    return status;
+}
