@@ -2,6 +2,7 @@
 #include "core/json.h"
 #include "core/kernels/cpu/machine.h"
 #include "data/bench_data.h"
+#include "tools/bench_ops.h"
 #include "tools/session.h"
 #include "train/bench_step.h"
 
@@ -10,8 +11,10 @@
 static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"}, CM3_OPTION_JSON, CM3_OPTION_END};
 
 const cm3_usage cm3_usage_bench = {
-    .arguments = "step|data [RECIPE] [section.key=value ...]", .min_arguments = 1, .max_arguments = 2, .takes_overrides = true, .options = options,
-    .explanation = "bench step RECIPE   one training step of the recipe's transformer on random tokens: tokens/s, model FLOPs/s, and their ratio to\n"
+    .arguments = "ops|step|data [RECIPE] [section.key=value ...]", .min_arguments = 1, .max_arguments = 2, .takes_overrides = true, .options = options,
+    .explanation = "bench ops [NAME]    every operation (or those whose name holds NAME) beside its floor: FLOPs over the rate of sgemm, bytes over\n"
+                   "                    that of copying, both measured in the same run\n"
+                   "bench step RECIPE   one training step of the recipe's transformer on random tokens: tokens/s, model FLOPs/s, and their ratio to\n"
                    "                    the rate of sgemm measured in the same run; memory measured and planned\n"
                    "bench data          packing, masking and loading of blocks, tokens/s on one core\n\n"
                    "    cm3leon bench step configs/paper-350m.yaml data.lanes=1 train.micro_batch=1\n"
@@ -83,7 +86,9 @@ static cm3_status bench_data(const cm3_command_line *line, double seconds) {
 cm3_status cm3_cmd_bench(const cm3_command_line *line) {
     double seconds = 3;
     CM3_TRY(cm3_option_double(line, "seconds", 0.01, 3600, &seconds));
+    if (strcmp(line->arguments[0], "ops") == 0)
+        return cm3_bench_ops(cm3_option_given(line, "seconds") ? seconds : 0.3, cm3_option_given(line, "json"), line->argument_count > 1 ? line->arguments[1] : NULL);
     if (strcmp(line->arguments[0], "step") == 0) return bench_step(line, seconds);
     if (strcmp(line->arguments[0], "data") == 0) return bench_data(line, seconds);
-    return cm3_fail(CM3_ERR_USAGE, "bench %s: there is step and data", line->arguments[0]);
+    return cm3_fail(CM3_ERR_USAGE, "bench %s: there is ops, step and data", line->arguments[0]);
 }
