@@ -1,4 +1,4 @@
-/* Loading a recipe: defaults, then the file, then overrides, then what is missing, then combinations; faults in one message. */
+/* Loading a recipe: defaults, the file, overrides, what is missing, combinations; all faults in one message. */
 #include "core/config.h"
 
 #include "core/config_internal.h"
@@ -10,7 +10,7 @@
 
 enum { RECIPE_BYTES_MAX = 1 << 20 };
 
-/* --- faults --------------------------------------------------------------------------------------------------------- */
+/* --- faults ------------------------------------------------------------------------------------------------------- */
 
 int *cm3__origin(cm3_faults *faults, const cm3_section *section, const cm3_field *field) {
     int *origin = faults->origins;
@@ -74,7 +74,7 @@ static cm3_status report(const cm3_faults *faults) {
     return cm3_fail(CM3_ERR_RECIPE, "%s", text);
 }
 
-/* --- loading -------------------------------------------------------------------------------------------------------- */
+/* --- loading ------------------------------------------------------------------------------------------------------ */
 
 #define FOR_EACH_FIELD(schema, section, field)                                                                        \
     for (const cm3_section *section = (schema)->sections; section->name; section++)                                   \
@@ -90,7 +90,8 @@ static void set_defaults(cm3_faults *faults, void *recipe) {
         if (result == CM3__SET_NO_MEMORY) faults->out_of_memory = true;
         if (result != CM3__SET_WRONG) continue;
         cm3__full_name(section->name, field->name, full);
-        cm3__fault(faults, CM3__ORIGIN_DEFAULT, "%s: its default %s is not valid, a fault of this program", full, found);
+        cm3__fault(faults, CM3__ORIGIN_DEFAULT, "%s: its default %s is not valid, a fault of this program", full,
+                   found);
     }
 }
 

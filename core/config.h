@@ -14,7 +14,8 @@
  * expected and, for an unknown name, the nearest valid one.
  *
  * A recipe is plain YAML: sections, keys, values, lists. Anchors, tags and several documents are refused. A number in
- * quotes is text, and a text needs quotes only where YAML does. After "section.key=" on the command line it needs none. */
+ * quotes is text, and a text needs quotes only where YAML does. After "section.key=" on a command line it needs none.
+ */
 #ifndef CM3_CORE_CONFIG_H
 #define CM3_CORE_CONFIG_H
 
@@ -66,7 +67,7 @@ typedef struct cm3_field {
     {#member, CM3_KIND_STRING_LIST, offsetof(type, member), fallback, 0, 0, NULL, "", help}
 #define CM3_FIELD_END {NULL, CM3_KIND_BOOL, 0, NULL, 0, 0, NULL, NULL, NULL}
 
-/* What a check of combinations calls once a fault; it may be called any number of times. `field` is one of the section. */
+/* What a check of combinations calls, once for each fault. `field` is one of the section. */
 typedef struct cm3_faults cm3_faults;
 void cm3_faults_add(cm3_faults *faults, const char *section, const char *field, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -85,10 +86,11 @@ typedef struct cm3_schema {
     void (*check)(const void *recipe, cm3_faults *faults);
 } cm3_schema;
 
-/* Fills `recipe` (schema->size bytes) with defaults, then the file, then `overrides` ("section.key=value"), then checks.
- * CM3_ERR_IO if the file cannot be read, CM3_ERR_RECIPE for anything wrong in it: the message then holds every fault, one
- * a line. On failure `recipe` holds nothing that needs freeing. */
-cm3_status cm3_config_load(const cm3_schema *schema, const char *path, const char *const *overrides, int override_count, void *recipe);
+/* Fills `recipe` (schema->size bytes) with defaults, then the file, then `overrides` ("section.key=value"), then
+ * checks. CM3_ERR_IO if the file cannot be read, CM3_ERR_RECIPE for anything wrong in it: the message then holds every
+ * fault, one a line. On failure `recipe` holds nothing that needs freeing. */
+cm3_status cm3_config_load(const cm3_schema *schema, const char *path, const char *const *overrides, int override_count,
+                           void *recipe);
 /* The same from text; `name` stands for the path in messages. */
 cm3_status cm3_config_parse(const cm3_schema *schema, const char *name, const char *text, size_t length,
                             const char *const *overrides, int override_count, void *recipe);

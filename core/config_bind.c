@@ -22,7 +22,7 @@ static const cm3_section *find_section(const cm3_schema *schema, const char *nam
     return NULL;
 }
 
-/* --- names that do not exist ---------------------------------------------------------------------------------------- */
+/* --- names that do not exist -------------------------------------------------------------------------------------- */
 
 static void suggest(char *text, size_t size, const char *section, const char *name) {
     char full[CM3__FULL_NAME_SIZE];
@@ -31,8 +31,8 @@ static void suggest(char *text, size_t size, const char *section, const char *na
 }
 
 /* A name is often right but in the wrong section, so that comes before one that is nearly right in this section. */
-static void suggest_field(const cm3_schema *schema, const cm3_section *section, const char *name, size_t length, char *text,
-                          size_t size) {
+static void suggest_field(const cm3_schema *schema, const cm3_section *section, const char *name, size_t length,
+                          char *text, size_t size) {
     *text = '\0';
     for (const cm3_section *other = schema->sections; other->name; other++) {
         if (!cm3__find_field(other, name, length)) continue;
@@ -69,7 +69,7 @@ static void fault_unknown(cm3_faults *faults, int origin, const cm3_section *sec
     cm3__fault(faults, origin, "%s%s is no %s%s", full, quoted, section ? "field" : "section or field", suggestion);
 }
 
-/* --- one field ------------------------------------------------------------------------------------------------------ */
+/* --- one field ---------------------------------------------------------------------------------------------------- */
 
 static void report_value(cm3_faults *faults, int origin, const cm3_section *section, const cm3_field *field,
                          cm3__set_result result, const char *found) {
@@ -89,8 +89,8 @@ static int line_of(const yaml_node_t *node) {
     return (int)node->start_mark.line + 1;
 }
 
-static void bind_field(cm3_faults *faults, const cm3_section *section, yaml_document_t *document, const yaml_node_t *key,
-                       const yaml_node_t *value, void *recipe) {
+static void bind_field(cm3_faults *faults, const cm3_section *section, yaml_document_t *document,
+                       const yaml_node_t *key, const yaml_node_t *value, void *recipe) {
     const char *name = (const char *)key->data.scalar.value;
     const size_t length = key->data.scalar.length;
     const cm3_field *field = cm3__find_field(section, name, length);
@@ -107,7 +107,8 @@ static void bind_field(cm3_faults *faults, const cm3_section *section, yaml_docu
     }
     *origin = line_of(key);
     char found[CM3__FOUND_SIZE];
-    const cm3__set_result result = cm3__value_from_node(field, target_of(recipe, section, field), document, value, found);
+    const cm3__set_result result =
+        cm3__value_from_node(field, target_of(recipe, section, field), document, value, found);
     report_value(faults, *origin, section, field, result, found);
 }
 
@@ -140,10 +141,12 @@ void cm3__bind_override(cm3_faults *faults, const char *text, void *recipe) {
     report_value(faults, CM3__ORIGIN_OVERRIDE, section, field, result, found);
 }
 
-/* --- the document --------------------------------------------------------------------------------------------------- */
+/* --- the document ------------------------------------------------------------------------------------------------- */
 
 static const char *kind_of(const yaml_node_t *node) {
-    return node->type == YAML_SCALAR_NODE ? "a single value" : node->type == YAML_SEQUENCE_NODE ? "a list" : "a mapping";
+    return node->type == YAML_SCALAR_NODE     ? "a single value"
+           : node->type == YAML_SEQUENCE_NODE ? "a list"
+                                              : "a mapping";
 }
 
 static bool is_empty_value(const yaml_node_t *node) {
@@ -156,8 +159,8 @@ static bool is_scalar_key(cm3_faults *faults, const yaml_node_t *key) {
     return false;
 }
 
-static void bind_section(cm3_faults *faults, const cm3_section *section, yaml_document_t *document, const yaml_node_t *node,
-                         void *recipe) {
+static void bind_section(cm3_faults *faults, const cm3_section *section, yaml_document_t *document,
+                         const yaml_node_t *node, void *recipe) {
     if (is_empty_value(node)) return; /* "train:" with all of its fields left out */
     if (node->type != YAML_MAPPING_NODE) {
         cm3__fault(faults, line_of(node), "%s: found %s, expected fields as key: value", section->name, kind_of(node));
@@ -170,7 +173,8 @@ static void bind_section(cm3_faults *faults, const cm3_section *section, yaml_do
     }
 }
 
-static void bind_top(cm3_faults *faults, yaml_document_t *document, const yaml_node_t *root, int *section_lines, void *recipe) {
+static void bind_top(cm3_faults *faults, yaml_document_t *document, const yaml_node_t *root, int *section_lines,
+                     void *recipe) {
     const cm3_section *top = find_section(faults->schema, "", 0);
     for (const yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top; pair++) {
         const yaml_node_t *key = yaml_document_get_node(document, pair->key);
@@ -181,7 +185,8 @@ static void bind_top(cm3_faults *faults, yaml_document_t *document, const yaml_n
         const cm3_section *section = length ? find_section(faults->schema, name, length) : NULL;
         if (section) {
             int *line = &section_lines[section - faults->schema->sections];
-            if (*line) cm3__fault(faults, line_of(key), "%s: given again; it is already on line %d", section->name, *line);
+            if (*line)
+                cm3__fault(faults, line_of(key), "%s: given again; it is already on line %d", section->name, *line);
             else bind_section(faults, section, document, value, recipe);
             if (!*line) *line = line_of(key);
         } else if (top && cm3__find_field(top, name, length)) bind_field(faults, top, document, key, value, recipe);
@@ -214,8 +219,8 @@ static void fault_yaml(cm3_faults *faults, const yaml_parser_t *parser, const ch
     } else {
         const int line = (int)parser->problem_mark.line + 1;
         if (parser->context && parser->context_mark.line != parser->problem_mark.line)
-            cm3__fault(faults, line, "not readable as YAML: %s, %s that began on line %zu", parser->problem, parser->context,
-                       parser->context_mark.line + 1);
+            cm3__fault(faults, line, "not readable as YAML: %s, %s that began on line %zu", parser->problem,
+                       parser->context, parser->context_mark.line + 1);
         else cm3__fault(faults, line, "not readable as YAML: %s", parser->problem ? parser->problem : "bad syntax");
     }
 }
@@ -296,7 +301,8 @@ bool cm3__bind_yaml(cm3_faults *faults, const char *text, size_t length, void *r
         }
         const yaml_node_t *root = yaml_document_get_root_node(&document);
         again = root != NULL && count == 0;
-        if (root && count == 1) cm3__fault(faults, line_of(root), "a second document begins, expected one recipe a file");
+        if (root && count == 1)
+            cm3__fault(faults, line_of(root), "a second document begins, expected one recipe a file");
         if (count == 0) bind_root(faults, &document, recipe);
         yaml_document_delete(&document);
     }

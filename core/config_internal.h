@@ -23,7 +23,7 @@ struct cm3_faults {
 /* Where a fault is, as the reader sees it: "NAME:LINE", "NAME", or "command line". */
 void cm3__fault(cm3_faults *faults, int origin, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* --- values --------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------- */
 
 typedef enum cm3__set_result { CM3__SET_OK, CM3__SET_WRONG, CM3__SET_NO_MEMORY } cm3__set_result;
 
@@ -31,7 +31,8 @@ typedef enum cm3__set_result { CM3__SET_OK, CM3__SET_WRONG, CM3__SET_NO_MEMORY }
 enum { CM3__FOUND_SIZE = 128, CM3__EXPECTED_SIZE = 512, CM3__FULL_NAME_SIZE = 256 };
 cm3__set_result cm3__value_from_node(const cm3_field *field, void *target, yaml_document_t *document,
                                      const yaml_node_t *node, char found[CM3__FOUND_SIZE]);
-cm3__set_result cm3__value_from_text(const cm3_field *field, void *target, const char *text, char found[CM3__FOUND_SIZE]);
+cm3__set_result cm3__value_from_text(const cm3_field *field, void *target, const char *text,
+                                     char found[CM3__FOUND_SIZE]);
 void cm3__value_free(const cm3_field *field, void *target);
 
 /* "an integer from 1 to 64 (tokens)" */
@@ -41,9 +42,10 @@ void cm3__quote(const char *text, size_t length, char quoted[CM3__FOUND_SIZE]);
 /* "section.key", or "key" at the top level. */
 void cm3__full_name(const char *section, const char *key, char name[CM3__FULL_NAME_SIZE]);
 
-/* --- the file ------------------------------------------------------------------------------------------------------- */
+/* --- the file ----------------------------------------------------------------------------------------------------- */
 
-/* Binds the YAML text to the recipe; what is wrong is added to `faults`. False if the text is no YAML of a recipe's form. */
+/* Binds the YAML text to the recipe; what is wrong is added to `faults`. False if the text is no YAML of a recipe's
+ * form. */
 bool cm3__bind_yaml(cm3_faults *faults, const char *text, size_t length, void *recipe);
 /* Binds one "section.key=value". */
 void cm3__bind_override(cm3_faults *faults, const char *text, void *recipe);

@@ -86,7 +86,7 @@ static void print_section(const cm3_section *section, const void *recipe, FILE *
 }
 
 cm3_status cm3_config_print(const cm3_schema *schema, const void *recipe, FILE *file) {
-    /* Keys of the top level come first, wherever their table stands: below a section they would be read as its fields. */
+    /* Keys of the top level come first, wherever their table stands: below a section they would be its fields. */
     for (const cm3_section *section = schema->sections; section->name; section++)
         if (!*section->name) print_section(section, recipe, file);
     for (const cm3_section *section = schema->sections; section->name; section++)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- text for messages ---------------------------------------------------------------------------------------------- */
+/* --- text for messages -------------------------------------------------------------------------------------------- */
 
 void cm3__quote(const char *text, size_t length, char quoted[CM3__FOUND_SIZE]) {
     enum { SHOWN = 64 };
@@ -69,11 +69,13 @@ void cm3__value_expected(const cm3_field *field, char expected[CM3__EXPECTED_SIZ
     case CM3_KIND_INT_LIST:
         snprintf(expected, CM3__EXPECTED_SIZE, "a list [..] of at most %d integers%s%s", CM3_LIST_MAX, range, unit);
         break;
-    case CM3_KIND_STRING_LIST: snprintf(expected, CM3__EXPECTED_SIZE, "a list [..] of at most %d texts", CM3_LIST_MAX); break;
+    case CM3_KIND_STRING_LIST:
+        snprintf(expected, CM3__EXPECTED_SIZE, "a list [..] of at most %d texts", CM3_LIST_MAX);
+        break;
     }
 }
 
-/* --- scalars -------------------------------------------------------------------------------------------------------- */
+/* --- scalars ------------------------------------------------------------------------------------------------------ */
 
 typedef struct scalar {
     const char *text; /* not empty inside: no zero byte counts as an end */
@@ -169,7 +171,8 @@ static cm3__set_result set_string(char **target, const scalar *value) {
     return CM3__SET_OK;
 }
 
-static cm3__set_result set_scalar(const cm3_field *field, void *target, const scalar *value, char found[CM3__FOUND_SIZE]) {
+static cm3__set_result set_scalar(const cm3_field *field, void *target, const scalar *value,
+                                  char found[CM3__FOUND_SIZE]) {
     bool good = false;
     union { bool flag; int64_t number; double real; int choice; } read = {0};
     switch (field->kind) {
@@ -196,7 +199,7 @@ static cm3__set_result set_scalar(const cm3_field *field, void *target, const sc
     return good ? CM3__SET_OK : wrong_scalar(field, value, found);
 }
 
-/* --- lists ---------------------------------------------------------------------------------------------------------- */
+/* --- lists -------------------------------------------------------------------------------------------------------- */
 
 static scalar scalar_of(const yaml_node_t *node) {
     return (scalar){(const char *)node->data.scalar.value, node->data.scalar.length,
@@ -230,8 +233,8 @@ static cm3__set_result set_element(const cm3_field *field, void *list, int index
     return CM3__SET_WRONG;
 }
 
-static cm3__set_result set_list(const cm3_field *field, void *target, yaml_document_t *document, const yaml_node_t *node,
-                                char found[CM3__FOUND_SIZE]) {
+static cm3__set_result set_list(const cm3_field *field, void *target, yaml_document_t *document,
+                                const yaml_node_t *node, char found[CM3__FOUND_SIZE]) {
     union { cm3_int_list ints; cm3_string_list strings; } list;
     memset(&list, 0, sizeof list);
     const yaml_node_item_t *items = node->data.sequence.items.start;
@@ -253,7 +256,7 @@ static cm3__set_result set_list(const cm3_field *field, void *target, yaml_docum
     return CM3__SET_OK;
 }
 
-/* --- any value ------------------------------------------------------------------------------------------------------ */
+/* --- any value ---------------------------------------------------------------------------------------------------- */
 
 static bool is_list(const cm3_field *field) {
     return field->kind == CM3_KIND_INT_LIST || field->kind == CM3_KIND_STRING_LIST;
@@ -265,7 +268,8 @@ cm3__set_result cm3__value_from_node(const cm3_field *field, void *target, yaml_
         const scalar value = scalar_of(node);
         return set_scalar(field, target, &value, found);
     }
-    if (node && node->type == YAML_SEQUENCE_NODE && is_list(field)) return set_list(field, target, document, node, found);
+    if (node && node->type == YAML_SEQUENCE_NODE && is_list(field))
+        return set_list(field, target, document, node, found);
     snprintf(found, CM3__FOUND_SIZE, "%s", node && node->type == YAML_SEQUENCE_NODE ? "a list" : "a mapping");
     return CM3__SET_WRONG;
 }
@@ -289,7 +293,8 @@ static cm3__set_result value_from_yaml(const cm3_field *field, void *target, con
 }
 
 /* Text beside a field's name needs no quoting: only a list, or text that was quoted all the same, is read as YAML. */
-cm3__set_result cm3__value_from_text(const cm3_field *field, void *target, const char *text, char found[CM3__FOUND_SIZE]) {
+cm3__set_result cm3__value_from_text(const cm3_field *field, void *target, const char *text,
+                                     char found[CM3__FOUND_SIZE]) {
     const size_t length = strlen(text);
     const bool quoted = length >= 2 && (text[0] == '"' || text[0] == '\'') && text[length - 1] == text[0];
     if (is_list(field) || quoted) return value_from_yaml(field, target, text, length, found);

@@ -64,7 +64,7 @@ cm3_status cm3_file_read(const char *path, size_t limit, char **data, size_t *le
 struct cm3_output {
     char *path, *aside;
     int descriptor;
-    int fault; /* errno of the first write that failed: stdio keeps only the fact, and the reason is lost by the time of commit */
+    int fault; /* errno of the first write that failed: stdio keeps only the fact, not the reason */
     FILE *stream;
 };
 

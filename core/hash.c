@@ -5,7 +5,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* --- XXH3-128 ------------------------------------------------------------------------------------------------------- */
+/* --- XXH3-128 ----------------------------------------------------------------------------------------------------- */
 
 struct cm3_hasher {
     XXH3_state_t *state;
@@ -49,7 +49,7 @@ void cm3_hasher_free(cm3_hasher *hasher) {
     free(hasher);
 }
 
-/* --- hexadecimal ---------------------------------------------------------------------------------------------------- */
+/* --- hexadecimal -------------------------------------------------------------------------------------------------- */
 
 void cm3_hash_to_hex(cm3_hash hash, char hex[CM3_HASH_HEX]) {
     static const char digits[] = "0123456789abcdef";
@@ -81,7 +81,7 @@ bool cm3_hash_from_hex(const char *hex, cm3_hash *hash) {
     return true;
 }
 
-/* --- CRC-32C -------------------------------------------------------------------------------------------------------- */
+/* --- CRC-32C ------------------------------------------------------------------------------------------------------ */
 
 enum { CRC32C_POLYNOMIAL = 0x82F63B78 };
 
@@ -105,9 +105,11 @@ uint32_t cm3_crc32c(uint32_t crc, const void *data, size_t length) {
     const unsigned char *bytes = data;
     crc = ~crc;
     for (; length >= 8; length -= 8, bytes += 8) {
-        const uint32_t low = crc ^ ((uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24);
-        crc = crc_tables[7][low & 255] ^ crc_tables[6][low >> 8 & 255] ^ crc_tables[5][low >> 16 & 255] ^ crc_tables[4][low >> 24] ^
-              crc_tables[3][bytes[4]] ^ crc_tables[2][bytes[5]] ^ crc_tables[1][bytes[6]] ^ crc_tables[0][bytes[7]];
+        const uint32_t low =
+            crc ^ ((uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24);
+        crc = crc_tables[7][low & 255] ^ crc_tables[6][low >> 8 & 255] ^ crc_tables[5][low >> 16 & 255] ^
+              crc_tables[4][low >> 24] ^ crc_tables[3][bytes[4]] ^ crc_tables[2][bytes[5]] ^ crc_tables[1][bytes[6]] ^
+              crc_tables[0][bytes[7]];
     }
     for (; length; length--, bytes++) crc = crc >> 8 ^ crc_tables[0][(crc ^ *bytes) & 255];
     return ~crc;

@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Prints one value after another to `file`, without blanks. Inside an object every value has a key, inside an array and at
- * the top the key is NULL. Faults of writing stay in ferror(file).
+/* Prints one value after another to `file`, without blanks. Inside an object every value has a key, inside an array and
+ * at the top the key is NULL. Faults of writing stay in ferror(file).
  *
  *     cm3_json_writer w = cm3_json_writer_on(file);
  *     cm3_json_begin_object(&w, NULL);
@@ -44,15 +44,16 @@ void cm3_json_put_text(cm3_json_writer *writer, const char *key, const char *val
 /* Ends a top-level value with a newline and flushes the line. */
 void cm3_json_end_line(cm3_json_writer *writer);
 
-/* Reads one JSON value (an object or an array); the caller's to json_decref. Duplicate keys, bad UTF-8, anything after the
- * value, and nesting beyond 512 levels are CM3_ERR_FORMAT, "NAME:LINE: not valid JSON: ...". A file of more than `limit`
- * bytes is refused. */
+/* Reads one JSON value (an object or an array); the caller's to json_decref. Duplicate keys, bad UTF-8, anything after
+ * the value, and nesting beyond 512 levels are CM3_ERR_FORMAT, "NAME:LINE: not valid JSON: ...". A file of more than
+ * `limit` bytes is refused. */
 cm3_status cm3_json_load(const char *path, size_t limit, json_t **root);
 cm3_status cm3_json_parse(const char *name, const char *text, size_t length, json_t **root);
 
-/* Members that must be there with the right type; else CM3_ERR_FORMAT, "NAME: KEY: found ..., expected ...". What they give
- * is borrowed from `object`. `object` may be any value: one that is no object is a fault too. */
-cm3_status cm3_json_need_int(const json_t *object, const char *name, const char *key, int64_t min, int64_t max, int64_t *value);
+/* Members that must be there with the right type; else CM3_ERR_FORMAT, "NAME: KEY: found ..., expected ...". What they
+ * give is borrowed from `object`. `object` may be any value: one that is no object is a fault too. */
+cm3_status cm3_json_need_int(const json_t *object, const char *name, const char *key, int64_t min, int64_t max,
+                             int64_t *value);
 cm3_status cm3_json_need_double(const json_t *object, const char *name, const char *key, double *value);
 cm3_status cm3_json_need_bool(const json_t *object, const char *name, const char *key, bool *value);
 cm3_status cm3_json_need_string(const json_t *object, const char *name, const char *key, const char **value);

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- whole values --------------------------------------------------------------------------------------------------- */
+/* --- whole values ------------------------------------------------------------------------------------------------- */
 
 enum { DEPTH_MAX = 512 };
 
-/* jansson stops at 2048 levels, but frees what it read by recursion; this keeps both shallow. Brackets inside strings do
- * not count. */
+/* jansson stops at 2048 levels, but frees what it read by recursion; this keeps both shallow. Brackets inside strings
+ * do not count. */
 static bool is_too_deep(const char *text, size_t length) {
     int depth = 0;
     bool inside = false;
@@ -27,12 +27,15 @@ static bool is_too_deep(const char *text, size_t length) {
 
 cm3_status cm3_json_parse(const char *name, const char *text, size_t length, json_t **root) {
     *root = NULL;
-    if (is_too_deep(text, length)) return cm3_fail(CM3_ERR_FORMAT, "%s: not valid JSON: nested deeper than %d levels", name, DEPTH_MAX);
-    if (memchr(text, '\0', length)) return cm3_fail(CM3_ERR_FORMAT, "%s: not valid JSON: it holds a zero byte", name); /* jansson skips some */
+    if (is_too_deep(text, length))
+        return cm3_fail(CM3_ERR_FORMAT, "%s: not valid JSON: nested deeper than %d levels", name, DEPTH_MAX);
+    if (memchr(text, '\0', length))
+        return cm3_fail(CM3_ERR_FORMAT, "%s: not valid JSON: it holds a zero byte", name); /* jansson skips some */
     json_error_t error;
     *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
     if (*root) return CM3_OK;
-    if (json_error_code(&error) == json_error_out_of_memory) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to read it", name);
+    if (json_error_code(&error) == json_error_out_of_memory)
+        return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to read it", name);
     return cm3_fail(CM3_ERR_FORMAT, "%s:%d: not valid JSON: %s", name, error.line > 0 ? error.line : 1, error.text);
 }
 
@@ -46,7 +49,7 @@ cm3_status cm3_json_load(const char *path, size_t limit, json_t **root) {
     return status;
 }
 
-/* --- members -------------------------------------------------------------------------------------------------------- */
+/* --- members ------------------------------------------------------------------------------------------------------ */
 
 static const char *describe(const json_t *value) {
     if (!value) return "nothing";
@@ -67,13 +70,14 @@ static cm3_status wrong(const json_t *value, const char *name, const char *key, 
     return cm3_fail(CM3_ERR_FORMAT, "%s: %s: found %s, expected %s", name, key, describe(value), expected);
 }
 
-cm3_status cm3_json_need_int(const json_t *object, const char *name, const char *key, int64_t min, int64_t max, int64_t *value) {
+cm3_status cm3_json_need_int(const json_t *object, const char *name, const char *key, int64_t min, int64_t max,
+                             int64_t *value) {
     const json_t *member = json_object_get(object, key);
     if (!json_is_integer(member)) return wrong(member, name, key, "an integer");
     const int64_t number = json_integer_value(member);
     if (number < min || number > max)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: found %lld, expected an integer from %lld to %lld", name, key, (long long)number,
-                        (long long)min, (long long)max);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: found %lld, expected an integer from %lld to %lld", name, key,
+                        (long long)number, (long long)min, (long long)max);
     *value = number;
     return CM3_OK;
 }

@@ -20,7 +20,7 @@ static cm3_status fail_busy(int descriptor, const char *folder) {
                     *holder ? holder : "its process is not known");
 }
 
-/* The note only helps a person; the lock itself is the system's. So a note that cannot be written (a full disk) is no fault. */
+/* The note only helps a person, the lock itself is the system's: a note that cannot be written is no fault. */
 static void write_holder(int descriptor) {
     char host[64] = "", note[128];
     gethostname(host, sizeof host - 1);

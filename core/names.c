@@ -20,7 +20,8 @@ unsigned cm3_edit_distance(const char *a, size_t a_length, const char *b, size_t
         for (size_t j = 1; j <= b_length; j++) {
             row[j] = smaller(last[j] + 1, row[j - 1] + 1);
             row[j] = smaller(row[j], last[j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = smaller(row[j], before[j - 2] + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = smaller(row[j], before[j - 2] + 1);
         }
     }
     return rows[a_length % 3][b_length];

@@ -1,4 +1,4 @@
-/* The nearest of a set of names to one that was mistyped, by edit distance (insert, delete, replace, swap neighbours). */
+/* The nearest of a set of names to one that was mistyped, by edit distance (insert, delete, replace, swap two). */
 #ifndef CM3_CORE_NAMES_H
 #define CM3_CORE_NAMES_H
 

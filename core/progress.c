@@ -33,14 +33,15 @@ static void draw(const cm3_progress *progress, double now) {
     const double rate = seconds > 0 ? (double)progress->done / seconds : 0;
     format_rate(rate, rate_text, sizeof rate_text);
     if (progress->total) {
-        const double left = rate > 0 && progress->done <= progress->total ? (double)(progress->total - progress->done) / rate : -1;
+        const double left =
+            rate > 0 && progress->done <= progress->total ? (double)(progress->total - progress->done) / rate : -1;
         cm3_progress_format_seconds(left, left_text, sizeof left_text);
-        snprintf(line, sizeof line, "%s  %llu/%llu %s  %.1f %%  %s%s/s  %s left", progress->what, (unsigned long long)progress->done,
-                 (unsigned long long)progress->total, progress->unit, 100.0 * (double)progress->done / (double)progress->total,
-                 rate_text, progress->unit, left_text);
+        snprintf(line, sizeof line, "%s  %llu/%llu %s  %.1f %%  %s%s/s  %s left", progress->what,
+                 (unsigned long long)progress->done, (unsigned long long)progress->total, progress->unit,
+                 100.0 * (double)progress->done / (double)progress->total, rate_text, progress->unit, left_text);
     } else {
-        snprintf(line, sizeof line, "%s  %llu %s  %s%s/s", progress->what, (unsigned long long)progress->done, progress->unit,
-                 rate_text, progress->unit);
+        snprintf(line, sizeof line, "%s  %llu %s  %s%s/s", progress->what, (unsigned long long)progress->done,
+                 progress->unit, rate_text, progress->unit);
     }
     if (progress->terminal) fprintf(stderr, "\r\033[K%s", line);
     else fprintf(stderr, "%s\n", line);
@@ -49,13 +50,15 @@ static void draw(const cm3_progress *progress, double now) {
 
 cm3_progress cm3_progress_start(const char *what, const char *unit, uint64_t total) {
     const double now = cm3_clock_seconds();
-    return (cm3_progress){.what = what, .unit = unit, .total = total, .started = now, .drawn = now, .terminal = isatty(STDERR_FILENO)};
+    return (cm3_progress){
+        .what = what, .unit = unit, .total = total, .started = now, .drawn = now, .terminal = isatty(STDERR_FILENO)};
 }
 
 void cm3_progress_update(cm3_progress *progress, uint64_t done) {
     progress->done = done;
     const double now = cm3_clock_seconds();
-    if (now - progress->drawn < (progress->terminal ? on_terminal : in_a_log) || cm3_log_get_level() < CM3_LOG_INFO) return;
+    if (now - progress->drawn < (progress->terminal ? on_terminal : in_a_log) || cm3_log_get_level() < CM3_LOG_INFO)
+        return;
     progress->drawn = now;
     draw(progress, now);
 }
@@ -66,6 +69,6 @@ void cm3_progress_end(cm3_progress *progress) {
     cm3_progress_format_seconds(seconds, time_text, sizeof time_text);
     format_rate(seconds > 0 ? (double)progress->done / seconds : 0, rate_text, sizeof rate_text);
     if (progress->terminal && cm3_log_get_level() >= CM3_LOG_INFO) fputs("\r\033[K", stderr);
-    cm3_log_info("%s  %llu %s in %s (%s%s/s)", progress->what, (unsigned long long)progress->done, progress->unit, time_text,
-                 rate_text, progress->unit);
+    cm3_log_info("%s  %llu %s in %s (%s%s/s)", progress->what, (unsigned long long)progress->done, progress->unit,
+                 time_text, rate_text, progress->unit);
 }

@@ -1,5 +1,5 @@
-/* A progress line on stderr for long work: how much is done, how fast, how long it will still take. On a terminal one line
- * that is redrawn; otherwise a plain line about every ten seconds, for logs. Silent below log level INFO. */
+/* A progress line on stderr for long work: how much is done, how fast, how long it will still take. On a terminal one
+ * line that is redrawn; otherwise a plain line about every ten seconds, for logs. Silent below log level INFO. */
 #ifndef CM3_CORE_PROGRESS_H
 #define CM3_CORE_PROGRESS_H
 

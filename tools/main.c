@@ -1,5 +1,5 @@
-/* cm3leon: finds the subcommand, reads its command line, runs it, and turns its status into an exit code. The only place
- * that prints an error or ends the program. */
+/* cm3leon: finds the subcommand, reads its command line, runs it, and turns its status into an exit code. The only
+ * place that prints an error or ends the program. */
 #include "core/log.h"
 #include "core/names.h"
 #include "core/threads.h"
@@ -41,9 +41,11 @@ static void print_overview(FILE *file) {
           "usage: cm3leon COMMAND [options] RECIPE|RUN [section.key=value ...]\n\n", file);
     for (const command *c = commands; c->name; c++)
         fprintf(file, "  %-16s %s%s\n", c->name, c->summary, c->usage ? "" : " (not in this version)");
-    fputs("\ncm3leon COMMAND --help tells what a command does, with examples; cm3leon --version, which program this is.\n"
-          "Stages run on several processes as: mpirun -n N cm3leon STAGE RECIPE\n"
-          "Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 3 interrupted after a checkpoint was saved.\n", file);
+    fputs(
+        "\ncm3leon COMMAND --help tells what a command does, with examples; cm3leon --version, which program this is.\n"
+        "Stages run on several processes as: mpirun -n N cm3leon STAGE RECIPE\n"
+        "Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 3 interrupted after a checkpoint was saved.\n",
+        file);
 }
 
 static const command *find_command(const char *name) {
@@ -55,7 +57,8 @@ static const command *find_command(const char *name) {
 static cm3_status fail_no_command(const char *name) {
     cm3_nearest nearest = cm3_nearest_to(name, strlen(name));
     for (const command *c = commands; c->name; c++) cm3_nearest_offer(&nearest, c->name);
-    if (nearest.best) return cm3_fail(CM3_ERR_USAGE, "there is no command \"%.64s\"; did you mean %s?", name, nearest.best);
+    if (nearest.best)
+        return cm3_fail(CM3_ERR_USAGE, "there is no command \"%.64s\"; did you mean %s?", name, nearest.best);
     return cm3_fail(CM3_ERR_USAGE, "there is no command \"%.64s\"; see cm3leon --help", name);
 }
 

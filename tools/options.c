@@ -11,7 +11,7 @@ static const cm3_option common_options[] = {{"quiet", NULL, "print only results,
                                             {"help", NULL, "print this text"},
                                             CM3_OPTION_END};
 
-/* --- parsing -------------------------------------------------------------------------------------------------------- */
+/* --- parsing ------------------------------------------------------------------------------------------------------ */
 
 static const cm3_option *find_in(const cm3_option *options, const char *name, size_t length) {
     for (; options && options->name; options++)
@@ -26,12 +26,15 @@ static const cm3_option *find_option(const cm3_usage *usage, const char *name, s
 
 static cm3_status fail_unknown(const cm3_command_line *line, const char *name, size_t length) {
     cm3_nearest nearest = cm3_nearest_to(name, length);
-    for (const cm3_option *option = line->usage->options; option && option->name; option++) cm3_nearest_offer(&nearest, option->name);
+    for (const cm3_option *option = line->usage->options; option && option->name; option++)
+        cm3_nearest_offer(&nearest, option->name);
     for (const cm3_option *option = common_options; option->name; option++) cm3_nearest_offer(&nearest, option->name);
     const int shown = length < 64 ? (int)length : 64;
     if (nearest.best)
-        return cm3_fail(CM3_ERR_USAGE, "%s: there is no option --%.*s; did you mean --%s?", line->command, shown, name, nearest.best);
-    return cm3_fail(CM3_ERR_USAGE, "%s: there is no option --%.*s; see cm3leon %s --help", line->command, shown, name, line->command);
+        return cm3_fail(CM3_ERR_USAGE, "%s: there is no option --%.*s; did you mean --%s?", line->command, shown, name,
+                        nearest.best);
+    return cm3_fail(CM3_ERR_USAGE, "%s: there is no option --%.*s; see cm3leon %s --help", line->command, shown, name,
+                    line->command);
 }
 
 static cm3_status add_option(cm3_command_line *line, const cm3_option *option, const char *value) {
@@ -43,7 +46,8 @@ static cm3_status add_option(cm3_command_line *line, const cm3_option *option, c
     return CM3_OK;
 }
 
-/* `text` follows the two dashes; `next` is the argument after it or NULL. `*used_next` tells whether that was its value. */
+/* `text` follows the two dashes; `next` is the argument after it or NULL, and `*used_next` whether that was its value.
+ */
 static cm3_status parse_option(cm3_command_line *line, const char *text, const char *next, bool *used_next) {
     const size_t length = strcspn(text, "=");
     const cm3_option *option = find_option(line->usage, text, length);
@@ -51,13 +55,14 @@ static cm3_status parse_option(cm3_command_line *line, const char *text, const c
     *used_next = false;
     if (!option) return fail_unknown(line, text, length);
     if (!option->value_name) {
-        if (value) return cm3_fail(CM3_ERR_USAGE, "%s: --%s takes no value, found \"%s\"", line->command, option->name, value);
+        if (value)
+            return cm3_fail(CM3_ERR_USAGE, "%s: --%s takes no value, found \"%s\"", line->command, option->name, value);
         return add_option(line, option, "");
     }
     if (!value) {
         if (!next || strncmp(next, "--", 2) == 0)
-            return cm3_fail(CM3_ERR_USAGE, "%s: --%s needs a value, as in --%s %s", line->command, option->name, option->name,
-                            option->value_name);
+            return cm3_fail(CM3_ERR_USAGE, "%s: --%s needs a value, as in --%s %s", line->command, option->name,
+                            option->name, option->value_name);
         value = next;
         *used_next = true;
     }
@@ -68,7 +73,8 @@ static cm3_status add_argument(cm3_command_line *line, const char *text) {
     /* The first argument is never an override, so that a recipe's path may hold "=". */
     const bool is_override = line->usage->takes_overrides && line->argument_count > 0 && strchr(text, '=');
     int *count = is_override ? &line->override_count : &line->argument_count;
-    if (*count == CM3_ARGUMENTS_MAX) return cm3_fail(CM3_ERR_USAGE, "%s: more than %d arguments", line->command, CM3_ARGUMENTS_MAX);
+    if (*count == CM3_ARGUMENTS_MAX)
+        return cm3_fail(CM3_ERR_USAGE, "%s: more than %d arguments", line->command, CM3_ARGUMENTS_MAX);
     (is_override ? line->overrides : line->arguments)[(*count)++] = text;
     return CM3_OK;
 }
@@ -76,7 +82,8 @@ static cm3_status add_argument(cm3_command_line *line, const char *text) {
 static cm3_status check_count(const cm3_command_line *line) {
     const cm3_usage *usage = line->usage;
     if (line->argument_count < usage->min_arguments)
-        return cm3_fail(CM3_ERR_USAGE, "%s: too few arguments; usage: cm3leon %s %s", line->command, line->command, usage->arguments);
+        return cm3_fail(CM3_ERR_USAGE, "%s: too few arguments; usage: cm3leon %s %s", line->command, line->command,
+                        usage->arguments);
     if (usage->max_arguments >= 0 && line->argument_count > usage->max_arguments)
         return cm3_fail(CM3_ERR_USAGE, "%s: unexpected argument \"%s\"; usage: cm3leon %s %s", line->command,
                         line->arguments[usage->max_arguments], line->command, usage->arguments);
@@ -108,7 +115,7 @@ cm3_status cm3_command_line_parse(const char *command, const cm3_usage *usage, i
     return line->help ? CM3_OK : check_count(line);
 }
 
-/* --- asking --------------------------------------------------------------------------------------------------------- */
+/* --- asking ------------------------------------------------------------------------------------------------------- */
 
 bool cm3_option_given(const cm3_command_line *line, const char *name) {
     return cm3_option_string(line, name, NULL) != NULL;
@@ -133,8 +140,8 @@ cm3_status cm3_option_int(const cm3_command_line *line, const char *name, int64_
     errno = 0;
     const long long number = strtoll(text, &end, 10);
     if (end == text || *end || errno || number < min || number > max)
-        return cm3_fail(CM3_ERR_USAGE, "%s: --%s: found \"%s\", expected an integer from %lld to %lld", line->command, name, text,
-                        (long long)min, (long long)max);
+        return cm3_fail(CM3_ERR_USAGE, "%s: --%s: found \"%s\", expected an integer from %lld to %lld", line->command,
+                        name, text, (long long)min, (long long)max);
     *value = number;
     return CM3_OK;
 }
@@ -145,17 +152,19 @@ cm3_status cm3_option_double(const cm3_command_line *line, const char *name, dou
     char *end;
     const double number = strtod(text, &end);
     if (end == text || *end || !(number >= min && number <= max)) /* in this form NaN is outside */
-        return cm3_fail(CM3_ERR_USAGE, "%s: --%s: found \"%s\", expected a number from %g to %g", line->command, name, text, min, max);
+        return cm3_fail(CM3_ERR_USAGE, "%s: --%s: found \"%s\", expected a number from %g to %g", line->command, name,
+                        text, min, max);
     *value = number;
     return CM3_OK;
 }
 
-/* --- help ----------------------------------------------------------------------------------------------------------- */
+/* --- help --------------------------------------------------------------------------------------------------------- */
 
 static void print_options(const cm3_option *options, FILE *file) {
     for (; options && options->name; options++) {
         char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", options->name, options->value_name ? " " : "", options->value_name ? options->value_name : "");
+        snprintf(left, sizeof left, "--%s%s%s", options->name, options->value_name ? " " : "",
+                 options->value_name ? options->value_name : "");
         fprintf(file, "  %-22s  %s\n", left, options->help);
     }
 }

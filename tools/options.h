@@ -39,12 +39,14 @@ typedef struct cm3_command_line {
     int argument_count;
     const char *overrides[CM3_ARGUMENTS_MAX]; /* as cm3_config_load wants them */
     int override_count;
-    const char *names[CM3_ARGUMENTS_MAX], *values[CM3_ARGUMENTS_MAX]; /* options given, in order; a flag's value is "" */
+    const char *names[CM3_ARGUMENTS_MAX],
+        *values[CM3_ARGUMENTS_MAX]; /* options given, in order; a flag's value is "" */
     int option_count;
     bool help;
 } cm3_command_line;
 
-/* Reads argv[0..argc) (what follows the subcommand's name). CM3_ERR_USAGE with one line for anything that does not fit. */
+/* Reads argv[0..argc) (what follows the subcommand's name). CM3_ERR_USAGE with one line for anything that does not fit.
+ */
 cm3_status cm3_command_line_parse(const char *command, const cm3_usage *usage, int argc, const char *const *argv,
                                   cm3_command_line *line);
 

@@ -68,27 +68,29 @@ static void what_is_left_out_has_its_default(void **state) {
 
 static void all_faults_are_reported_together_with_line_and_field(void **state) {
     (void)state;
-    expect_message("train:\n"
-                   "  stpes: 10\n"
-                   "  lr: fast\n"
-                   "  schedule: cosin\n"
-                   "modl:\n"
-                   "  width: 8\n"
-                   "model:\n"
-                   "  heads: \"4\"\n"
-                   "  width: 0\n"
-                   "  lr: 3\n"
-                   "  channels: [1, x]\n",
-                   "9 faults in the recipe:\n"
-                   "  r.yaml:2: train.\"stpes\" is no field; did you mean train.steps?\n"
-                   "  r.yaml:3: train.lr: found \"fast\", expected a number from 0 to 1\n"
-                   "  r.yaml:4: train.schedule: found \"cosin\", expected one of constant, linear, cosine\n"
-                   "  r.yaml:5: \"modl\" is no section or field; did you mean model?\n"
-                   "  r.yaml:8: model.heads: found \"4\" (in quotes, so it is text), expected an integer from 1 to 1024\n"
-                   "  r.yaml:9: model.width: found \"0\", expected an integer from 1 to 65536 (channels)\n"
-                   "  r.yaml:10: model.\"lr\" is no field; did you mean train.lr?\n"
-                   "  r.yaml:11: model.channels: found \"x\" as element 2, expected a list [..] of at most 64 integers from 1 to 64\n"
-                   "  r.yaml: train.steps: missing, expected an integer from 1 to 1000000 (steps)");
+    expect_message(
+        "train:\n"
+        "  stpes: 10\n"
+        "  lr: fast\n"
+        "  schedule: cosin\n"
+        "modl:\n"
+        "  width: 8\n"
+        "model:\n"
+        "  heads: \"4\"\n"
+        "  width: 0\n"
+        "  lr: 3\n"
+        "  channels: [1, x]\n",
+        "9 faults in the recipe:\n"
+        "  r.yaml:2: train.\"stpes\" is no field; did you mean train.steps?\n"
+        "  r.yaml:3: train.lr: found \"fast\", expected a number from 0 to 1\n"
+        "  r.yaml:4: train.schedule: found \"cosin\", expected one of constant, linear, cosine\n"
+        "  r.yaml:5: \"modl\" is no section or field; did you mean model?\n"
+        "  r.yaml:8: model.heads: found \"4\" (in quotes, so it is text), expected an integer from 1 to 1024\n"
+        "  r.yaml:9: model.width: found \"0\", expected an integer from 1 to 65536 (channels)\n"
+        "  r.yaml:10: model.\"lr\" is no field; did you mean train.lr?\n"
+        "  r.yaml:11: model.channels: found \"x\" as element 2, expected a list [..] of at most 64 integers from 1 to "
+        "64\n"
+        "  r.yaml: train.steps: missing, expected an integer from 1 to 1000000 (steps)");
 }
 
 static void one_fault_is_one_line(void **state) {
@@ -100,7 +102,8 @@ static void one_fault_is_one_line(void **state) {
 
 static void combinations_are_checked_at_the_line_of_their_field(void **state) {
     (void)state;
-    expect_message("train: {steps: 1}\nmodel:\n  heads: 7\n", "r.yaml:3: model.heads: 7 heads do not divide a width of 64");
+    expect_message("train: {steps: 1}\nmodel:\n  heads: 7\n",
+                   "r.yaml:3: model.heads: 7 heads do not divide a width of 64");
     expect_override_message("model.heads=7", "command line: model.heads: 7 heads do not divide a width of 64");
     const char *override = "model.width=63";
     test_recipe r;
@@ -110,8 +113,8 @@ static void combinations_are_checked_at_the_line_of_their_field(void **state) {
 
 static void overrides_win_over_the_file(void **state) {
     (void)state;
-    const char *const overrides[] = {"train.steps=3k", "out=a: b #c", "model.channels=[8]", "train.note=", "train.steps=9",
-                                     "model.tags=[p, q]", "train.resume=false"};
+    const char *const overrides[] = {"train.steps=3k", "out=a: b #c",       "model.channels=[8]", "train.note=",
+                                     "train.steps=9",  "model.tags=[p, q]", "train.resume=false"};
     test_recipe r;
     assert_int_equal(parse_with("train: {steps: 1, note: n}", overrides, 7, &r), CM3_OK);
     assert_int_equal(r.train.steps, 9);
@@ -131,16 +134,20 @@ static void wrong_overrides_are_faults(void **state) {
     expect_override_message("steps=2", "command line: \"steps\" is no section or field; did you mean train.steps?");
     expect_override_message("train.steps", "command line: found \"train.steps\", expected section.key=value");
     expect_override_message("=2", "command line: found \"=2\", expected section.key=value");
-    expect_override_message("model.channels=4", "command line: model.channels: found \"4\", expected a list [..] of at most 64 "
-                                                "integers from 1 to 64");
-    expect_override_message("out=a\xff", "command line: out: found \"a\\xff\" (not UTF-8, or with a zero byte), expected text");
-    expect_override_message("model.tags=[a", "command line: model.tags: found \"[a\", expected a list [..] of at most 64 texts");
+    expect_override_message("model.channels=4",
+                            "command line: model.channels: found \"4\", expected a list [..] of at most 64 "
+                            "integers from 1 to 64");
+    expect_override_message("out=a\xff",
+                            "command line: out: found \"a\\xff\" (not UTF-8, or with a zero byte), expected text");
+    expect_override_message("model.tags=[a",
+                            "command line: model.tags: found \"[a\", expected a list [..] of at most 64 texts");
 }
 
 static void numbers_are_checked(void **state) {
     (void)state;
-    static const char *const wrong[] = {"1.5", "9223372036854775808", "9300000000000000k", "0x10", "", "k", "1 2", "1e3", "5kk",
-                                        "yes", "[1]", "{a: 1}", "-1"};
+    static const char *const wrong[] = {
+        "1.5", "9223372036854775808", "9300000000000000k", "0x10", "", "k", "1 2", "1e3", "5kk", "yes", "[1]", "{a: 1}",
+        "-1"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         char text[64];
         test_recipe r;
@@ -160,7 +167,8 @@ static void numbers_are_checked(void **state) {
 
 static void keys_given_twice_are_faults(void **state) {
     (void)state;
-    expect_message("train:\n  steps: 1\n  lr: 0.1\n  steps: 2\n", "r.yaml:4: train.steps: given again; it is already on line 2");
+    expect_message("train:\n  steps: 1\n  lr: 0.1\n  steps: 2\n",
+                   "r.yaml:4: train.steps: given again; it is already on line 2");
     expect_message("train: {steps: 1}\ntrain: {lr: 1}\n", "r.yaml:2: train: given again; it is already on line 1");
     expect_message("seed: 1\ntrain: {steps: 1}\nseed: 1\n", "r.yaml:3: seed: given again; it is already on line 1");
 }
@@ -169,13 +177,16 @@ static void broken_yaml_is_one_fault_with_its_line(void **state) {
     (void)state;
     test_recipe r;
     #define BYTES(text) text, sizeof text - 1
-    static const struct { const char *text; size_t length; const char *message; } cases[] = {
+    static const struct { const char *text; size_t length; const char *message;
+    } cases[] = {
         {BYTES("train:\n  steps: [1, 2\n"), "r.yaml:3: not readable as YAML: "},
         {BYTES("train:\n\tsteps: 1\n"), "r.yaml:2: not readable as YAML: "},
-        {BYTES("train:\n  steps: 1\n\0\n"), "r.yaml:3: not readable as YAML: control characters are not allowed at byte 18"},
+        {BYTES("train:\n  steps: 1\n\0\n"),
+         "r.yaml:3: not readable as YAML: control characters are not allowed at byte 18"},
         {BYTES("train:\n  note: \xff\xfe\n"), "r.yaml:2: not readable as YAML: "},
         {BYTES("train: {steps: 1}\nout: *x\n"), "r.yaml:2: an anchor (&) or alias (*) has no meaning"},
-        {BYTES("train: {steps: 1, note: \"a\\0b\"}\n"), "r.yaml:1: train.note: found \"a\\x00b\" (not UTF-8, or with a zero byte)"},
+        {BYTES("train: {steps: 1, note: \"a\\0b\"}\n"),
+         "r.yaml:1: train.note: found \"a\\x00b\" (not UTF-8, or with a zero byte)"},
         {BYTES("train: {steps: 1}\n---\nseed: 2\n"), "r.yaml:3: a second document begins"},
         {BYTES("train: {steps: 1, note: !t x}\n"), "r.yaml:1: a tag (!) has no meaning"},
         {BYTES("a: [[[[[[[[[[[[]]]]]]]]]]]]\n"), "r.yaml:1: lists and mappings are nested too deep"},
@@ -185,20 +196,23 @@ static void broken_yaml_is_one_fault_with_its_line(void **state) {
         {BYTES("? [a]\n: 5\n"), "r.yaml:1: found a list as a name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_int_equal(cm3_config_parse(&test_schema, "r.yaml", cases[i].text, cases[i].length, NULL, 0, &r), CM3_ERR_RECIPE);
+        assert_int_equal(cm3_config_parse(&test_schema, "r.yaml", cases[i].text, cases[i].length, NULL, 0, &r),
+                         CM3_ERR_RECIPE);
         if (!strstr(cm3_message(), cases[i].message)) fail_msg("case %zu says: %s", i, cm3_message());
     }
 }
 
 static void every_cut_of_a_recipe_ends_in_a_result(void **state) {
     (void)state;
-    static const char text[] = "seed: 7\nout: \"a\\u00e9b\"\ntrain:\n  steps: 2k\n  note: |\n    two\n    lines\nmodel:\n"
-                               "  channels: [3, 4]\n  tags: [x, \"y, z\"]\n";
+    static const char text[] =
+        "seed: 7\nout: \"a\\u00e9b\"\ntrain:\n  steps: 2k\n  note: |\n    two\n    lines\nmodel:\n"
+        "  channels: [3, 4]\n  tags: [x, \"y, z\"]\n";
     for (size_t length = 0; length < sizeof text; length++) {
         char *exact = malloc(length ? length : 1); /* so that the address sanitizer sees a read beyond */
         memcpy(exact, text, length);
         test_recipe r;
-        if (cm3_config_parse(&test_schema, "r.yaml", exact, length, NULL, 0, &r) == CM3_OK) cm3_config_free(&test_schema, &r);
+        if (cm3_config_parse(&test_schema, "r.yaml", exact, length, NULL, 0, &r) == CM3_OK)
+            cm3_config_free(&test_schema, &r);
         free(exact);
     }
 }
@@ -230,7 +244,8 @@ static void print_reread_and_compare(const test_recipe *r) {
     assert_int_equal(cm3_config_print(&test_schema, r, file), CM3_OK);
     fclose(file);
     test_recipe copy;
-    if (cm3_config_parse(&test_schema, "printed", text, length, NULL, 0, &copy) != CM3_OK) fail_msg("%s\n%s", cm3_message(), text);
+    if (cm3_config_parse(&test_schema, "printed", text, length, NULL, 0, &copy) != CM3_OK)
+        fail_msg("%s\n%s", cm3_message(), text);
     file = open_memstream(&again, &again_length);
     cm3_config_print(&test_schema, &copy, file);
     fclose(file);
@@ -244,8 +259,24 @@ static void print_reread_and_compare(const test_recipe *r) {
 
 static void a_printed_recipe_loads_to_the_same_values(void **state) {
     (void)state;
-    static const char *const notes[] = {"", "yes", "- a", "it's \"so\"", "#", "a: b", "\\n", "tab\tline\nend", " lead", "null", "~/x",
-                                        "gr\xc3\xbc\xc3\x9f", "\xe2\x80\xa8 \xef\xbb\xbf \xc2\x85 \xef\xbf\xbf \xf0\x9f\x98\x80 \x7f", "...", "[x]", "%", "*a", "!t"};
+    static const char *const notes[] = {"",
+                                        "yes",
+                                        "- a",
+                                        "it's \"so\"",
+                                        "#",
+                                        "a: b",
+                                        "\\n",
+                                        "tab\tline\nend",
+                                        " lead",
+                                        "null",
+                                        "~/x",
+                                        "gr\xc3\xbc\xc3\x9f",
+                                        "\xe2\x80\xa8 \xef\xbb\xbf \xc2\x85 \xef\xbf\xbf \xf0\x9f\x98\x80 \x7f",
+                                        "...",
+                                        "[x]",
+                                        "%",
+                                        "*a",
+                                        "!t"};
     for (size_t i = 0; i < sizeof notes / sizeof *notes; i++) {
         char override[64];
         snprintf(override, sizeof override, "train.note=%s", notes[i]);
@@ -298,7 +329,8 @@ static void help_names_every_field_with_its_default(void **state) {
         cm3_config_help(&test_schema, markdown, file);
         fclose(file);
         for (const cm3_section *section = test_sections; section->name; section++)
-            for (const cm3_field *field = section->fields; field->name; field++) assert_non_null(strstr(text, field->help));
+            for (const cm3_field *field = section->fields; field->name; field++)
+                assert_non_null(strstr(text, field->help));
         assert_non_null(strstr(text, "must be given"));
         assert_non_null(strstr(text, "an integer from 1 to 65536 (channels)"));
         free(text);

@@ -54,7 +54,8 @@ static void crc32c_gives_the_published_values(void **state) {
     for (int i = 0; i < 32; i++) bytes[i] = (unsigned char)i;
     assert_int_equal(cm3_crc32c(0, bytes, 32), 0x46dd794e);
     assert_int_equal(cm3_crc32c(0, "123456789", 9), 0xe3069283);
-    for (size_t cut = 0; cut <= 9; cut++) assert_int_equal(cm3_crc32c(cm3_crc32c(0, "123456789", cut), "123456789" + cut, 9 - cut), 0xe3069283);
+    for (size_t cut = 0; cut <= 9; cut++)
+        assert_int_equal(cm3_crc32c(cm3_crc32c(0, "123456789", cut), "123456789" + cut, 9 - cut), 0xe3069283);
 }
 
 int main(void) {

@@ -38,9 +38,11 @@ static void a_line_is_written_as_documented(void **state) {
         cm3_json_end_line(&w);
     }
     fclose(file);
-    const char *expected = "{\"step\":-9223372036854775808,\"loss\":3.25,\"nan\":null,\"inf\":null,\"f\":0.1,\"list\":[true,[],{\"a\":null}],"
-                           "\"s\":\"q\\\"b\\\\n\\nt\\te\\u001b d\\u007f u\xc3\xbc x\xef\xbf\xbd y\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\","
-                           "\"z\":\"a\\u0000b\",\"none\":null}\n";
+    const char *expected =
+        "{\"step\":-9223372036854775808,\"loss\":3.25,\"nan\":null,\"inf\":null,\"f\":0.1,\"list\":[true,[],{\"a\":"
+        "null}],"
+        "\"s\":\"q\\\"b\\\\n\\nt\\te\\u001b d\\u007f u\xc3\xbc x\xef\xbf\xbd y\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\","
+        "\"z\":\"a\\u0000b\",\"none\":null}\n";
     assert_memory_equal(text, expected, strlen(expected));
     assert_string_equal(text + strlen(expected), expected);
     free(text);
@@ -65,8 +67,10 @@ static double written_and_read(double value) {
 
 static void finite_doubles_keep_every_bit(void **state) {
     (void)state;
-    const double special[] = {0, 1, -1, 1e300, DBL_MIN, DBL_MAX, DBL_TRUE_MIN, 0.1, 1.0 / 3, 123456789012345678.0, -2.5e-8};
-    for (size_t i = 0; i < sizeof special / sizeof *special; i++) assert_true(written_and_read(special[i]) == special[i]);
+    const double special[] = {0,      1, -1, 1e300, DBL_MIN, DBL_MAX, DBL_TRUE_MIN, 0.1, 1.0 / 3, 123456789012345678.0,
+                              -2.5e-8};
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+        assert_true(written_and_read(special[i]) == special[i]);
     cm3_rng rng = cm3_rng_stream(1, CM3_RNG_TEST, 0, 0);
     for (int i = 0; i < 2000; i++) {
         const uint64_t bits = cm3_rng_u64(&rng);
@@ -114,7 +118,8 @@ static void every_cut_of_a_document_is_a_fault(void **state) {
     json_t *root;
     assert_int_equal(cm3_json_parse("f", text, sizeof text - 1, &root), CM3_OK);
     json_decref(root);
-    for (size_t length = 0; length < sizeof text - 1; length++) expect_fault(text, length, "f.json:1: not valid JSON: ");
+    for (size_t length = 0; length < sizeof text - 1; length++)
+        expect_fault(text, length, "f.json:1: not valid JSON: ");
 }
 
 static void members_are_checked_by_type_and_range(void **state) {

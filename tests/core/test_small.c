@@ -59,11 +59,22 @@ static void utf8_is_strict(void **state) {
     assert_int_equal(cm3_utf8_decode("\xf0\x9f\x98\x80", 4, &code), 4);
     assert_int_equal(code, 0x1F600);
     assert_int_equal(cm3_utf8_decode("\xf0\x9f\x98\x80", 3, &code), 0);
-    static const char *const wrong[] = {"\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
-                                        "\xf5\x80\x80\x80", "\xff", "a\xc3"};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_false(cm3_utf8_is_valid(wrong[i], strlen(wrong[i])));
-    static const char *const right[] = {"", "\x7f", "\xc2\x80", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
-    for (size_t i = 0; i < sizeof right / sizeof *right; i++) assert_true(cm3_utf8_is_valid(right[i], strlen(right[i])));
+    static const char *const wrong[] = {"\x80",
+                                        "\xc0\x80",
+                                        "\xc1\xbf",
+                                        "\xe0\x9f\xbf",
+                                        "\xed\xa0\x80",
+                                        "\xf0\x8f\xbf\xbf",
+                                        "\xf4\x90\x80\x80",
+                                        "\xf5\x80\x80\x80",
+                                        "\xff",
+                                        "a\xc3"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(cm3_utf8_is_valid(wrong[i], strlen(wrong[i])));
+    static const char *const right[] = {
+        "", "\x7f", "\xc2\x80", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++)
+        assert_true(cm3_utf8_is_valid(right[i], strlen(right[i])));
 }
 
 static void expect_seconds(double seconds, const char *expected) {

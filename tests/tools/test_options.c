@@ -6,8 +6,11 @@
 #include <string.h>
 #include <cmocka.h>
 
-static const cm3_option options[] = {
-    CM3_OPTION_JSON, {"steps", "N", "how many"}, {"prompt", "TEXT", "what to draw"}, {"top-p", "P", "share"}, CM3_OPTION_END};
+static const cm3_option options[] = {CM3_OPTION_JSON,
+                                     {"steps", "N", "how many"},
+                                     {"prompt", "TEXT", "what to draw"},
+                                     {"top-p", "P", "share"},
+                                     CM3_OPTION_END};
 static const cm3_usage usage = {"RECIPE [section.key=value ...]", 1, 2, true, options, "Teaches."};
 
 static cm3_status parse(cm3_command_line *line, int argc, const char *const *argv) {
@@ -19,7 +22,8 @@ static cm3_status parse(cm3_command_line *line, int argc, const char *const *arg
 static void arguments_options_and_overrides_may_be_mixed(void **state) {
     (void)state;
     cm3_command_line line;
-    assert_int_equal(PARSE(&line, "--steps", "5", "a=b.yaml", "train.lr=1", "--json", "--prompt=x=y", "other", "--steps=-7", "seed=2"),
+    assert_int_equal(PARSE(&line, "--steps", "5", "a=b.yaml", "train.lr=1", "--json", "--prompt=x=y", "other",
+                           "--steps=-7", "seed=2"),
                      CM3_OK);
     assert_int_equal(line.argument_count, 2);
     assert_string_equal(line.arguments[0], "a=b.yaml");
@@ -108,7 +112,8 @@ static void help_names_every_option(void **state) {
     FILE *file = open_memstream(&text, &length);
     cm3_usage_print("test", "does things", &usage, file);
     fclose(file);
-    static const char *const parts[] = {"test: does things", "Teaches.", "--steps N", "--json", "--quiet", "--help", "RECIPE"};
+    static const char *const parts[] = {"test: does things", "Teaches.", "--steps N", "--json",
+                                        "--quiet",           "--help",   "RECIPE"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) assert_non_null(strstr(text, parts[i]));
     free(text);
 }
