@@ -27,7 +27,7 @@
     BUILT(bench,           "bench",           "speed beside the machine's own measured limits")                     \
     PLANNED(export,          "export",          "model -> safetensors")                                               \
     PLANNED(import,          "import",          "safetensors -> model")                                               \
-    PLANNED(report,          "report",          "one HTML page of a run")
+    BUILT(report,            "report",          "one HTML page of a run")
 
 #define CM3_COMMAND_DECLARE(name, typed, summary)                                                                     \
     extern const cm3_usage cm3_usage_##name;                                                                          \

@@ -340,63 +340,71 @@ static cm3_status image_of(const evaluator *e, const uint8_t *bytes, cm3_image *
     return CM3_OK;
 }
 
-/* `codes` are count of true and count of drawn pictures, `bytes` room for their pictures. */
-static cm3_status fill_pair(evaluator *e, int64_t at, uint8_t *bytes, cm3_album_pair *p) {
+static cm3_status fill_pair(const evaluator *e, int64_t at, const uint8_t *decoded, const uint8_t *drawn, uint8_t *truth, cm3_album_pair *p) {
     const cm3_judgement *j = &e->all[at];
     size_t length;
-    int32_t *codes = malloc((size_t)(2 * e->per_picture) * sizeof *codes);
-    if (!codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for codes");
-    p->heldout = at >= e->seen;
     p->drawn_right = j->drawn_right;
     p->caption_right = j->caption_right;
-    cm3_status status = cm3_store_image(e->store, j->index, codes);
-    memcpy(codes + e->per_picture, e->all_drawn + at * e->per_picture, (size_t)e->per_picture * sizeof *codes);
-    if (status == CM3_OK) status = paint(e, codes, 2, bytes);
-    if (status == CM3_OK) status = image_of(e, bytes, &p->decoded);
-    if (status == CM3_OK) status = image_of(e, bytes + e->bytes, &p->drawn);
-    if (status == CM3_OK) status = read_truth(e, j->index, bytes);
-    if (status == CM3_OK) status = image_of(e, bytes, &p->truth);
-    if (status == CM3_OK) status = cm3_source_text(e->source, j->index, &p->caption, &length);
-    if (status == CM3_OK) status = cm3_source_text(e->source, j->nearest, &p->nearest, &length);
     p->written = strdup(e->all_written + at * e->written_size);
-    free(codes);
-    return status == CM3_OK && !p->written ? cm3_fail(CM3_ERR_MEMORY, "no memory for a caption") : status;
+    if (!p->written) return cm3_fail(CM3_ERR_MEMORY, "no memory for a caption");
+    CM3_TRY(cm3_source_text(e->source, j->index, &p->caption, &length));
+    CM3_TRY(cm3_source_text(e->source, j->nearest, &p->nearest, &length));
+    CM3_TRY(read_truth(e, j->index, truth));
+    CM3_TRY(image_of(e, truth, &p->truth));
+    CM3_TRY(image_of(e, decoded, &p->decoded));
+    return image_of(e, drawn, &p->drawn);
 }
 
-/* Several drawings of a few captions, held-out ones among them. */
-static cm3_status fill_rows(evaluator *e, cm3_album *album) {
-    int32_t *codes = calloc((size_t)(SAMPLES * e->per_picture), sizeof *codes);
-    uint8_t *bytes = malloc((size_t)(SAMPLES * e->bytes));
-    cm3_status status = codes && bytes ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", SAMPLES);
-    for (int64_t r = 0; r < album->row_count && status == CM3_OK; r++) {
-        cm3_album_row *row = &album->rows[r];
-        const int64_t held = e->heldout ? (album->row_count + (e->seen == 0)) / 2 : 0, from_seen = e->seen ? album->row_count - held : 0;
-        row->heldout = r >= from_seen;
-        const int64_t at = row->heldout ? e->seen + (2 * (r - from_seen) + 1) * e->heldout / (2 * (album->row_count - from_seen)) : (2 * r + 1) * e->seen / (2 * from_seen);
-        size_t length;
-        status = cm3_source_text(e->source, e->pairs[at], &row->caption, &length);
-        const char *captions[SAMPLES];
-        for (int s = 0; s < SAMPLES; s++) captions[s] = row->caption;
-        if (status == CM3_OK) /* numbers that no judged pair has */
-            status = cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, captions, SAMPLES, (UINT64_C(1) << 40) + (uint64_t)(r * SAMPLES), codes, NULL, NULL);
-        if (status == CM3_OK) status = paint(e, codes, SAMPLES, bytes);
-        for (int s = 0; s < SAMPLES && status == CM3_OK; s++) status = image_of(e, bytes + s * e->bytes, &row->drawn[s]);
+/* Pairs spread evenly over the judged ones of their split. */
+static cm3_status fill_pairs(evaluator *e, cm3_album *album, int64_t seen) {
+    const int64_t count = album->count, heldout = count - seen;
+    int32_t *codes = malloc((size_t)(2 * count * e->per_picture) * sizeof *codes); /* true ones, then drawn ones */
+    uint8_t *bytes = malloc((size_t)((2 * count + 1) * e->bytes));
+    int64_t *at = malloc((size_t)count * sizeof *at);
+    cm3_status status = codes && bytes && at ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for an album of %lld pairs", (long long)count);
+    for (int64_t i = 0; i < count && status == CM3_OK; i++) {
+        album->pairs[i].heldout = i >= seen;
+        at[i] = i < seen ? i * e->seen / seen : e->seen + (i - seen) * e->heldout / heldout;
+        status = cm3_store_image(e->store, e->all[at[i]].index, codes + i * e->per_picture);
+        memcpy(codes + (count + i) * e->per_picture, e->all_drawn + at[i] * e->per_picture, (size_t)e->per_picture * sizeof *codes);
     }
+    if (status == CM3_OK) status = paint(e, codes, 2 * count, bytes);
+    for (int64_t i = 0; i < count && status == CM3_OK; i++)
+        status = fill_pair(e, at[i], bytes + i * e->bytes, bytes + (count + i) * e->bytes, bytes + 2 * count * e->bytes, &album->pairs[i]);
     free(codes);
     free(bytes);
+    free(at);
     return status;
 }
 
-static cm3_status fill_album(evaluator *e, cm3_album *album) {
-    uint8_t *bytes = malloc((size_t)(2 * e->bytes));
-    cm3_status status = bytes ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a picture");
-    int64_t seen = 0;
-    while (seen < album->count && !album->pairs[seen].heldout) seen++;
-    for (int64_t i = 0; i < seen && status == CM3_OK; i++) status = fill_pair(e, i * e->seen / seen, bytes, &album->pairs[i]);
-    for (int64_t i = seen; i < album->count && status == CM3_OK; i++)
-        status = fill_pair(e, e->seen + (i - seen) * e->heldout / (album->count - seen), bytes, &album->pairs[i]);
+/* Which pair gives row r its caption: the first half of the rows are of seen pairs, the rest of held-out ones; if there are both. */
+static int64_t pair_of_row(const evaluator *e, int64_t r, int64_t rows) {
+    const int64_t of_heldout = !e->heldout ? 0 : !e->seen ? rows : rows / 2, of_seen = rows - of_heldout;
+    return r < of_seen ? (2 * r + 1) * e->seen / (2 * of_seen) : e->seen + (2 * (r - of_seen) + 1) * e->heldout / (2 * of_heldout);
+}
+
+/* Several drawings of a few captions. */
+static cm3_status fill_rows(evaluator *e, cm3_album *album) {
+    const int64_t rows = album->row_count, count = rows * SAMPLES;
+    int32_t *codes = calloc((size_t)(count * e->per_picture), sizeof *codes);
+    uint8_t *bytes = malloc((size_t)(count * e->bytes));
+    const char **captions = calloc((size_t)count, sizeof *captions);
+    cm3_status status = codes && bytes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld pictures", (long long)count);
+    for (int64_t r = 0; r < rows && status == CM3_OK; r++) {
+        const int64_t at = pair_of_row(e, r, rows);
+        size_t length;
+        album->rows[r].heldout = at >= e->seen;
+        status = cm3_source_text(e->source, e->pairs[at], &album->rows[r].caption, &length);
+        for (int s = 0; s < SAMPLES; s++) captions[r * SAMPLES + s] = album->rows[r].caption;
+    }
+    const uint64_t first = UINT64_C(1) << 40; /* numbers that no judged pair has */
+    if (status == CM3_OK) status = cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, captions, count, first, codes, NULL, NULL);
+    if (status == CM3_OK) status = paint(e, codes, count, bytes);
+    for (int64_t i = 0; i < count && status == CM3_OK; i++) status = image_of(e, bytes + i * e->bytes, &album->rows[i / SAMPLES].drawn[i % SAMPLES]);
+    free(codes);
     free(bytes);
-    return status == CM3_OK ? fill_rows(e, album) : status;
+    free(captions);
+    return status;
 }
 
 static int64_t kept(const evaluator *e, int64_t pairs) {
@@ -412,8 +420,8 @@ static cm3_status make_album(evaluator *e) {
     cm3_album album;
     CM3_TRY(cm3_album_create(e->side, seen + heldout, rows, SAMPLES, &album));
     album.step = e->artist.step;
-    for (int64_t i = seen; i < album.count; i++) album.pairs[i].heldout = true;
-    cm3_status status = fill_album(e, &album);
+    cm3_status status = fill_pairs(e, &album, seen);
+    if (status == CM3_OK) status = fill_rows(e, &album);
     char *folder = cm3_stage_path(e->run->recipe, "evaluation", NULL);
     if (status == CM3_OK) status = folder ? cm3_album_write(&album, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     free(folder);
