@@ -1,4 +1,5 @@
 #!/bin/bash
+# Labels: slow (the sanitizers leave it out)
 # Everything a user does wrong ends in one clear line and the right exit code, and loses nothing.
 source "$(dirname "$0")/lib.sh"
 prepare

@@ -1,4 +1,5 @@
 #!/bin/bash
+# Labels: slow (the sanitizers leave it out)
 # The same global batch on 1, 2 and 4 ranks: every step's loss within 1e-5. A checkpoint of 4 ranks goes on, on 1 and on 2: the same bits at the start, the same
 # next blocks, which shows in the next losses. The same layout twice: the same bits at the end.
 source "$(dirname "$0")/lib.sh"

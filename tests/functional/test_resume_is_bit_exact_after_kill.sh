@@ -1,4 +1,5 @@
 #!/bin/bash
+# Labels: slow (the sanitizers leave it out)
 # k steps, kill -9, resume, k steps, against 2k straight: parameters and moments have the same bits, and no step is missing or twice in the metrics.
 source "$(dirname "$0")/lib.sh"
 prepare
