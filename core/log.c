@@ -20,13 +20,13 @@ static void print_line(const char *prefix, const char *format, va_list args) {
     fprintf(stderr, "%s%s\n", prefix, line); /* one call, so that lines of threads and ranks stay whole */
 }
 
-#define CM3_LOG_FUNCTION(name, wanted, prefix)                                                                        \
-    void name(const char *format, ...) {                                                                              \
-        if (cm3_log_get_level() < (wanted)) return;                                                                   \
-        va_list args;                                                                                                 \
-        va_start(args, format);                                                                                       \
-        print_line(prefix, format, args);                                                                             \
-        va_end(args);                                                                                                 \
+#define CM3_LOG_FUNCTION(name, wanted, prefix)                                                                         \
+    void name(const char *format, ...) {                                                                               \
+        if (cm3_log_get_level() < (wanted)) return;                                                                    \
+        va_list args;                                                                                                  \
+        va_start(args, format);                                                                                        \
+        print_line(prefix, format, args);                                                                              \
+        va_end(args);                                                                                                  \
     }
 
 CM3_LOG_FUNCTION(cm3_log_warn, CM3_LOG_WARN, "warning: ")

@@ -7,7 +7,8 @@ enum { ROUNDS = 10 };
 static void philox_round(uint32_t c[4], const uint32_t k[2]) {
     const uint64_t p0 = (uint64_t)0xD2511F53u * c[0];
     const uint64_t p1 = (uint64_t)0xCD9E8D57u * c[2];
-    const uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k[0], (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c[3] ^ k[1], (uint32_t)p0};
+    const uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k[0], (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c[3] ^ k[1],
+                              (uint32_t)p0};
     for (int i = 0; i < 4; i++) c[i] = next[i];
 }
 
@@ -28,7 +29,8 @@ static uint64_t mix(uint64_t x) {
 }
 
 cm3_rng cm3_rng_stream(uint64_t seed, cm3_rng_purpose purpose, uint64_t a, uint64_t b) {
-    /* Key from seed and purpose, the upper counter words from (a, b): distinct keys cannot share counters by accident. */
+    /* Key from seed and purpose, the upper counter words from (a, b): distinct keys cannot share counters by
+     * accident. */
     const uint64_t key = mix(seed + 0x9E3779B97F4A7C15u * (uint64_t)purpose);
     const uint64_t stream = mix(mix(a + 0x632BE59BD9B4E019u) + b);
     return (cm3_rng){.key = {(uint32_t)key, (uint32_t)(key >> 32)},

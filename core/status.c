@@ -8,7 +8,9 @@ static _Thread_local char message[CM3_MESSAGE_MAX];
 
 const char *cm3_status_name(cm3_status status) {
     switch (status) {
-#define X(name, value, text) case CM3_##name: return #name;
+#define X(name, value, text)                                                                                           \
+    case CM3_##name:                                                                                                   \
+        return #name;
         CM3_STATUS_LIST(X)
 #undef X
     }
@@ -17,7 +19,9 @@ const char *cm3_status_name(cm3_status status) {
 
 const char *cm3_status_text(cm3_status status) {
     switch (status) {
-#define X(name, value, text) case CM3_##name: return text;
+#define X(name, value, text)                                                                                           \
+    case CM3_##name:                                                                                                   \
+        return text;
         CM3_STATUS_LIST(X)
 #undef X
     }

@@ -9,8 +9,7 @@
 const cm3_field cm3_pictures_fields[] = {
     CM3_FIELD_INT(C, batch, "32", 1, 1e6, "pictures", "of one step, over all ranks"),
     CM3_FIELD_INT(C, memory, "1024", 0, 1e9, "MiB", "of decoded pictures that are kept in memory"),
-    CM3_FIELD_INT(C, seed, "0", 0, 1e15, "", "of their order"),
-    CM3_FIELD_END};
+    CM3_FIELD_INT(C, seed, "0", 0, 1e15, "", "of their order"), CM3_FIELD_END};
 #undef C
 
 struct cm3_pictures {
@@ -32,7 +31,8 @@ cm3_status cm3_pictures_open(const cm3_source *source, int64_t side, int64_t mem
     p->kept = calloc((size_t)p->count + 1, sizeof *p->kept);
     for (int s = 0; s < 2; s++) p->of_split[s] = calloc((size_t)p->count + 1, sizeof(int64_t));
     if (!p->kept || !p->of_split[0] || !p->of_split[1]) {
-        const cm3_status status = cm3_fail(CM3_ERR_MEMORY, "no memory for a list of %lld pictures", (long long)p->count);
+        const cm3_status status =
+            cm3_fail(CM3_ERR_MEMORY, "no memory for a list of %lld pictures", (long long)p->count);
         cm3_pictures_close(p);
         *out = NULL;
         return status;
@@ -69,7 +69,8 @@ cm3_status cm3_pictures_get(cm3_pictures *pictures, int64_t index, float *pixels
         CM3_TRY(cm3_source_read(pictures->source, index, &pair));
         if (cm3_image_size(&pair.image) != count) {
             cm3_pair_free(&pair);
-            return cm3_fail(CM3_ERR_INTERNAL, "picture %lld is not %lld pixels square", (long long)index, (long long)pictures->side);
+            return cm3_fail(CM3_ERR_INTERNAL, "picture %lld is not %lld pixels square", (long long)index,
+                            (long long)pictures->side);
         }
         bytes = pair.image.pixels;
         uint8_t *copy = pictures->room > 0 ? malloc(count) : NULL; /* no memory left: decoded again next time */
@@ -86,6 +87,7 @@ cm3_status cm3_pictures_get(cm3_pictures *pictures, int64_t index, float *pixels
 
 int64_t cm3_pictures_order(const cm3_pictures *pictures, uint64_t seed, int64_t number) {
     const int64_t count = pictures->in_split[0];
-    const uint64_t k = cm3_rng_permute(seed, CM3_RNG_SHUFFLE, (uint64_t)(number / count), (uint64_t)(number % count), (uint64_t)count);
+    const uint64_t k =
+        cm3_rng_permute(seed, CM3_RNG_SHUFFLE, (uint64_t)(number / count), (uint64_t)(number % count), (uint64_t)count);
     return pictures->of_split[0][k];
 }

@@ -1,7 +1,8 @@
-/* Pictures of a source as training wants them: squares of numbers in [-1, 1], in an order that is a function of the step.
+/* Pictures of a source as training wants them: squares of numbers in [-1, 1], in an order that is a function of the
+ * step.
  *
- * The training pictures of all epochs form one endless list, element g mod N of epoch g / N's permutation, like the samples of a token store
- * (lanes.h). Decoded pictures are kept in memory up to a limit. */
+ * The training pictures of all epochs form one endless list, element g mod N of epoch g / N's permutation, like the
+ * samples of a token store (lanes.h). Decoded pictures are kept in memory up to a limit. */
 #ifndef CM3_DATA_PICTURES_H
 #define CM3_DATA_PICTURES_H
 

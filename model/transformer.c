@@ -10,7 +10,8 @@ static const char *const recomputes[] = {"none", "activations", "segments", NULL
 #define C cm3_transformer_config
 const cm3_field cm3_transformer_fields[] = {
     CM3_FIELD_CHOICE(C, architecture, "cm3leon", architectures, "which network: cm3leon, or chameleon's variant"),
-    CM3_FIELD_CHOICE(C, positions, "auto", position_kinds, "learned table or rotary; auto: learned for cm3leon, rotary for chameleon"),
+    CM3_FIELD_CHOICE(C, positions, "auto", position_kinds,
+                     "learned table or rotary; auto: learned for cm3leon, rotary for chameleon"),
     CM3_FIELD_INT(C, layers, NULL, 1, 1000, "", "transformer blocks"),
     CM3_FIELD_INT(C, width, NULL, 8, 65536, "", "size of the hidden state (d)"),
     CM3_FIELD_INT(C, heads, NULL, 1, 1024, "", "attention heads; must divide the width"),
@@ -27,9 +28,9 @@ const cm3_field cm3_transformer_fields[] = {
 #undef C
 
 typedef struct block_params {
-    int qkv, out, up, down;                         /* weights */
-    int attention_gain, ffn_gain;                   /* chameleon: RMSNorm */
-    int q_gain, q_bias, k_gain, k_bias;             /* chameleon: QK-norm */
+    int qkv, out, up, down;             /* weights */
+    int attention_gain, ffn_gain;       /* chameleon: RMSNorm */
+    int q_gain, q_bias, k_gain, k_bias; /* chameleon: QK-norm */
 } block_params;
 
 struct cm3_transformer {
@@ -51,14 +52,18 @@ static bool uses_rotary(const cm3_transformer_config *config) {
 
 void cm3_transformer_check(const cm3_transformer_config *config, const char *section, cm3_faults *faults) {
     if (config->width % config->heads)
-        cm3_faults_add(faults, section, "heads", "%lld heads do not divide a width of %lld", (long long)config->heads, (long long)config->width);
+        cm3_faults_add(faults, section, "heads", "%lld heads do not divide a width of %lld", (long long)config->heads,
+                       (long long)config->width);
     else if (uses_rotary(config) && config->width / config->heads % 2)
-        cm3_faults_add(faults, section, "heads", "rotary positions need an even head size, this is %lld", (long long)(config->width / config->heads));
+        cm3_faults_add(faults, section, "heads", "rotary positions need an even head size, this is %lld",
+                       (long long)(config->width / config->heads));
     if (config->kv_heads && config->heads % config->kv_heads)
-        cm3_faults_add(faults, section, "kv_heads", "%lld key heads do not divide %lld heads", (long long)config->kv_heads, (long long)config->heads);
+        cm3_faults_add(faults, section, "kv_heads", "%lld key heads do not divide %lld heads",
+                       (long long)config->kv_heads, (long long)config->heads);
 }
 
-/* --- parameters ---------------------------------------------------------------------------------------------------------- */
+/* --- parameters
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static void declare_block(cm3_transformer *model, cm3_params *params, int layer) {
     const cm3_transformer_config *c = &model->config;
@@ -66,20 +71,28 @@ static void declare_block(cm3_transformer *model, cm3_params *params, int layer)
     const cm3_init normal = cm3_init_normal(c->init_std);
     block_params *p = &model->blocks[layer];
     cm3_params_segment(params, 1 + layer);
-    p->qkv = cm3_params_add(params, cm3_shape_of((c->heads + 2 * c->kv_heads) * head, d), normal, CM3_DECAY, "layers/%d/attention/qkv", layer);
+    p->qkv = cm3_params_add(params, cm3_shape_of((c->heads + 2 * c->kv_heads) * head, d), normal, CM3_DECAY,
+                            "layers/%d/attention/qkv", layer);
     p->out = cm3_params_add(params, cm3_shape_of(d, d), cm3_init_zeros(), CM3_DECAY, "layers/%d/attention/out", layer);
-    p->up = cm3_params_add(params, cm3_shape_of(is_chameleon(model) ? 2 * c->ffn : c->ffn, d), normal, CM3_DECAY, "layers/%d/ffn/up", layer);
+    p->up = cm3_params_add(params, cm3_shape_of(is_chameleon(model) ? 2 * c->ffn : c->ffn, d), normal, CM3_DECAY,
+                           "layers/%d/ffn/up", layer);
     p->down = cm3_params_add(params, cm3_shape_of(d, c->ffn), cm3_init_zeros(), CM3_DECAY, "layers/%d/ffn/down", layer);
     if (!is_chameleon(model)) return;
-    p->attention_gain = cm3_params_add(params, cm3_shape_of(d), cm3_init_ones(), CM3_NO_DECAY, "layers/%d/attention/norm", layer);
+    p->attention_gain =
+        cm3_params_add(params, cm3_shape_of(d), cm3_init_ones(), CM3_NO_DECAY, "layers/%d/attention/norm", layer);
     p->ffn_gain = cm3_params_add(params, cm3_shape_of(d), cm3_init_ones(), CM3_NO_DECAY, "layers/%d/ffn/norm", layer);
-    p->q_gain = cm3_params_add(params, cm3_shape_of(c->heads, head), cm3_init_ones(), CM3_NO_DECAY, "layers/%d/attention/q_norm/gain", layer);
-    p->q_bias = cm3_params_add(params, cm3_shape_of(c->heads, head), cm3_init_zeros(), CM3_NO_DECAY, "layers/%d/attention/q_norm/bias", layer);
-    p->k_gain = cm3_params_add(params, cm3_shape_of(c->kv_heads, head), cm3_init_ones(), CM3_NO_DECAY, "layers/%d/attention/k_norm/gain", layer);
-    p->k_bias = cm3_params_add(params, cm3_shape_of(c->kv_heads, head), cm3_init_zeros(), CM3_NO_DECAY, "layers/%d/attention/k_norm/bias", layer);
+    p->q_gain = cm3_params_add(params, cm3_shape_of(c->heads, head), cm3_init_ones(), CM3_NO_DECAY,
+                               "layers/%d/attention/q_norm/gain", layer);
+    p->q_bias = cm3_params_add(params, cm3_shape_of(c->heads, head), cm3_init_zeros(), CM3_NO_DECAY,
+                               "layers/%d/attention/q_norm/bias", layer);
+    p->k_gain = cm3_params_add(params, cm3_shape_of(c->kv_heads, head), cm3_init_ones(), CM3_NO_DECAY,
+                               "layers/%d/attention/k_norm/gain", layer);
+    p->k_bias = cm3_params_add(params, cm3_shape_of(c->kv_heads, head), cm3_init_zeros(), CM3_NO_DECAY,
+                               "layers/%d/attention/k_norm/bias", layer);
 }
 
-cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t vocabulary, cm3_params *params, cm3_transformer **out) {
+cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t vocabulary, cm3_params *params,
+                                   cm3_transformer **out) {
     *out = NULL;
     cm3_transformer *model = calloc(1, sizeof *model);
     block_params *blocks = calloc((size_t)config->layers, sizeof *blocks);
@@ -88,8 +101,12 @@ cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t
         free(blocks);
         return cm3_fail(CM3_ERR_MEMORY, "no memory for a model of %lld layers", (long long)config->layers);
     }
-    *model = (cm3_transformer){.config = *config, .vocabulary = vocabulary, .params = params, .blocks = blocks,
-                               .positions = -1, .final_gain = -1};
+    *model = (cm3_transformer){.config = *config,
+                               .vocabulary = vocabulary,
+                               .params = params,
+                               .blocks = blocks,
+                               .positions = -1,
+                               .final_gain = -1};
     if (!model->config.kv_heads) model->config.kv_heads = config->heads;
     if (!model->config.ffn) model->config.ffn = 4 * config->width;
     const cm3_init normal = cm3_init_normal(config->init_std);
@@ -99,7 +116,8 @@ cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t
     cm3_params_segment(params, 0);
     model->table = model->output = cm3_params_add(params, cm3_shape_of(vocabulary, d), normal, CM3_DECAY, "embedding");
     if (!uses_rotary(config))
-        model->positions = cm3_params_add(params, cm3_shape_of(config->context, d), cm3_init_normal(config->position_std), CM3_DECAY, "positions");
+        model->positions = cm3_params_add(params, cm3_shape_of(config->context, d),
+                                          cm3_init_normal(config->position_std), CM3_DECAY, "positions");
     for (int layer = 0; layer < config->layers; layer++) declare_block(model, params, layer);
     cm3_params_segment(params, last);
     if (is_chameleon(model)) {
@@ -134,11 +152,13 @@ double cm3_transformer_flops_per_token(const cm3_transformer *model, int64_t seq
     const double qkv = d * head * (double)(c->heads + 2 * c->kv_heads), out = d * d;
     const double feed_forward = (is_chameleon(model) ? 3 : 2) * d * ffn;
     const double attention = 2 * d * ((double)sequence + 1) / 2; /* scores and values, over the keys seen on average */
-    const double multiply_adds = (double)c->layers * (qkv + out + feed_forward + attention) + d * (double)model->vocabulary;
+    const double multiply_adds =
+        (double)c->layers * (qkv + out + feed_forward + attention) + d * (double)model->vocabulary;
     return 3 * 2 * multiply_adds;
 }
 
-/* --- the network ----------------------------------------------------------------------------------------------------------- */
+/* --- the network
+ * ----------------------------------------------------------------------------------------------------------- */
 
 /* One recording of the network: the leaves of this tape and what every block is told. */
 typedef struct recording {
@@ -156,12 +176,14 @@ static cm3_var *parameter(const recording *r, int index) {
 
 static cm3_var *norm(const recording *r, cm3_var *x, int gain) {
     const float epsilon = (float)r->model->config.norm_epsilon;
-    return is_chameleon(r->model) ? cm3_rms_norm(r->tape, x, parameter(r, gain), epsilon) : cm3_layer_norm(r->tape, x, NULL, NULL, epsilon);
+    return is_chameleon(r->model) ? cm3_rms_norm(r->tape, x, parameter(r, gain), epsilon)
+                                  : cm3_layer_norm(r->tape, x, NULL, NULL, epsilon);
 }
 
 static cm3_var *cached(const recording *r, cm3_var *qkv, int layer) {
     const cm3_kv_cache *cache = r->step->cache;
-    const int64_t row = cache->positions * cache->width, offset = ((int64_t)layer * cache->batch + r->step->first_row) * row;
+    const int64_t row = cache->positions * cache->width,
+                  offset = ((int64_t)layer * cache->batch + r->step->first_row) * row;
     const cm3_shape shape = cm3_shape_of(r->step->rows, cache->positions, cache->width);
     cm3_var *keys = cm3_tape_input(r->tape, CM3_F32, shape, cache->keys + offset);
     cm3_var *values = cm3_tape_input(r->tape, CM3_F32, shape, cache->values + offset);
@@ -174,8 +196,8 @@ static cm3_var *attention_layer(const recording *r, cm3_var *x, int layer) {
     const cm3_transformer_config *c = &r->model->config;
     cm3_var *qkv = cm3_linear(r->tape, norm(r, x, p->attention_gain), parameter(r, p->qkv), NULL, NULL, CM3_ACT_NONE);
     if (is_chameleon(r->model))
-        qkv = cm3_qk_norm(r->tape, qkv, parameter(r, p->q_gain), parameter(r, p->q_bias), parameter(r, p->k_gain), parameter(r, p->k_bias),
-                          r->heads, (float)c->norm_epsilon);
+        qkv = cm3_qk_norm(r->tape, qkv, parameter(r, p->q_gain), parameter(r, p->q_bias), parameter(r, p->k_gain),
+                          parameter(r, p->k_bias), r->heads, (float)c->norm_epsilon);
     if (uses_rotary(c)) qkv = cm3_rotary(r->tape, qkv, r->positions, r->heads, (float)c->rotary_theta);
     cm3_var *y = r->step ? cached(r, qkv, layer) : cm3_attention(r->tape, qkv, r->heads, true);
     return cm3_linear(r->tape, y, parameter(r, p->out), NULL, x, CM3_ACT_NONE);
@@ -185,15 +207,18 @@ static cm3_var *attention_layer(const recording *r, cm3_var *x, int layer) {
 static cm3_var *ffn_layer(const recording *r, cm3_var *x, int layer) {
     const block_params *p = &r->model->blocks[layer];
     cm3_var *h = norm(r, x, p->ffn_gain);
-    if (is_chameleon(r->model)) h = cm3_swiglu(r->tape, cm3_linear(r->tape, h, parameter(r, p->up), NULL, NULL, CM3_ACT_NONE));
-    else h = cm3_linear(r->tape, h, parameter(r, p->up), NULL, NULL, CM3_ACT_RELU);
+    if (is_chameleon(r->model))
+        h = cm3_swiglu(r->tape, cm3_linear(r->tape, h, parameter(r, p->up), NULL, NULL, CM3_ACT_NONE));
+    else
+        h = cm3_linear(r->tape, h, parameter(r, p->up), NULL, NULL, CM3_ACT_RELU);
     return cm3_linear(r->tape, h, parameter(r, p->down), NULL, x, CM3_ACT_NONE);
 }
 
 static cm3_var *network(const recording *r, cm3_var *ids, cm3_var *table) {
     cm3_tape_segment(r->tape, 0);
-    cm3_var *x = uses_rotary(&r->model->config) ? cm3_embed(r->tape, table, ids, NULL, NULL)
-                                                : cm3_embed(r->tape, table, ids, parameter(r, r->model->positions), r->positions);
+    cm3_var *x = uses_rotary(&r->model->config)
+                     ? cm3_embed(r->tape, table, ids, NULL, NULL)
+                     : cm3_embed(r->tape, table, ids, parameter(r, r->model->positions), r->positions);
     for (int layer = 0; layer < r->model->config.layers; layer++) {
         cm3_tape_segment(r->tape, 1 + layer);
         x = attention_layer(r, x, layer);
@@ -204,8 +229,10 @@ static cm3_var *network(const recording *r, cm3_var *ids, cm3_var *table) {
 }
 
 static recording start_recording(const cm3_transformer *model, cm3_tape *tape, int64_t sequence) {
-    return (recording){.model = model, .tape = tape,
-                       .heads = {.heads = (int)model->config.heads, .kv_heads = (int)model->config.kv_heads, .sequence = sequence}};
+    return (recording){
+        .model = model,
+        .tape = tape,
+        .heads = {.heads = (int)model->config.heads, .kv_heads = (int)model->config.kv_heads, .sequence = sequence}};
 }
 
 /* The table of the output: the embedding's own leaf where they are tied. */
@@ -213,7 +240,8 @@ static cm3_var *output_table(const recording *r, cm3_var *table) {
     return r->model->output == r->model->table ? table : parameter(r, r->model->output);
 }
 
-cm3_var *cm3_transformer_loss(const cm3_transformer *model, cm3_tape *tape, const cm3_sequence_batch *batch, cm3_var **per_token) {
+cm3_var *cm3_transformer_loss(const cm3_transformer *model, cm3_tape *tape, const cm3_sequence_batch *batch,
+                              cm3_var **per_token) {
     const cm3_shape tokens = cm3_shape_of(batch->batch * batch->sequence);
     recording r = start_recording(model, tape, batch->sequence);
     r.positions = cm3_tape_input(tape, CM3_I32, tokens, batch->positions);
@@ -230,14 +258,15 @@ cm3_var *cm3_transformer_loss(const cm3_transformer *model, cm3_tape *tape, cons
 
 cm3_status cm3_kv_cache_create(const cm3_transformer *model, int64_t batch, int64_t positions, cm3_kv_cache *cache) {
     const cm3_transformer_config *c = &model->config;
-    *cache = (cm3_kv_cache){.batch = batch, .positions = positions, .layers = c->layers, .width = c->kv_heads * (c->width / c->heads)};
+    *cache = (cm3_kv_cache){
+        .batch = batch, .positions = positions, .layers = c->layers, .width = c->kv_heads * (c->width / c->heads)};
     const size_t count = (size_t)(cache->layers * batch * positions * cache->width);
     cache->keys = calloc(count, sizeof(float));
     cache->values = calloc(count, sizeof(float));
     if (cache->keys && cache->values) return CM3_OK;
     cm3_kv_cache_free(cache);
-    return cm3_fail(CM3_ERR_MEMORY, "no memory for keys and values of %lld streams of %lld tokens (%.2f GiB)", (long long)batch,
-                    (long long)positions, 2.0 * (double)count * sizeof(float) / 0x1p30);
+    return cm3_fail(CM3_ERR_MEMORY, "no memory for keys and values of %lld streams of %lld tokens (%.2f GiB)",
+                    (long long)batch, (long long)positions, 2.0 * (double)count * sizeof(float) / 0x1p30);
 }
 
 void cm3_kv_cache_free(cm3_kv_cache *cache) {

@@ -18,7 +18,8 @@
 
 typedef enum cm3_architecture { CM3_ARCHITECTURE_CM3LEON, CM3_ARCHITECTURE_CHAMELEON } cm3_architecture;
 
-/* How a token knows where it stands: a learned table added to the embeddings, or rotated queries and keys. AUTO is the architecture's own. */
+/* How a token knows where it stands: a learned table added to the embeddings, or rotated queries and keys. AUTO is
+ * the architecture's own. */
 typedef enum cm3_positions { CM3_POSITIONS_AUTO, CM3_POSITIONS_LEARNED, CM3_POSITIONS_ROTARY } cm3_positions;
 
 typedef struct cm3_transformer_config {
@@ -32,7 +33,7 @@ typedef struct cm3_transformer_config {
     double norm_epsilon;
     double rotary_theta;
     double z_loss; /* chameleon */
-    int recompute;               /* cm3_recompute */
+    int recompute; /* cm3_recompute */
 } cm3_transformer_config;
 
 extern const cm3_field cm3_transformer_fields[];
@@ -43,7 +44,8 @@ typedef struct cm3_transformer cm3_transformer;
 
 /* Adds the network's parameters to `params` (before its layout is made). `vocabulary`: rows of the embedding table. The
  * transformer keeps a pointer to `params`. */
-cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t vocabulary, cm3_params *params, cm3_transformer **model);
+cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t vocabulary, cm3_params *params,
+                                   cm3_transformer **model);
 void cm3_transformer_free(cm3_transformer *model);
 const cm3_transformer_config *cm3_transformer_get_config(const cm3_transformer *model);
 int64_t cm3_transformer_vocabulary(const cm3_transformer *model);
@@ -53,16 +55,18 @@ const cm3_params *cm3_transformer_params(const cm3_transformer *model);
  * attention causal, recomputation not counted. */
 double cm3_transformer_flops_per_token(const cm3_transformer *model, int64_t sequence);
 
-/* A step of training or scoring: B sequences of S tokens. The arrays are the caller's, read at every run of the tape. */
+/* A step of training or scoring: B sequences of S tokens. The arrays are the caller's, read at every run of the tape.
+ * */
 typedef struct cm3_sequence_batch {
     int64_t batch, sequence;
     int32_t *ids, *targets, *positions; /* (B S); a negative target is ignored */
-    float *scale;                       /* (1): what the sum of losses is multiplied with, usually 1 / number of targets */
+    float *scale; /* (1): what the sum of losses is multiplied with, usually 1 / number of targets */
 } cm3_sequence_batch;
 
-/* Records the network and its loss. `per_token`, when not NULL, receives the (B S) cross-entropies, kept. The caller makes the loss a
- * root with cm3_tape_loss (training) or keeps it (scoring). */
-cm3_var *cm3_transformer_loss(const cm3_transformer *model, cm3_tape *tape, const cm3_sequence_batch *batch, cm3_var **per_token);
+/* Records the network and its loss. `per_token`, when not NULL, receives the (B S) cross-entropies, kept. The caller
+ * makes the loss a root with cm3_tape_loss (training) or keeps it (scoring). */
+cm3_var *cm3_transformer_loss(const cm3_transformer *model, cm3_tape *tape, const cm3_sequence_batch *batch,
+                              cm3_var **per_token);
 
 /* Keys and values of the tokens so far, for generation: per layer (B, P, kv width), one allocation. */
 typedef struct cm3_kv_cache {
@@ -81,8 +85,8 @@ typedef struct cm3_cached_step {
     int32_t *start;           /* (rows) */
 } cm3_cached_step;
 
-/* Records T tokens with the cache, up to the last hidden state; with `logits`, which needs T = 1, gives the logits (rows, V), kept,
- * otherwise the hidden state. */
+/* Records T tokens with the cache, up to the last hidden state; with `logits`, which needs T = 1, gives the logits
+ * (rows, V), kept, otherwise the hidden state. */
 cm3_var *cm3_transformer_step(const cm3_transformer *model, cm3_tape *tape, const cm3_cached_step *step, bool logits);
 
 #endif

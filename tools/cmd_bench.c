@@ -11,10 +11,16 @@
 static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"}, CM3_OPTION_JSON, CM3_OPTION_END};
 
 const cm3_usage cm3_usage_bench = {
-    .arguments = "ops|step|data [RECIPE] [section.key=value ...]", .min_arguments = 1, .max_arguments = 2, .takes_overrides = true, .options = options,
-    .explanation = "bench ops [NAME]    every operation (or those whose name holds NAME) beside its floor: FLOPs over the rate of sgemm, bytes over\n"
+    .arguments = "ops|step|data [RECIPE] [section.key=value ...]",
+    .min_arguments = 1,
+    .max_arguments = 2,
+    .takes_overrides = true,
+    .options = options,
+    .explanation = "bench ops [NAME]    every operation (or those whose name holds NAME) beside its floor: FLOPs over "
+                   "the rate of sgemm, bytes over\n"
                    "                    that of copying, both measured in the same run\n"
-                   "bench step RECIPE   one training step of the recipe's transformer on random tokens: tokens/s, model FLOPs/s, and their ratio to\n"
+                   "bench step RECIPE   one training step of the recipe's transformer on random tokens: tokens/s, "
+                   "model FLOPs/s, and their ratio to\n"
                    "                    the rate of sgemm measured in the same run; memory measured and planned\n"
                    "bench data          packing, masking and loading of blocks, tokens/s on one core\n\n"
                    "    cm3leon bench step configs/paper-350m.yaml data.lanes=1 train.micro_batch=1\n"
@@ -47,10 +53,13 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
         cm3_json_end_line(&w);
         return CM3_OK;
     }
-    printf("step             %lld tokens in %.3f s: gradients %.3f s, norm and AdamW %.3f s (%lld steps)\n", (long long)r.tokens,
-           r.seconds_gradients + r.seconds_update, r.seconds_gradients, r.seconds_update, (long long)r.steps);
-    printf("speed            %.0f tokens/s, %.1f GFLOP/s of model FLOPs\n", r.tokens_per_second, r.flops_per_second / 1e9);
-    printf("sgemm            %.1f GFLOP/s in the same run: the step reaches %.3f of it\n", r.sgemm_flops_per_second / 1e9, r.ratio);
+    printf("step             %lld tokens in %.3f s: gradients %.3f s, norm and AdamW %.3f s (%lld steps)\n",
+           (long long)r.tokens, r.seconds_gradients + r.seconds_update, r.seconds_gradients, r.seconds_update,
+           (long long)r.steps);
+    printf("speed            %.0f tokens/s, %.1f GFLOP/s of model FLOPs\n", r.tokens_per_second,
+           r.flops_per_second / 1e9);
+    printf("sgemm            %.1f GFLOP/s in the same run: the step reaches %.3f of it\n",
+           r.sgemm_flops_per_second / 1e9, r.ratio);
     printf("memory           %.1f MiB measured, %.1f MiB planned\n", r.peak_bytes / 0x1p20, r.planned_bytes / 0x1p20);
     return CM3_OK;
 }
@@ -74,8 +83,8 @@ static cm3_status bench_data(const cm3_command_line *line, double seconds) {
         cm3_json_end_line(&w);
         return CM3_OK;
     }
-    printf("from the file    %.2f M tokens/s: read, unpack, pack, mask (one core; %.2f bytes a token on the disk)\n", r.tokens_per_second / 1e6,
-           r.store_bytes_per_token);
+    printf("from the file    %.2f M tokens/s: read, unpack, pack, mask (one core; %.2f bytes a token on the disk)\n",
+           r.tokens_per_second / 1e6, r.store_bytes_per_token);
     printf("from memory      %.2f M tokens/s\n", r.memory_tokens_per_second / 1e6);
     printf("masks alone      %.2f M tokens/s\n", r.mask_tokens_per_second / 1e6);
     printf("following lanes  %.2f M blocks/s\n", r.skip_blocks_per_second / 1e6);
@@ -87,7 +96,8 @@ cm3_status cm3_cmd_bench(const cm3_command_line *line) {
     double seconds = 3;
     CM3_TRY(cm3_option_double(line, "seconds", 0.01, 3600, &seconds));
     if (strcmp(line->arguments[0], "ops") == 0)
-        return cm3_bench_ops(cm3_option_given(line, "seconds") ? seconds : 0.3, cm3_option_given(line, "json"), line->argument_count > 1 ? line->arguments[1] : NULL);
+        return cm3_bench_ops(cm3_option_given(line, "seconds") ? seconds : 0.3, cm3_option_given(line, "json"),
+                             line->argument_count > 1 ? line->arguments[1] : NULL);
     if (strcmp(line->arguments[0], "step") == 0) return bench_step(line, seconds);
     if (strcmp(line->arguments[0], "data") == 0) return bench_data(line, seconds);
     return cm3_fail(CM3_ERR_USAGE, "bench %s: there is ops, step and data", line->arguments[0]);

@@ -22,11 +22,16 @@ static const cm3_option options[] = {
     CM3_OPTION_END};
 
 const cm3_usage cm3_usage_generate = {
-    .arguments = "RUN", .min_arguments = 1, .max_arguments = 1, .takes_overrides = true, .options = options,
-    .explanation = "Draws pictures for captions and writes captions for pictures, with the model of a run.\n"
-                   "Without --prompt and --picture it reads captions from standard input, one a line.\n\n"
-                   "    cm3leon generate out/emoji-quick --prompt 'red apple' --prompt 'waving hand: dark skin tone' --samples 4\n"
-                   "    cm3leon generate out/emoji-quick --picture cat.png\n"};
+    .arguments = "RUN",
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .takes_overrides = true,
+    .options = options,
+    .explanation =
+        "Draws pictures for captions and writes captions for pictures, with the model of a run.\n"
+        "Without --prompt and --picture it reads captions from standard input, one a line.\n\n"
+        "    cm3leon generate out/emoji-quick --prompt 'red apple' --prompt 'waving hand: dark skin tone' --samples 4\n"
+        "    cm3leon generate out/emoji-quick --picture cat.png\n"};
 
 enum { PROMPTS_MAX = 4096 };
 
@@ -37,9 +42,11 @@ typedef struct inputs {
 
 static cm3_status add_prompt(inputs *in, const char *text, int64_t samples) {
     size_t bad;
-    if (!cm3_text_is_utf8(text, strlen(text), &bad)) return cm3_fail(CM3_ERR_USAGE, "a prompt is not UTF-8 at byte %zu", bad);
+    if (!cm3_text_is_utf8(text, strlen(text), &bad))
+        return cm3_fail(CM3_ERR_USAGE, "a prompt is not UTF-8 at byte %zu", bad);
     for (int64_t i = 0; i < samples; i++) {
-        if (in->count == PROMPTS_MAX) return cm3_fail(CM3_ERR_USAGE, "more than %d pictures are wanted at once", PROMPTS_MAX);
+        if (in->count == PROMPTS_MAX)
+            return cm3_fail(CM3_ERR_USAGE, "more than %d pictures are wanted at once", PROMPTS_MAX);
         in->prompts[in->count] = strdup(text);
         if (!in->prompts[in->count++]) return cm3_fail(CM3_ERR_MEMORY, "no memory for prompts");
     }
@@ -60,8 +67,10 @@ static void file_name(const char *prompt, int64_t number, char name[96]) {
     size_t used = 0;
     for (const char *c = prompt; *c && used < 60; c++) {
         const bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9');
-        if (plain) name[used++] = *c;
-        else if (used && name[used - 1] != '-') name[used++] = '-';
+        if (plain)
+            name[used++] = *c;
+        else if (used && name[used - 1] != '-')
+            name[used++] = '-';
     }
     snprintf(name + used, 96 - used, "%s%lld.png", used && name[used - 1] == '-' ? "" : "-", (long long)number);
 }
@@ -74,7 +83,8 @@ static cm3_status write_pictures(const cm3_artist *a, const inputs *in, const fl
         file_name(in->prompts[i], i, name);
         cm3_image image = {0};
         char *path = cm3_path_join(folder, name);
-        cm3_status status = path ? cm3_image_from_float(pixels + i * side * side * 3, (int)side, (int)side, 3, &image) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+        cm3_status status = path ? cm3_image_from_float(pixels + i * side * side * 3, (int)side, (int)side, 3, &image)
+                                 : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
         if (status == CM3_OK) status = cm3_image_write_png(&image, path);
         if (status == CM3_OK) printf("%s\t%s\n", path, in->prompts[i]);
         cm3_image_free(&image);
@@ -90,12 +100,15 @@ static void advanced(void *context, int64_t done) {
 
 static cm3_status draw(cm3_artist *a, const cm3_decode_config *config, const inputs *in, const char *folder) {
     const int64_t side = a->recipe->image_tokenizer.picture;
-    int32_t *codes = calloc((size_t)(in->count * cm3_vqgan_codes_per_picture(&a->recipe->image_tokenizer)), sizeof *codes);
+    int32_t *codes =
+        calloc((size_t)(in->count * cm3_vqgan_codes_per_picture(&a->recipe->image_tokenizer)), sizeof *codes);
     float *pixels = calloc((size_t)(in->count * side * side * 3), sizeof *pixels);
-    cm3_status status = codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld pictures", (long long)in->count);
+    cm3_status status =
+        codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld pictures", (long long)in->count);
     cm3_progress progress = cm3_progress_start("generate", "pictures", (uint64_t)in->count);
     if (status == CM3_OK)
-        status = cm3_artist_draw_codes(a, config, (const char *const *)in->prompts, in->count, 0, codes, advanced, &progress);
+        status = cm3_artist_draw_codes(a, config, (const char *const *)in->prompts, in->count, 0, codes, advanced,
+                                       &progress);
     cm3_progress_end(&progress);
     if (status == CM3_OK) status = cm3_artist_paint(a, codes, in->count, pixels);
     if (status == CM3_OK) status = write_pictures(a, in, pixels, folder);
@@ -123,7 +136,8 @@ static cm3_status describe(cm3_artist *a, const cm3_decode_config *config, const
         cm3_image_to_float(&square, pixels);
         status = cm3_image_codec_encode(a->tokenizers.codec, pixels, 1, codes);
     }
-    for (int64_t i = 1; i < samples && status == CM3_OK; i++) memcpy(codes + i * per_picture, codes, (size_t)per_picture * sizeof *codes);
+    for (int64_t i = 1; i < samples && status == CM3_OK; i++)
+        memcpy(codes + i * per_picture, codes, (size_t)per_picture * sizeof *codes);
     if (status == CM3_OK) status = cm3_artist_describe(a, config, codes, samples, 0, captions, NULL, NULL);
     for (int64_t i = 0; i < samples && captions; i++) {
         if (status == CM3_OK) printf("%s\t%s\n", path, captions[i]);
@@ -149,11 +163,14 @@ static cm3_status generate(const cm3_command_line *line, const cm3_session *sess
     cm3_artist artist = {0};
     char *folder = NULL;
     cm3_status status = in ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for prompts");
-    for (int n = 0; status == CM3_OK && cm3_option_nth(line, "prompt", n); n++) status = add_prompt(in, cm3_option_nth(line, "prompt", n), samples);
+    for (int n = 0; status == CM3_OK && cm3_option_nth(line, "prompt", n); n++)
+        status = add_prompt(in, cm3_option_nth(line, "prompt", n), samples);
     if (status == CM3_OK && !in->count && !cm3_option_given(line, "picture")) status = read_prompts(in, samples);
-    if (status == CM3_OK) status = cm3_artist_open(&session->recipe, cm3_option_string(line, "checkpoint", NULL), &artist);
+    if (status == CM3_OK)
+        status = cm3_artist_open(&session->recipe, cm3_option_string(line, "checkpoint", NULL), &artist);
     if (status == CM3_OK && in->count) {
-        folder = cm3_option_given(line, "out") ? strdup(cm3_option_string(line, "out", "")) : cm3_path_join(session->recipe.run.out, "generated");
+        folder = cm3_option_given(line, "out") ? strdup(cm3_option_string(line, "out", ""))
+                                               : cm3_path_join(session->recipe.run.out, "generated");
         status = folder ? draw(&artist, &config, in, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     }
     for (int n = 0; status == CM3_OK && cm3_option_nth(line, "picture", n); n++) {

@@ -16,19 +16,26 @@ static const cm3_option options[] = {
     CM3_OPTION_END};
 
 const cm3_usage cm3_usage_inspect = {
-    .arguments = "PATH [section.key=value ...]", .min_arguments = 1, .max_arguments = 1, .takes_overrides = true, .options = options,
-    .explanation = "Tells what a file or folder of a run holds: a checkpoint (or a stage's folder: its newest one), a token store, a vocabulary, a text\n"
-                   "tokenizer. Of a recipe it prints what the model sees at a step: which samples, which spans were masked.\n\n"
-                   "    cm3leon inspect out/emoji-quick/pretrain --digest\n"
-                   "    cm3leon inspect out/emoji-quick/tokenize/store.h5\n"
-                   "    cm3leon inspect configs/emoji-quick.yaml --step 100 --lane 3\n"};
+    .arguments = "PATH [section.key=value ...]",
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .takes_overrides = true,
+    .options = options,
+    .explanation =
+        "Tells what a file or folder of a run holds: a checkpoint (or a stage's folder: its newest one), a token "
+        "store, a vocabulary, a text\n"
+        "tokenizer. Of a recipe it prints what the model sees at a step: which samples, which spans were masked.\n\n"
+        "    cm3leon inspect out/emoji-quick/pretrain --digest\n"
+        "    cm3leon inspect out/emoji-quick/tokenize/store.h5\n"
+        "    cm3leon inspect configs/emoji-quick.yaml --step 100 --lane 3\n"};
 
 static bool ends_with(const char *text, const char *end) {
     const size_t length = strlen(text), tail = strlen(end);
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
-/* --- checkpoints ---------------------------------------------------------------------------------------------------------- */
+/* --- checkpoints
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static cm3_status digest_hex(const char *path, const char *buffer, char hex[CM3_HASH_HEX]) {
     cm3_hash hash;
@@ -40,8 +47,8 @@ static cm3_status digest_hex(const char *path, const char *buffer, char hex[CM3_
 static void print_checkpoint(const char *path, const cm3_checkpoint_info *info) {
     printf("%s\n  %s, step %lld, %lld tokens seen, seed %llu\n", path, info->state.kind, (long long)info->state.step,
            (long long)info->state.tokens, (unsigned long long)info->state.seed);
-    printf("  %lld parameters in %lld tensors, %d shard%s, %.1f MiB\n", (long long)info->parameters, (long long)info->tensor_count, info->shards,
-           info->shards == 1 ? "" : "s", (double)info->bytes / 0x1p20);
+    printf("  %lld parameters in %lld tensors, %d shard%s, %.1f MiB\n", (long long)info->parameters,
+           (long long)info->tensor_count, info->shards, info->shards == 1 ? "" : "s", (double)info->bytes / 0x1p20);
     for (int64_t i = 0; i < info->tensor_count; i++) {
         char shape[96];
         printf("    %-36s %s\n", info->tensors[i].name, cm3_shape_text(info->tensors[i].shape, shape));
@@ -80,7 +87,8 @@ static cm3_status inspect_checkpoint(const cm3_command_line *line, const char *p
     return status;
 }
 
-/* --- what the model sees ---------------------------------------------------------------------------------------------------- */
+/* --- what the model sees
+ * ---------------------------------------------------------------------------------------------------- */
 
 static cm3_status print_block(const cm3_command_line *line, const cm3_session *session, cm3_tokenizers *tokenizers) {
     const cm3_data_config *config = &session->recipe.data;
@@ -96,7 +104,9 @@ static cm3_status print_block(const cm3_command_line *line, const cm3_session *s
     if (status == CM3_OK) status = cm3_packer_new(config, &tokenizers->vocab, store, &packer);
     if (status == CM3_OK) status = cm3_block_init(&block, config);
     if (status == CM3_OK) status = cm3_block_rebuild(packer, config, lane, step, &block);
-    if (status == CM3_OK) status = cm3_block_print(stdout, &block, config, &tokenizers->vocab, store, cm3_tokenizers_decode_text, tokenizers);
+    if (status == CM3_OK)
+        status =
+            cm3_block_print(stdout, &block, config, &tokenizers->vocab, store, cm3_tokenizers_decode_text, tokenizers);
     cm3_block_free(&block);
     cm3_packer_free(packer);
     cm3_store_close(store);
@@ -121,7 +131,8 @@ static cm3_status inspect_recipe(const cm3_command_line *line) {
     return status;
 }
 
-/* --- other files --------------------------------------------------------------------------------------------------------------- */
+/* --- other files
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static cm3_status inspect_store(const cm3_command_line *line, const char *path) {
     cm3_store *store;
@@ -140,10 +151,12 @@ static cm3_status inspect_store(const cm3_command_line *line, const char *path) 
         cm3_json_end_object(&w);
         cm3_json_end_line(&w);
     } else {
-        printf("%s\n  %lld pairs, %lld held out; %lld text tokens (at most %lld a pair, of %lld), %lld x %lld image codes a pair (of %lld)\n"
+        printf("%s\n  %lld pairs, %lld held out; %lld text tokens (at most %lld a pair, of %lld), %lld x %lld image "
+               "codes a pair (of %lld)\n"
                "  vocabulary %s\n",
-               path, (long long)i->samples, (long long)i->heldout, (long long)i->text_tokens, (long long)i->longest_text, (long long)i->text_vocabulary,
-               (long long)i->image_rows, (long long)i->image_columns, (long long)i->image_codebook, hex);
+               path, (long long)i->samples, (long long)i->heldout, (long long)i->text_tokens,
+               (long long)i->longest_text, (long long)i->text_vocabulary, (long long)i->image_rows,
+               (long long)i->image_columns, (long long)i->image_codebook, hex);
     }
     cm3_store_close(store);
     return CM3_OK;
@@ -159,14 +172,16 @@ static cm3_status inspect_vocab(const char *path) {
     CM3_TRY(cm3_vocab_load(path, &vocab));
     printf("%s\n  %d ids\n", path, vocab.size);
     for (int r = 0; r < CM3_REGION_COUNT; r++)
-        printf("    %-10s %d .. %d\n", names[r], vocab.region[r].first, vocab.region[r].first + vocab.region[r].count - 1);
+        printf("    %-10s %d .. %d\n", names[r], vocab.region[r].first,
+               vocab.region[r].first + vocab.region[r].count - 1);
     return CM3_OK;
 }
 
 static cm3_status inspect_tokenizer(const char *path) {
     cm3_bpe *bpe;
     CM3_TRY(cm3_bpe_load(path, &bpe));
-    printf("%s\n  byte-level BPE of %zu tokens, fingerprint %016llx\n", path, cm3_bpe_size(bpe), (unsigned long long)cm3_bpe_fingerprint(bpe));
+    printf("%s\n  byte-level BPE of %zu tokens, fingerprint %016llx\n", path, cm3_bpe_size(bpe),
+           (unsigned long long)cm3_bpe_fingerprint(bpe));
     cm3_bpe_free(bpe);
     return CM3_OK;
 }

@@ -3,14 +3,20 @@
 #include "tools/session.h"
 #include "train/plan.h"
 
-static const cm3_option options[] = {{"ranks", "N", "ranks that share the batch; the default is cluster.gpus"}, CM3_OPTION_JSON, CM3_OPTION_END};
+static const cm3_option options[] = {
+    {"ranks", "N", "ranks that share the batch; the default is cluster.gpus"}, CM3_OPTION_JSON, CM3_OPTION_END};
 
-const cm3_usage cm3_usage_plan = {
-    .arguments = "RECIPE [section.key=value ...]", .min_arguments = 1, .max_arguments = 1, .takes_overrides = true, .options = options,
-    .explanation = "Counts, without running anything, what training a recipe takes: the network is recorded on a device that only counts, so the\n"
-                   "memory is that of the real step on this machine's CPU backend. Hours are for the cluster described in the recipe.\n\n"
-                   "    cm3leon plan configs/paper-350m.yaml\n"
-                   "    cm3leon plan configs/emoji-quick.yaml --ranks 2 --json\n"};
+const cm3_usage cm3_usage_plan = {.arguments = "RECIPE [section.key=value ...]",
+                                  .min_arguments = 1,
+                                  .max_arguments = 1,
+                                  .takes_overrides = true,
+                                  .options = options,
+                                  .explanation = "Counts, without running anything, what training a recipe takes: the "
+                                                 "network is recorded on a device that only counts, so the\n"
+                                                 "memory is that of the real step on this machine's CPU backend. Hours "
+                                                 "are for the cluster described in the recipe.\n\n"
+                                                 "    cm3leon plan configs/paper-350m.yaml\n"
+                                                 "    cm3leon plan configs/emoji-quick.yaml --ranks 2 --json\n"};
 
 static void put_plan(cm3_json_writer *w, const cm3_stage_plan *p) {
     cm3_json_put_int(w, "parameters", p->parameters);
@@ -34,9 +40,11 @@ static void print_stage(const char *title, const char *unit, const cm3_stage_pla
     printf("  %-21s %.4g\n", unit, (double)p->items_per_step * (double)steps);
     printf("  FLOPs                 %.4g a step, %.4g in all", p->flops_per_step, p->flops_per_step * (double)steps);
     if (p->recompute_flops > 0) printf(" (+ %.0f %% recomputation)", 100 * p->recompute_flops / p->flops_per_step);
-    printf("\n  memory of a rank      %.1f MiB: parameters %.1f, gradients %.1f, optimizer %.1f, step %.1f\n", p->peak_bytes / 0x1p20,
-           p->parameter_bytes / 0x1p20, p->gradient_bytes / 0x1p20, p->optimizer_bytes / 0x1p20, p->step_bytes / 0x1p20);
-    printf("  communication         %.1f MiB sent by each of %d ranks a step\n", p->reduced_bytes_per_step / 0x1p20, ranks);
+    printf("\n  memory of a rank      %.1f MiB: parameters %.1f, gradients %.1f, optimizer %.1f, step %.1f\n",
+           p->peak_bytes / 0x1p20, p->parameter_bytes / 0x1p20, p->gradient_bytes / 0x1p20, p->optimizer_bytes / 0x1p20,
+           p->step_bytes / 0x1p20);
+    printf("  communication         %.1f MiB sent by each of %d ranks a step\n", p->reduced_bytes_per_step / 0x1p20,
+           ranks);
 }
 
 cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
@@ -56,10 +64,12 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
         cm3_json_end_line(&w);
         return CM3_OK;
     }
-    print_stage("image-tokenizer", "pictures", &pictures, recipe->image_train.steps, recipe->pictures.batch % ranks ? 1 : ranks);
+    print_stage("image-tokenizer", "pictures", &pictures, recipe->image_train.steps,
+                recipe->pictures.batch % ranks ? 1 : ranks);
     print_stage("pretrain", "tokens", &model, recipe->train.steps, ranks);
-    printf("  on the cluster        %.4g GPU hours, %.3g days on %lld GPUs of %.0f TFLOP/s at %.0f %% of it\n", model.gpu_hours, model.days,
-           (long long)recipe->cluster.gpus, recipe->cluster.gpu_tflops, 100 * recipe->cluster.mfu);
+    printf("  on the cluster        %.4g GPU hours, %.3g days on %lld GPUs of %.0f TFLOP/s at %.0f %% of it\n",
+           model.gpu_hours, model.days, (long long)recipe->cluster.gpus, recipe->cluster.gpu_tflops,
+           100 * recipe->cluster.mfu);
     return CM3_OK;
 }
 

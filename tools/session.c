@@ -11,17 +11,21 @@
 #include <unistd.h>
 
 cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session) {
-    CM3_TRY(cm3_config_load(&cm3_recipe_schema, line->arguments[0], line->overrides, line->override_count, &session->recipe));
+    CM3_TRY(cm3_config_load(&cm3_recipe_schema, line->arguments[0], line->overrides, line->override_count,
+                            &session->recipe));
     session->loaded = true;
     return cm3_recipe_text(&session->recipe, &session->config_text);
 }
 
 /* RUN, or the folder above if RUN is a stage's. */
-static cm3_status load_of_run(const char *folder, const char *const *overrides, int override_count, cm3_session *session) {
+static cm3_status load_of_run(const char *folder, const char *const *overrides, int override_count,
+                              cm3_session *session) {
     char *path = cm3_path_join(folder, "config.yaml");
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    const cm3_status status = cm3_path_exists(path) ? cm3_config_load(&cm3_recipe_schema, path, overrides, override_count, &session->recipe)
-                                                    : cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not the folder of a run: it has no config.yaml", folder);
+    const cm3_status status =
+        cm3_path_exists(path)
+            ? cm3_config_load(&cm3_recipe_schema, path, overrides, override_count, &session->recipe)
+            : cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not the folder of a run: it has no config.yaml", folder);
     free(path);
     return status;
 }
@@ -60,9 +64,11 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage_function *sta
     double rate = cm3_machine_sgemm_rate(0.2);
     CM3_TRY(cm3_comm_reduce_f64(comm, &rate, 1, CM3_REDUCE_SUM));
     if (first)
-        cm3_log_info("%d rank%s (%s) x %d thread%s, cpu, sgemm %.0f GFLOP/s in all; run folder %s", cm3_comm_size(comm), cm3_comm_size(comm) > 1 ? "s" : "",
-                     cm3_comm_kind(comm), omp_get_max_threads(), omp_get_max_threads() > 1 ? "s" : "", rate / 1e9, session->recipe.run.out);
-    const cm3_run run = {.recipe = &session->recipe, .config_text = session->config_text, .comm = comm, .peak_flops = rate};
+        cm3_log_info("%d rank%s (%s) x %d thread%s, cpu, sgemm %.0f GFLOP/s in all; run folder %s", cm3_comm_size(comm),
+                     cm3_comm_size(comm) > 1 ? "s" : "", cm3_comm_kind(comm), omp_get_max_threads(),
+                     omp_get_max_threads() > 1 ? "s" : "", rate / 1e9, session->recipe.run.out);
+    const cm3_run run = {
+        .recipe = &session->recipe, .config_text = session->config_text, .comm = comm, .peak_flops = rate};
     for (int i = 0; i < count; i++) CM3_TRY(stages[i](&run));
     return CM3_OK;
 }
@@ -73,8 +79,8 @@ cm3_status cm3_session_join(cm3_session *session) {
     return CM3_OK;
 }
 
-/* A failure that all ranks know of is told by the first one, and all leave in order. One that only this rank knows of is told here, and ends
- * the job: the others wait for this rank and would do so for ever. */
+/* A failure that all ranks know of is told by the first one, and all leave in order. One that only this rank knows of
+ * is told here, and ends the job: the others wait for this rank and would do so for ever. */
 cm3_status cm3_session_leave(cm3_session *session, cm3_status status) {
     if (status == CM3_OK || cm3_comm_size(session->comm) == 1) return status;
     if (!cm3_comm_failed_together(session->comm)) {
@@ -85,7 +91,8 @@ cm3_status cm3_session_leave(cm3_session *session, cm3_status status) {
     return status;
 }
 
-static cm3_status load_and_run(const cm3_command_line *line, cm3_session *session, const cm3_stage_function *stages, int count) {
+static cm3_status load_and_run(const cm3_command_line *line, cm3_session *session, const cm3_stage_function *stages,
+                               int count) {
     cm3_comm *comm = session->comm;
     const bool first = cm3_comm_rank(comm) == 0;
     CM3_TRY(cm3_comm_agree_status(comm, cm3_session_load(line, session)));
@@ -94,7 +101,8 @@ static cm3_status load_and_run(const cm3_command_line *line, cm3_session *sessio
         return CM3_OK;
     }
     if (cm3_option_given(line, "dry-run"))
-        return cm3_comm_agree_status(comm, first ? cm3_print_plan(&session->recipe, cm3_comm_size(comm), false) : CM3_OK);
+        return cm3_comm_agree_status(comm,
+                                     first ? cm3_print_plan(&session->recipe, cm3_comm_size(comm), false) : CM3_OK);
     return run_stages(session, stages, count);
 }
 

@@ -19,14 +19,16 @@ typedef struct cm3_session {
 
 /* Loads the recipe named by the first argument, with the line's overrides, without ranks: for plan, inspect, bench. */
 cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session);
-/* The recipe that a run folder was made with (RUN/config.yaml; RUN may be one of its stages' folders), with overrides. */
+/* The recipe that a run folder was made with (RUN/config.yaml; RUN may be one of its stages' folders), with
+ * overrides. */
 cm3_status cm3_session_of_run(const char *run, const char *const *overrides, int override_count, cm3_session *session);
 /* Joins the ranks, of which only the first one logs; and leaves them with the status of this rank's work. */
 cm3_status cm3_session_join(cm3_session *session);
 cm3_status cm3_session_leave(cm3_session *session, cm3_status status);
 void cm3_session_close(cm3_session *session);
 
-/* The whole of a stage's command: recipe, --print-config, --dry-run, ranks, the lock of the run folder, the stages, and the way out. */
+/* The whole of a stage's command: recipe, --print-config, --dry-run, ranks, the lock of the run folder, the stages,
+ * and the way out. */
 typedef cm3_status (*cm3_stage_function)(const cm3_run *run);
 cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage_function *stages, int count);
 

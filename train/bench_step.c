@@ -50,17 +50,23 @@ static cm3_status set_up(bench *b) {
     b->ids = calloc((size_t)b->tokens, sizeof(int32_t));
     b->targets = calloc((size_t)b->tokens, sizeof(int32_t));
     b->positions = calloc((size_t)b->tokens, sizeof(int32_t));
-    if (!b->m || !b->v || !b->ids || !b->targets || !b->positions) return cm3_fail(CM3_ERR_MEMORY, "no memory for a step");
+    if (!b->m || !b->v || !b->ids || !b->targets || !b->positions)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory for a step");
     cm3_rng rng = cm3_rng_stream((uint64_t)recipe->run.seed, CM3_RNG_TEST, 0, 0);
     for (int64_t i = 0; i < b->tokens; i++) {
         b->ids[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)vocab.size);
         b->targets[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)vocab.size);
         b->positions[i] = (int32_t)(i % recipe->data.context);
     }
-    const cm3_tape_options options = {.backend = cm3_backend_cpu(), .recompute = (cm3_recompute)recipe->model.recompute};
+    const cm3_tape_options options = {.backend = cm3_backend_cpu(),
+                                      .recompute = (cm3_recompute)recipe->model.recompute};
     CM3_TRY(cm3_tape_create(&options, &b->tape));
-    const cm3_sequence_batch batch = {.batch = b->rows, .sequence = recipe->data.context, .ids = b->ids, .targets = b->targets,
-                                      .positions = b->positions, .scale = &b->scale};
+    const cm3_sequence_batch batch = {.batch = b->rows,
+                                      .sequence = recipe->data.context,
+                                      .ids = b->ids,
+                                      .targets = b->targets,
+                                      .positions = b->positions,
+                                      .scale = &b->scale};
     cm3_var *per_token;
     cm3_tape_loss(b->tape, cm3_transformer_loss(b->model, b->tape, &batch, &per_token));
     return cm3_tape_plan(b->tape);
@@ -85,8 +91,10 @@ static cm3_status one_step(bench *b, int64_t step, double *gradients, double *up
     const float *grad = cm3_params_gradients(b->params);
     double norm;
     CM3_TRY(cm3_gradient_norm(grad, cm3_params_size(b->params), NULL, &norm));
-    const cm3_adamw_update now = {.step = step + 1, .learning_rate = 1e-4, .clip_factor = cm3_clip_factor(norm, b->recipe->optimizer.clip)};
-    cm3_adamw_apply(&b->recipe->optimizer, &now, b->spans, b->span_count, cm3_params_values(b->params), grad, b->m, b->v);
+    const cm3_adamw_update now = {
+        .step = step + 1, .learning_rate = 1e-4, .clip_factor = cm3_clip_factor(norm, b->recipe->optimizer.clip)};
+    cm3_adamw_apply(&b->recipe->optimizer, &now, b->spans, b->span_count, cm3_params_values(b->params), grad, b->m,
+                    b->v);
     *gradients = middle - begin;
     *update = cm3_clock_seconds() - middle;
     return CM3_OK;
@@ -112,7 +120,8 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
     r->ratio = r->flops_per_second / r->sgemm_flops_per_second;
     r->seconds_gradients /= (double)r->steps;
     r->seconds_update /= (double)r->steps;
-    r->planned_bytes = 4.0 * (double)cm3_params_size(b->params) * sizeof(float) + (double)cm3_tape_get_stats(b->tape)->peak_bytes;
+    r->planned_bytes =
+        4.0 * (double)cm3_params_size(b->params) * sizeof(float) + (double)cm3_tape_get_stats(b->tape)->peak_bytes;
     return CM3_OK;
 }
 

@@ -1,4 +1,5 @@
-/* How fast a training step is, beside what the machine's matrix product reaches in the same run: what `cm3leon bench step` prints. */
+/* How fast a training step is, beside what the machine's matrix product reaches in the same run: what `cm3leon bench
+ * step` prints. */
 #ifndef CM3_TRAIN_BENCH_STEP_H
 #define CM3_TRAIN_BENCH_STEP_H
 
@@ -15,8 +16,8 @@ typedef struct cm3_bench_step_result {
     int64_t tokens, steps;
 } cm3_bench_step_result;
 
-/* One rank's micro-batch (train.micro_batch sequences, or data.lanes) of random tokens, for about `seconds` and at least two steps after
- * one that warms up. */
+/* One rank's micro-batch (train.micro_batch sequences, or data.lanes) of random tokens, for about `seconds` and at
+ * least two steps after one that warms up. */
 cm3_status cm3_bench_step(const cm3_recipe *recipe, double seconds, cm3_bench_step_result *result);
 
 #endif

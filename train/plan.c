@@ -18,12 +18,14 @@ static cm3_status vocabulary_size(const cm3_recipe *recipe, int64_t *size) {
 }
 
 static cm3_status share(int64_t batch, int64_t micro, int ranks, const char *what, int64_t *rows) {
-    if (batch % ranks) return cm3_fail(CM3_ERR_RECIPE, "%s: %lld cannot be shared by %d ranks", what, (long long)batch, ranks);
+    if (batch % ranks)
+        return cm3_fail(CM3_ERR_RECIPE, "%s: %lld cannot be shared by %d ranks", what, (long long)batch, ranks);
     *rows = micro && micro < batch / ranks ? micro : batch / ranks;
     return CM3_OK;
 }
 
-static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, int64_t steps, int ranks, cm3_stage_plan *plan) {
+static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, int64_t steps, int ranks,
+                 cm3_stage_plan *plan) {
     const double bytes = (double)cm3_params_size(params) * sizeof(float);
     const cm3_tape_stats *stats = cm3_tape_get_stats(tape);
     plan->parameters = cm3_params_elements(params);
@@ -31,11 +33,14 @@ static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_t
     plan->optimizer_bytes = 2 * bytes;
     plan->step_bytes = (double)stats->peak_bytes;
     plan->peak_bytes = 4 * bytes + plan->step_bytes;
-    plan->recompute_flops = stats->recompute_flops / (stats->forward_flops + stats->backward_flops) * plan->flops_per_step;
-    /* Every rank sends its share of each other's piece, then its own summed piece to all: 2 (N - 1) / N of the gradient. */
+    plan->recompute_flops =
+        stats->recompute_flops / (stats->forward_flops + stats->backward_flops) * plan->flops_per_step;
+    /* Every rank sends its share of each other's piece, then its own summed piece to all: 2 (N - 1) / N of the
+     * gradient. */
     plan->reduced_bytes_per_step = 2 * bytes * (ranks - 1) / ranks;
     const cm3_cluster_config *cluster = &recipe->cluster;
-    const double seconds = (plan->flops_per_step + plan->recompute_flops) * (double)steps / (cluster->gpu_tflops * 1e12 * cluster->mfu);
+    const double seconds =
+        (plan->flops_per_step + plan->recompute_flops) * (double)steps / (cluster->gpu_tflops * 1e12 * cluster->mfu);
     plan->gpu_hours = seconds / 3600;
     plan->days = seconds / (double)cluster->gpus / 86400;
 }
@@ -51,7 +56,8 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan
     if (status == CM3_OK) status = cm3_params_create(&params);
     if (status == CM3_OK) status = cm3_transformer_declare(&recipe->model, vocabulary, params, &model);
     if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
-    const cm3_tape_options options = {.backend = cm3_backend_meta(), .recompute = (cm3_recompute)recipe->model.recompute};
+    const cm3_tape_options options = {.backend = cm3_backend_meta(),
+                                      .recompute = (cm3_recompute)recipe->model.recompute};
     if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
     if (status == CM3_OK) {
         const cm3_sequence_batch batch = {.batch = rows, .sequence = recipe->data.context};
@@ -60,7 +66,8 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan
         status = cm3_tape_plan(tape);
     }
     if (status == CM3_OK) {
-        plan->flops_per_step = cm3_transformer_flops_per_token(model, recipe->data.context) * (double)plan->items_per_step;
+        plan->flops_per_step =
+            cm3_transformer_flops_per_token(model, recipe->data.context) * (double)plan->items_per_step;
         fill(recipe, params, tape, recipe->train.steps, ranks, plan);
     }
     cm3_tape_free(tape);
@@ -75,11 +82,13 @@ cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, int ranks, cm3_sta
     cm3_vqgan *model = NULL;
     cm3_tape *tape = NULL;
     int64_t pictures = 0;
-    cm3_status status = share(recipe->pictures.batch, recipe->image_train.micro_batch, ranks, "pictures.batch", &pictures);
+    cm3_status status =
+        share(recipe->pictures.batch, recipe->image_train.micro_batch, ranks, "pictures.batch", &pictures);
     if (status == CM3_OK) status = cm3_params_create(&params);
     if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer, params, &model);
     if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
-    const cm3_tape_options options = {.backend = cm3_backend_meta(), .recompute = (cm3_recompute)recipe->image_tokenizer.recompute};
+    const cm3_tape_options options = {.backend = cm3_backend_meta(),
+                                      .recompute = (cm3_recompute)recipe->image_tokenizer.recompute};
     if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
     if (status == CM3_OK) {
         const cm3_vqgan_batch batch = {.pictures = pictures};

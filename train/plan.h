@@ -1,5 +1,6 @@
-/* What a recipe costs before it runs: parameters, FLOPs, memory, communication, hours. Nothing is estimated that can be counted: the same model
- * code is recorded on a tape that plans and never runs (core/tensor/tape.h), so memory is that of the real step, byte for byte. */
+/* What a recipe costs before it runs: parameters, FLOPs, memory, communication, hours. Nothing is estimated that can
+ * be counted: the same model code is recorded on a tape that plans and never runs (core/tensor/tape.h), so memory is
+ * that of the real step, byte for byte. */
 #ifndef CM3_TRAIN_PLAN_H
 #define CM3_TRAIN_PLAN_H
 
@@ -7,18 +8,19 @@
 
 typedef struct cm3_stage_plan {
     int64_t parameters;
-    int64_t items_per_step;       /* tokens, or pictures for the image tokenizer, over all ranks */
-    double flops_per_step;        /* over all ranks: model FLOPs, recomputation not counted */
-    double recompute_flops;       /* what recomputation adds to that */
+    int64_t items_per_step; /* tokens, or pictures for the image tokenizer, over all ranks */
+    double flops_per_step;  /* over all ranks: model FLOPs, recomputation not counted */
+    double recompute_flops; /* what recomputation adds to that */
     /* Of one rank, in bytes. */
     double parameter_bytes, gradient_bytes, optimizer_bytes, step_bytes;
-    double peak_bytes;            /* all four */
+    double peak_bytes;             /* all four */
     double reduced_bytes_per_step; /* gradients that a rank sends while they are summed; 0 with one rank */
     /* On the cluster of the recipe: bf16 GPUs, every rank one GPU. */
     double gpu_hours, days;
 } cm3_stage_plan;
 
-/* The transformer's training on `ranks` ranks. The vocabulary is that of OUT/tokenize if it is there, else what the recipe promises. */
+/* The transformer's training on `ranks` ranks. The vocabulary is that of OUT/tokenize if it is there, else what the
+ * recipe promises. */
 cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan *plan);
 cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, int ranks, cm3_stage_plan *plan);
 

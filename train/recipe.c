@@ -24,12 +24,15 @@ static const cm3_field evaluate_fields[] = {
 static const cm3_field cluster_fields[] = {
     CM3_FIELD_INT(cm3_cluster_config, gpus, "1", 1, 1e6, "", "GPUs of the cluster that `plan` is asked about"),
     CM3_FIELD_FLOAT(cm3_cluster_config, gpu_memory_gib, "80", 0.1, 1e6, "GiB", "memory of one"),
-    CM3_FIELD_FLOAT(cm3_cluster_config, gpu_tflops, "312", 0.001, 1e6, "TFLOP/s", "peak of one in dense bf16 (A100: 312, H100: 989)"),
+    CM3_FIELD_FLOAT(cm3_cluster_config, gpu_tflops, "312", 0.001, 1e6, "TFLOP/s",
+                    "peak of one in dense bf16 (A100: 312, H100: 989)"),
     CM3_FIELD_FLOAT(cm3_cluster_config, mfu, "0.4", 0.001, 1, "", "share of the peak that training reaches"),
-    CM3_FIELD_FLOAT(cm3_cluster_config, gpu_link_gbytes, "25", 0.001, 1e6, "GB/s", "what one sends and receives while gradients are summed"),
+    CM3_FIELD_FLOAT(cm3_cluster_config, gpu_link_gbytes, "25", 0.001, 1e6, "GB/s",
+                    "what one sends and receives while gradients are summed"),
     CM3_FIELD_END};
 
-#define SECTION(member, table, text) {#member, table, offsetof(cm3_recipe, member), text}
+#define SECTION(member, table, text)                                                                                   \
+    { #member, table, offsetof(cm3_recipe, member), text }
 static const cm3_section sections[] = {
     {"", run_fields, offsetof(cm3_recipe, run), "the run"},
     SECTION(source, cm3_source_fields, "where image-text pairs come from"),
@@ -41,7 +44,8 @@ static const cm3_section sections[] = {
     SECTION(image_schedule, cm3_schedule_fields, "its learning rate over the run"),
     SECTION(data, cm3_data_fields, "blocks of tokens, and the CM3 objective"),
     SECTION(model, cm3_transformer_fields, "the transformer"),
-    SECTION(train, cm3_train_fields, "its training (stage pretrain); the batch is data.lanes sequences of data.context tokens"),
+    SECTION(train, cm3_train_fields,
+            "its training (stage pretrain); the batch is data.lanes sequences of data.context tokens"),
     SECTION(optimizer, cm3_adamw_fields, "its AdamW"),
     SECTION(schedule, cm3_schedule_fields, "its learning rate over the run"),
     SECTION(checkpoint, cm3_checkpoint_fields, "checkpoints of both networks"),
@@ -51,23 +55,27 @@ static const cm3_section sections[] = {
     SECTION(cluster, cluster_fields, "the machines that `plan` is asked about"),
     {NULL, NULL, 0, NULL}};
 
-static void check_micro_batch(const cm3_train_config *train, int64_t batch, const char *section, const char *what, cm3_faults *faults) {
+static void check_micro_batch(const cm3_train_config *train, int64_t batch, const char *section, const char *what,
+                              cm3_faults *faults) {
     if (train->micro_batch && batch % train->micro_batch)
-        cm3_faults_add(faults, section, "micro_batch", "%lld does not divide %s, which is %lld", (long long)train->micro_batch, what, (long long)batch);
+        cm3_faults_add(faults, section, "micro_batch", "%lld does not divide %s, which is %lld",
+                       (long long)train->micro_batch, what, (long long)batch);
 }
 
 static void check(const void *data, cm3_faults *faults) {
     const cm3_recipe *r = data;
-    if (r->run.device == CM3_DEVICE_CUDA) cm3_faults_add(faults, "", "device", "this build has no CUDA backend yet: take auto or cpu");
+    if (r->run.device == CM3_DEVICE_CUDA)
+        cm3_faults_add(faults, "", "device", "this build has no CUDA backend yet: take auto or cpu");
     cm3_source_check(&r->source, "source", faults);
     cm3_vqgan_check(&r->image_tokenizer, "image_tokenizer", faults);
     cm3_data_check(&r->data, "data", faults);
     cm3_transformer_check(&r->model, "model", faults);
     if (r->model.context < r->data.context)
-        cm3_faults_add(faults, "model", "context", "%lld is less than data.context, which is %lld", (long long)r->model.context, (long long)r->data.context);
+        cm3_faults_add(faults, "model", "context", "%lld is less than data.context, which is %lld",
+                       (long long)r->model.context, (long long)r->data.context);
     if (r->source.image_size != r->image_tokenizer.picture)
-        cm3_faults_add(faults, "source", "image_size", "%lld pixels, but image_tokenizer.picture is %lld", (long long)r->source.image_size,
-                       (long long)r->image_tokenizer.picture);
+        cm3_faults_add(faults, "source", "image_size", "%lld pixels, but image_tokenizer.picture is %lld",
+                       (long long)r->source.image_size, (long long)r->image_tokenizer.picture);
     check_micro_batch(&r->image_train, r->pictures.batch, "image_train", "pictures.batch", faults);
     check_micro_batch(&r->train, r->data.lanes, "train", "data.lanes", faults);
 }
@@ -85,6 +93,9 @@ cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text) {
 }
 
 cm3_vocab_sizes cm3_recipe_vocab_sizes(const cm3_recipe *r) {
-    return (cm3_vocab_sizes){.layout = r->data.vocab_layout, .text = r->text_tokenizer.vocabulary, .image = r->image_tokenizer.codes,
-                             .sentinels = r->data.sentinels, .multiple = r->data.vocab_multiple};
+    return (cm3_vocab_sizes){.layout = r->data.vocab_layout,
+                             .text = r->text_tokenizer.vocabulary,
+                             .image = r->image_tokenizer.codes,
+                             .sentinels = r->data.sentinels,
+                             .multiple = r->data.vocab_multiple};
 }

@@ -1,5 +1,5 @@
-/* A recipe: every setting of every stage, one YAML file, one section a struct. Each layer owns its own sections' tables; here they are
- * put together, with the checks that look across them. */
+/* A recipe: every setting of every stage, one YAML file, one section a struct. Each layer owns its own sections'
+ * tables; here they are put together, with the checks that look across them. */
 #ifndef CM3_TRAIN_RECIPE_H
 #define CM3_TRAIN_RECIPE_H
 
@@ -26,14 +26,14 @@ typedef struct cm3_text_tokenizer_config {
 } cm3_text_tokenizer_config;
 
 typedef struct cm3_evaluate_config {
-    int64_t prompts;          /* seen pairs that are judged; 0: all */
-    int64_t rows;             /* streams generated at once */
-    int64_t caption_tokens;   /* the longest caption that is written */
+    int64_t prompts;        /* seen pairs that are judged; 0: all */
+    int64_t rows;           /* streams generated at once */
+    int64_t caption_tokens; /* the longest caption that is written */
 } cm3_evaluate_config;
 
 /* A cluster that `plan` is asked about. */
 typedef struct cm3_cluster_config {
-    int64_t gpus;           /* or ranks */
+    int64_t gpus; /* or ranks */
     double gpu_memory_gib;
     double gpu_tflops;      /* dense bf16 peak of one */
     double mfu;             /* share of it that training reaches */

@@ -13,7 +13,8 @@
 #define C cm3_train_config
 const cm3_field cm3_train_fields[] = {
     CM3_FIELD_INT(C, steps, NULL, 1, 1e12, "", "updates to make"),
-    CM3_FIELD_INT(C, micro_batch, "0", 0, 1e6, "", "sequences or pictures that a rank computes at once; 0: its whole share"),
+    CM3_FIELD_INT(C, micro_batch, "0", 0, 1e6, "",
+                  "sequences or pictures that a rank computes at once; 0: its whole share"),
     CM3_FIELD_INT(C, log_every, "10", 1, 1e9, "steps", "between lines on the terminal; metrics.jsonl gets every step"),
     CM3_FIELD_INT(C, validate_every, "0", 0, 1e12, "steps", "between validations on held-out data; 0: only at the end"),
     CM3_FIELD_INT(C, validate_batches, "0", 0, 1e9, "", "micro-batches of one validation; 0: all held-out data"),
@@ -54,13 +55,14 @@ static bool is_first(const trainer *t) {
     return cm3_comm_rank(t->comm) == 0;
 }
 
-/* --- one step: gradients ------------------------------------------------------------------------------------------------ */
+/* --- one step: gradients
+ * ------------------------------------------------------------------------------------------------ */
 
 static void segment_ready(void *context, int segment) {
     trainer *t = context;
     const cm3_param_range range = cm3_params_segment_range(t->learner->params, segment);
-    const cm3_status status =
-        cm3_comm_reduce_start(t->comm, cm3_params_gradients(t->learner->params) + range.offset, range.count, &t->reductions[segment]);
+    const cm3_status status = cm3_comm_reduce_start(t->comm, cm3_params_gradients(t->learner->params) + range.offset,
+                                                    range.count, &t->reductions[segment]);
     if (t->reduction_status == CM3_OK) t->reduction_status = status;
 }
 
@@ -87,10 +89,12 @@ static cm3_status compute_gradients(trainer *t, double sums[CM3_SUMS_MAX]) {
     memset(sums, 0, CM3_SUMS_MAX * sizeof *sums);
     for (int64_t micro = 0; micro < learner->micro_batches; micro++) {
         const bool last = micro == learner->micro_batches - 1;
-        const cm3_tape_run_options options = {.accumulate = micro > 0, .context = t,
+        const cm3_tape_run_options options = {.accumulate = micro > 0,
+                                              .context = t,
                                               .segment_ready = last && !alone ? segment_ready : NULL,
                                               .progress = last && !alone ? move_along : NULL};
-        /* Agreed before anyone starts to reduce: a rank whose data fails must not leave the others waiting for its sums. */
+        /* Agreed before anyone starts to reduce: a rank whose data fails must not leave the others waiting for its
+         * sums. */
         CM3_TRY(cm3_comm_agree_status(t->comm, learner->load(learner->context, t->step, micro)));
         CM3_TRY(cm3_tape_run(learner->tape, &options));
         learner->measure(learner->context, sums);
@@ -103,16 +107,19 @@ static cm3_status update(trainer *t, const double sums[CM3_SUMS_MAX], double *no
     cm3_params *params = t->learner->params;
     float *grad = cm3_params_gradients(params);
     CM3_TRY(cm3_gradient_norm(grad, cm3_params_size(params), NULL, norm));
-    *rate = t->config->adamw->learning_rate * cm3_schedule_factor(t->config->schedule, t->step, t->config->train->steps);
+    *rate =
+        t->config->adamw->learning_rate * cm3_schedule_factor(t->config->schedule, t->step, t->config->train->steps);
     bool wanted;
     CM3_TRY(cm3_guard_judge(&t->guard, t->step + 1, sums[0], *norm, &wanted));
     if (!wanted) return CM3_OK;
-    const cm3_adamw_update now = {.step = t->step + 1, .learning_rate = *rate, .clip_factor = cm3_clip_factor(*norm, t->config->adamw->clip)};
+    const cm3_adamw_update now = {
+        .step = t->step + 1, .learning_rate = *rate, .clip_factor = cm3_clip_factor(*norm, t->config->adamw->clip)};
     cm3_adamw_apply(t->config->adamw, &now, t->spans, t->span_count, cm3_params_values(params), grad, t->m, t->v);
     return CM3_OK;
 }
 
-/* --- telling -------------------------------------------------------------------------------------------------------------- */
+/* --- telling
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void print_line(const trainer *t, const char *text, double norm, double rate, double seconds, double mfu) {
     const cm3_train_config *train = t->config->train;
@@ -121,9 +128,12 @@ static void print_line(const trainer *t, const char *text, double norm, double r
     const double per_step = (cm3_clock_seconds() - t->started) / fmax(t->session_steps, 1);
     cm3_progress_format_seconds(per_step * (double)(train->steps - t->step), left, sizeof left);
     char speed[64];
-    if (mfu > 0) snprintf(speed, sizeof speed, "%.0f /s, mfu %.2f", (double)t->learner->tokens_per_step / seconds, mfu);
-    else snprintf(speed, sizeof speed, "%.0f /s", (double)t->learner->tokens_per_step / seconds);
-    cm3_log_info("step %lld/%lld  %s  norm %.3g  lr %.2e  %s  %s left", (long long)t->step, (long long)train->steps, text, norm, rate, speed, left);
+    if (mfu > 0)
+        snprintf(speed, sizeof speed, "%.0f /s, mfu %.2f", (double)t->learner->tokens_per_step / seconds, mfu);
+    else
+        snprintf(speed, sizeof speed, "%.0f /s", (double)t->learner->tokens_per_step / seconds);
+    cm3_log_info("step %lld/%lld  %s  norm %.3g  lr %.2e  %s  %s left", (long long)t->step, (long long)train->steps,
+                 text, norm, rate, speed, left);
 }
 
 static cm3_status tell(trainer *t, const double sums[CM3_SUMS_MAX], double norm, double rate, double seconds) {
@@ -156,7 +166,8 @@ static cm3_status validate(trainer *t) {
     return CM3_OK;
 }
 
-/* --- checkpoints ------------------------------------------------------------------------------------------------------------ */
+/* --- checkpoints
+ * ------------------------------------------------------------------------------------------------------------ */
 
 enum { BUFFERS = 3, OWN_ARRAYS = 2 };
 
@@ -173,10 +184,14 @@ static cm3_checkpoint_parts checkpoint_parts(trainer *t, parts_storage *s) {
     s->buffers[2] = (cm3_checkpoint_buffer){.name = "v", .data = t->v};
     s->skips = (int32_t)t->guard.skips;
     s->best = (float)t->best;
-    s->arrays[0] = (cm3_checkpoint_array){.name = "skips", .type = CM3_I32, .shape = cm3_shape_of(1), .data = &s->skips};
+    s->arrays[0] =
+        (cm3_checkpoint_array){.name = "skips", .type = CM3_I32, .shape = cm3_shape_of(1), .data = &s->skips};
     s->arrays[1] = (cm3_checkpoint_array){.name = "best", .type = CM3_F32, .shape = cm3_shape_of(1), .data = &s->best};
     for (int i = 0; i < t->learner->array_count; i++) s->arrays[OWN_ARRAYS + i] = t->learner->arrays[i];
-    return (cm3_checkpoint_parts){.table = t->table, .buffers = s->buffers, .buffer_count = BUFFERS, .arrays = s->arrays,
+    return (cm3_checkpoint_parts){.table = t->table,
+                                  .buffers = s->buffers,
+                                  .buffer_count = BUFFERS,
+                                  .arrays = s->arrays,
                                   .array_count = OWN_ARRAYS + t->learner->array_count};
 }
 
@@ -185,8 +200,12 @@ static cm3_status save(trainer *t) {
     const cm3_checkpoint_parts parts = checkpoint_parts(t, &storage);
     char *data = NULL;
     CM3_TRY(cm3_comm_agree_status(t->comm, t->learner->save(t->learner->context, t->comm, &data)));
-    const cm3_checkpoint_state state = {.step = t->step, .tokens = t->tokens, .seed = t->config->seed, .kind = (char *)(uintptr_t)t->learner->kind,
-                                        .config = (char *)(uintptr_t)t->config->config_text, .data = data};
+    const cm3_checkpoint_state state = {.step = t->step,
+                                        .tokens = t->tokens,
+                                        .seed = t->config->seed,
+                                        .kind = (char *)(uintptr_t)t->learner->kind,
+                                        .config = (char *)(uintptr_t)t->config->config_text,
+                                        .data = data};
     const cm3_status status = cm3_checkpoint_save(t->comm, t->config->run, t->config->checkpoint->keep, &parts, &state);
     free(data);
     if (status == CM3_OK) cm3_log_debug("saved step %lld", (long long)t->step);
@@ -206,7 +225,8 @@ static cm3_status resume(trainer *t) {
     if (status == CM3_OK && strcmp(state.kind, t->learner->kind) != 0)
         status = cm3_fail(CM3_ERR_FORMAT, "%s: holds a %s, expected a %s", path, state.kind, t->learner->kind);
     if (status == CM3_OK && state.seed != t->config->seed)
-        status = cm3_fail(CM3_ERR_RECIPE, "%s: was made with seed %llu, the recipe says %llu; give another `out` to start anew", path,
+        status = cm3_fail(CM3_ERR_RECIPE,
+                          "%s: was made with seed %llu, the recipe says %llu; give another `out` to start anew", path,
                           (unsigned long long)state.seed, (unsigned long long)t->config->seed);
     if (status == CM3_OK) status = t->learner->restore(t->learner->context, path, state.data, state.step);
     if (status == CM3_OK) {
@@ -221,7 +241,8 @@ static cm3_status resume(trainer *t) {
     return status;
 }
 
-/* --- the loop --------------------------------------------------------------------------------------------------------------- */
+/* --- the loop
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static bool every(int64_t period, int64_t step) {
     return period > 0 && step % period == 0;
@@ -242,15 +263,19 @@ static cm3_status one_step(trainer *t) {
     if (every(train->validate_every, t->step) || t->step == train->steps) CM3_TRY(validate(t));
     const bool better = t->best < best;
     if (t->learner->sample && (every(train->sample_every, t->step) || (train->sample_every && t->step == train->steps)))
-        CM3_TRY(cm3_comm_agree_status(t->comm, is_first(t) ? t->learner->sample(t->learner->context, t->step, t->metrics) : CM3_OK));
+        CM3_TRY(cm3_comm_agree_status(
+            t->comm, is_first(t) ? t->learner->sample(t->learner->context, t->step, t->metrics) : CM3_OK));
     bool stop;
     CM3_TRY(cm3_signals_agree(t->comm, &stop));
     if (stop || better || every(t->config->checkpoint->every, t->step) || t->step == train->steps) {
         CM3_TRY(save(t));
-        if (better) CM3_TRY(cm3_comm_agree_status(t->comm, is_first(t) ? cm3_checkpoint_mark_best(t->config->run, t->step) : CM3_OK));
+        if (better)
+            CM3_TRY(cm3_comm_agree_status(t->comm,
+                                          is_first(t) ? cm3_checkpoint_mark_best(t->config->run, t->step) : CM3_OK));
     }
     if (!stop || t->step == train->steps) return CM3_OK;
-    return cm3_comm_agree_status(t->comm, cm3_fail(CM3_INTERRUPTED, "stopped by a signal after step %lld of %lld, which is saved",
+    return cm3_comm_agree_status(t->comm, cm3_fail(CM3_INTERRUPTED,
+                                                   "stopped by a signal after step %lld of %lld, which is saved",
                                                    (long long)t->step, (long long)train->steps));
 }
 
@@ -262,17 +287,21 @@ static cm3_status prepare(trainer *t) {
     t->m = aligned_alloc(64, bytes);
     t->v = aligned_alloc(64, bytes);
     t->reductions = calloc((size_t)cm3_params_segment_count(params) + 1, sizeof *t->reductions);
-    if (!t->m || !t->v || !t->reductions) return cm3_fail(CM3_ERR_MEMORY, "no memory for the optimizer's moments (%.2f GiB)", 2.0 * (double)bytes / 0x1p30);
+    if (!t->m || !t->v || !t->reductions)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory for the optimizer's moments (%.2f GiB)",
+                        2.0 * (double)bytes / 0x1p30);
     memset(t->m, 0, bytes);
     memset(t->v, 0, bytes);
     return CM3_OK;
 }
 
 cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learner, cm3_comm *comm) {
-    trainer t = {.config = config, .learner = learner, .comm = comm, .guard = cm3_guard_new(config->guard), .best = INFINITY};
+    trainer t = {
+        .config = config, .learner = learner, .comm = comm, .guard = cm3_guard_new(config->guard), .best = INFINITY};
     cm3_status status = cm3_comm_agree_status(comm, prepare(&t));
     if (status == CM3_OK) status = cm3_comm_agree_status(comm, resume(&t));
-    if (status == CM3_OK) status = cm3_comm_agree_status(comm, is_first(&t) ? cm3_metrics_open(config->run, t.step, &t.metrics) : CM3_OK);
+    if (status == CM3_OK)
+        status = cm3_comm_agree_status(comm, is_first(&t) ? cm3_metrics_open(config->run, t.step, &t.metrics) : CM3_OK);
     t.started = cm3_clock_seconds();
     while (status == CM3_OK && t.step < config->train->steps) status = one_step(&t);
     const cm3_status closed = cm3_metrics_close(t.metrics);

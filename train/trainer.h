@@ -1,8 +1,9 @@
 /* The loop: what every stage that learns has in common.
  *
- * A stage describes what it teaches as a cm3_learner: parameters, a planned tape for one micro-batch, and a few functions
- * that fill its inputs and read its results. The loop does the rest: micro-batches, gradients summed over the ranks a
- * segment at a time while the backward pass goes on, the guard, clipping, AdamW, metrics, validation, checkpoints, signals.
+ * A stage describes what it teaches as a cm3_learner: parameters, a planned tape for one micro-batch, and a few
+ * functions that fill its inputs and read its results. The loop does the rest: micro-batches, gradients summed over
+ * the ranks a segment at a time while the backward pass goes on, the guard, clipping, AdamW, metrics, validation,
+ * checkpoints, signals.
  *
  * All ranks hold all parameters and make the same update, from the same bits. Resuming is automatic: the newest whole
  * checkpoint of the run folder is where it goes on, and the bits are those of a run that never stopped. */
@@ -18,11 +19,11 @@
 
 typedef struct cm3_train_config {
     int64_t steps;
-    int64_t micro_batch;    /* sequences (or pictures) that a rank computes at once; 0: all of its share */
-    int64_t log_every;      /* steps between lines on the terminal; every step goes to metrics.jsonl */
-    int64_t validate_every; /* 0: only at the end */
+    int64_t micro_batch;      /* sequences (or pictures) that a rank computes at once; 0: all of its share */
+    int64_t log_every;        /* steps between lines on the terminal; every step goes to metrics.jsonl */
+    int64_t validate_every;   /* 0: only at the end */
     int64_t validate_batches; /* micro-batches of one validation; 0: all held-out data */
-    int64_t sample_every;   /* 0: no pictures while training */
+    int64_t sample_every;     /* 0: no pictures while training */
 } cm3_train_config;
 
 extern const cm3_field cm3_train_fields[];
@@ -31,24 +32,25 @@ enum { CM3_SUMS_MAX = 16, CM3_LEARNER_ARRAYS = 4 };
 
 /* What a stage teaches. Functions get `context`; those that may be NULL say so. */
 typedef struct cm3_learner {
-    const char *kind;        /* "transformer", "image-tokenizer": stored in checkpoints */
-    cm3_params *params;      /* allocated, initialised, with gradients */
-    cm3_tape *tape;          /* one micro-batch, planned; its losses are scaled so that a step's gradients simply add up */
+    const char *kind;   /* "transformer", "image-tokenizer": stored in checkpoints */
+    cm3_params *params; /* allocated, initialised, with gradients */
+    cm3_tape *tape;     /* one micro-batch, planned; its losses are scaled so that a step's gradients simply add up */
     int64_t micro_batches;   /* of one step on this rank */
     int64_t tokens_per_step; /* of all ranks; pictures for the image tokenizer */
     double flops_per_step;   /* of all ranks */
     void *context;
     /* Fills the inputs of the tape for micro-batch `micro` of update `step` (0 is the first). */
     cm3_status (*load)(void *context, int64_t step, int64_t micro);
-    /* Adds what this micro-batch measured. sums[0] is the loss, which the guard watches; the rest is the stage's own. The loop sums
-     * over micro-batches and ranks. */
+    /* Adds what this micro-batch measured. sums[0] is the loss, which the guard watches; the rest is the stage's own.
+     * The loop sums over micro-batches and ranks. */
     void (*measure)(void *context, double sums[CM3_SUMS_MAX]);
     /* Turns the sums of a step into metrics (between begin and end of a line) and a short text for the terminal. */
     void (*report)(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size);
-    /* After the update (image tokenizer: dead codes). May change parameters and AdamW's moments, flat buffers like the parameters, equally on
-     * all ranks. May be NULL. */
+    /* After the update (image tokenizer: dead codes). May change parameters and AdamW's moments, flat buffers like
+     * the parameters, equally on all ranks. May be NULL. */
     cm3_status (*updated)(void *context, cm3_comm *comm, int64_t step, float *m, float *v);
-    /* Collective. Puts held-out figures into a metrics line that is already begun; *score is what `best` compares, lower is better. May be NULL. */
+    /* Collective. Puts held-out figures into a metrics line that is already begun; *score is what `best` compares,
+     * lower is better. May be NULL. */
     cm3_status (*validate)(void *context, cm3_comm *comm, int64_t step, cm3_metrics *metrics, double *score);
     /* On rank 0: sample pictures for TensorBoard and the run folder. May be NULL. */
     cm3_status (*sample)(void *context, int64_t step, cm3_metrics *metrics);
@@ -64,7 +66,7 @@ typedef struct cm3_trainer_config {
     const char *run;         /* the stage's folder */
     const char *config_text; /* the resolved recipe, kept in checkpoints */
     uint64_t seed;
-    double peak_flops;       /* of all ranks, for mfu; 0: not known */
+    double peak_flops; /* of all ranks, for mfu; 0: not known */
     const cm3_train_config *train;
     const cm3_adamw_config *adamw;
     const cm3_schedule_config *schedule;
@@ -72,8 +74,8 @@ typedef struct cm3_trainer_config {
     const cm3_guard_config *guard;
 } cm3_trainer_config;
 
-/* Collective. Trains to the last step, or returns CM3_INTERRUPTED on all ranks when a signal asked for it and a checkpoint was saved. A run that is
- * done already returns at once. */
+/* Collective. Trains to the last step, or returns CM3_INTERRUPTED on all ranks when a signal asked for it and a
+ * checkpoint was saved. A run that is done already returns at once. */
 cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learner, cm3_comm *comm);
 
 /* The table of a parameter set as the optimizer wants it (optim/adamw.h); free() it. */

@@ -39,9 +39,11 @@ cm3_status cm3_arena_take(cm3_arena *arena, size_t bytes, size_t *offset) {
     bytes = rounded(bytes);
     size_t best = SIZE_MAX;
     for (size_t i = 0; i < arena->count; i++)
-        if (arena->holes[i].bytes >= bytes && (best == SIZE_MAX || arena->holes[i].bytes < arena->holes[best].bytes)) best = i;
+        if (arena->holes[i].bytes >= bytes && (best == SIZE_MAX || arena->holes[i].bytes < arena->holes[best].bytes))
+            best = i;
     if (best == SIZE_MAX) {
-        if (arena->end > SIZE_MAX - bytes) return cm3_fail(CM3_ERR_MEMORY, "the step's memory passes the address space");
+        if (arena->end > SIZE_MAX - bytes)
+            return cm3_fail(CM3_ERR_MEMORY, "the step's memory passes the address space");
         *offset = arena->end;
         arena->end += bytes;
         if (arena->end > arena->peak) arena->peak = arena->end;
@@ -94,7 +96,8 @@ cm3_status cm3_arena_base(cm3_arena *arena, void **base) {
     if (!arena->base && arena->peak) {
         void *block = mmap(NULL, arena->peak, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (block == MAP_FAILED)
-            return cm3_fail(CM3_ERR_MEMORY, "the step needs %.2f GiB of memory, which the system refuses", (double)arena->peak / 0x1p30);
+            return cm3_fail(CM3_ERR_MEMORY, "the step needs %.2f GiB of memory, which the system refuses",
+                            (double)arena->peak / 0x1p30);
         madvise(block, arena->peak, MADV_HUGEPAGE);
         arena->base = block;
         arena->mapped = arena->peak;

@@ -1,8 +1,8 @@
 /* Places for buffers in one block of memory, decided ahead of time.
  *
- * cm3_arena_take and cm3_arena_give follow the order in which buffers come and go and answer with offsets (best fit, lowest
- * offset among equals), so the same order gives the same offsets every time. The block itself is taken once, when it is
- * first needed, and grows no more. */
+ * cm3_arena_take and cm3_arena_give follow the order in which buffers come and go and answer with offsets (best fit,
+ * lowest offset among equals), so the same order gives the same offsets every time. The block itself is taken once,
+ * when it is first needed, and grows no more. */
 #ifndef CM3_CORE_TENSOR_ARENA_H
 #define CM3_CORE_TENSOR_ARENA_H
 

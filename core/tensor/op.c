@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-/* --- shapes -------------------------------------------------------------------------------------------------------- */
+/* --- shapes --------------------------------------------------------------------------------------------------------
+ * */
 
 typedef struct op_shapes {
     const char *name;
@@ -28,7 +29,8 @@ static void output(op_shapes *o, cm3_dtype type, cm3_shape shape) {
     o->out[o->outputs++] = (cm3_tensor){.type = type, .shape = shape};
 }
 
-static cm3_status expect(const op_shapes *o, const char *what, const cm3_tensor *found, cm3_dtype type, cm3_shape wanted) {
+static cm3_status expect(const op_shapes *o, const char *what, const cm3_tensor *found, cm3_dtype type,
+                         cm3_shape wanted) {
     if (found->type == type && cm3_shape_equal(found->shape, wanted)) return CM3_OK;
     char a[96], b[96];
     return cm3_fail(CM3_ERR_SHAPE, "%s: %s is %s %s, expected %s %s", o->name, what, cm3_dtype_name(found->type),
@@ -38,8 +40,8 @@ static cm3_status expect(const op_shapes *o, const char *what, const cm3_tensor 
 static cm3_status expect_rank(const op_shapes *o, const char *what, const cm3_tensor *found, cm3_dtype type, int rank) {
     if (found->type == type && found->shape.rank == rank) return CM3_OK;
     char a[96];
-    return cm3_fail(CM3_ERR_SHAPE, "%s: %s is %s %s, expected %s of %d dimensions", o->name, what, cm3_dtype_name(found->type),
-                    cm3_shape_text(found->shape, a), cm3_dtype_name(type), rank);
+    return cm3_fail(CM3_ERR_SHAPE, "%s: %s is %s %s, expected %s of %d dimensions", o->name, what,
+                    cm3_dtype_name(found->type), cm3_shape_text(found->shape, a), cm3_dtype_name(type), rank);
 }
 
 static cm3_status expect_scalar(const op_shapes *o, const char *what, const cm3_tensor *found) {
@@ -117,7 +119,8 @@ static cm3_status expect_packed(const op_shapes *o) {
 static cm3_status expect_sequences(const op_shapes *o) {
     const int64_t n = rows(&o->in[0]), s = o->attr->sequence;
     if (s > 0 && n % s == 0) return CM3_OK;
-    return cm3_fail(CM3_ERR_SHAPE, "%s: %lld rows are not whole sequences of %lld", o->name, (long long)n, (long long)s);
+    return cm3_fail(CM3_ERR_SHAPE, "%s: %lld rows are not whole sequences of %lld", o->name, (long long)n,
+                    (long long)s);
 }
 
 static cm3_status infer_attention(op_shapes *o) {
@@ -133,7 +136,8 @@ static cm3_status infer_attention_cached(op_shapes *o) {
     CM3_TRY(expect_sequences(o));
     CM3_TRY(expect_rank(o, "key cache", &o->in[1], CM3_F32, 3));
     const int64_t batch = rows(&o->in[0]) / o->attr->sequence;
-    CM3_TRY(expect(o, "key cache", &o->in[1], CM3_F32, cm3_shape_of(batch, dim(&o->in[1], 1), o->attr->kv_heads * head_size(o))));
+    CM3_TRY(expect(o, "key cache", &o->in[1], CM3_F32,
+                   cm3_shape_of(batch, dim(&o->in[1], 1), o->attr->kv_heads * head_size(o))));
     CM3_TRY(expect(o, "value cache", &o->in[2], CM3_F32, o->in[1].shape));
     CM3_TRY(expect(o, "start", &o->in[3], CM3_I32, cm3_shape_of(batch)));
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]), o->attr->heads * head_size(o)));
@@ -162,7 +166,8 @@ static cm3_status infer_rotary(op_shapes *o) {
 
 static cm3_status infer_swiglu(op_shapes *o) {
     CM3_TRY(expect_rank(o, "gate and up", &o->in[0], CM3_F32, 2));
-    if (dim(&o->in[0], 1) % 2) return cm3_fail(CM3_ERR_SHAPE, "%s: width %lld is odd", o->name, (long long)dim(&o->in[0], 1));
+    if (dim(&o->in[0], 1) % 2)
+        return cm3_fail(CM3_ERR_SHAPE, "%s: width %lld is odd", o->name, (long long)dim(&o->in[0], 1));
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]), dim(&o->in[0], 1) / 2));
     return CM3_OK;
 }
@@ -197,10 +202,11 @@ static cm3_status infer_conv2d(op_shapes *o) {
     if (present(&o->in[2])) CM3_TRY(expect(o, "bias", &o->in[2], CM3_F32, cm3_shape_of(rows(w))));
     const int64_t padding = o->attr->pad + o->attr->pad_after, stride = o->attr->stride;
     if (stride < 1 || o->attr->pad < 0 || o->attr->pad_after < 0 || dim(x, 1) + padding < k || dim(x, 2) + padding < k)
-        return cm3_fail(CM3_ERR_SHAPE, "%s: stride %d and padding %d, %d do not suit the picture and a kernel of %lld", o->name,
-                        o->attr->stride, o->attr->pad, o->attr->pad_after, (long long)k);
-    output(o, CM3_F32,
-           cm3_shape_of(rows(x), (dim(x, 1) + padding - k) / stride + 1, (dim(x, 2) + padding - k) / stride + 1, rows(w)));
+        return cm3_fail(CM3_ERR_SHAPE, "%s: stride %d and padding %d, %d do not suit the picture and a kernel of %lld",
+                        o->name, o->attr->stride, o->attr->pad, o->attr->pad_after, (long long)k);
+    output(
+        o, CM3_F32,
+        cm3_shape_of(rows(x), (dim(x, 1) + padding - k) / stride + 1, (dim(x, 2) + padding - k) / stride + 1, rows(w)));
     return CM3_OK;
 }
 
@@ -210,7 +216,8 @@ static cm3_status infer_group_norm(op_shapes *o) {
     CM3_TRY(expect(o, "gain", &o->in[1], CM3_F32, cm3_shape_of(channels)));
     CM3_TRY(expect(o, "bias", &o->in[2], CM3_F32, cm3_shape_of(channels)));
     if (groups < 1 || channels % groups)
-        return cm3_fail(CM3_ERR_SHAPE, "%s: %lld channels are not %lld whole groups", o->name, (long long)channels, (long long)groups);
+        return cm3_fail(CM3_ERR_SHAPE, "%s: %lld channels are not %lld whole groups", o->name, (long long)channels,
+                        (long long)groups);
     output(o, CM3_F32, o->in[0].shape);
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]), groups));
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]), groups));
@@ -271,15 +278,21 @@ static cm3_status infer_view(op_shapes *o) {
     return CM3_OK;
 }
 
-/* --- what the backward pass reads ---------------------------------------------------------------------------------- */
+/* --- what the backward pass reads ----------------------------------------------------------------------------------
+ * */
 
 #define IN(i) (1u << (i))
 #define OUT(i) (1u << (i))
 
 static void reads_layer_norm(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs) {
     (void)attr;
-    if (present(&in[1])) { *inputs = IN(0) | IN(1); *outputs = OUT(1) | OUT(2); }
-    else { *inputs = 0; *outputs = OUT(0) | OUT(1); }
+    if (present(&in[1])) {
+        *inputs = IN(0) | IN(1);
+        *outputs = OUT(1) | OUT(2);
+    } else {
+        *inputs = 0;
+        *outputs = OUT(0) | OUT(1);
+    }
 }
 
 static void reads_linear(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs) {
@@ -294,12 +307,12 @@ static void reads_activate(const cm3_op_attr *attr, const cm3_tensor in[], unsig
     *outputs = attr->activation == CM3_ACT_RELU ? OUT(0) : 0;
 }
 
-#define READS(name, in_mask, out_mask)                                                                                \
-    static void reads_##name(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs) {   \
-        (void)attr;                                                                                                   \
-        (void)in;                                                                                                     \
-        *inputs = (in_mask);                                                                                          \
-        *outputs = (out_mask);                                                                                        \
+#define READS(name, in_mask, out_mask)                                                                                 \
+    static void reads_##name(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs) {    \
+        (void)attr;                                                                                                    \
+        (void)in;                                                                                                      \
+        *inputs = (in_mask);                                                                                           \
+        *outputs = (out_mask);                                                                                         \
     }
 READS(embed, IN(1) | IN(3), 0)
 READS(rms_norm, IN(0) | IN(1), OUT(1))
@@ -320,7 +333,8 @@ READS(code_loss, IN(0) | IN(1) | IN(2) | IN(3), 0)
 READS(pixel_loss, IN(0) | IN(1) | IN(2), 0)
 READS(view, 0, 0)
 
-/* --- model FLOPs: matrix products, convolutions and attention, as the field counts them ------------------------------ */
+/* --- model FLOPs: matrix products, convolutions and attention, as the field counts them
+ * ------------------------------ */
 
 static double count(const cm3_tensor *t) {
     return (double)cm3_shape_count(t->shape);
@@ -361,15 +375,16 @@ static double flops_none(const cm3_call *call, bool backward) {
     return 0;
 }
 
-/* --- the table -------------------------------------------------------------------------------------------------------- */
+/* --- the table
+ * -------------------------------------------------------------------------------------------------------- */
 
-#define INFER(lower)                                                                                                  \
+#define INFER(lower)                                                                                                   \
     static cm3_status shapes_##lower(const cm3_op_attr *attr, const cm3_tensor in[], cm3_tensor out[], int *outputs) { \
-        op_shapes o = {.name = #lower, .attr = attr, .in = in, .out = out};                                           \
-        memset(out, 0, CM3_OP_OUTPUTS * sizeof *out);                                                                 \
-        const cm3_status status = infer_##lower(&o);                                                                  \
-        *outputs = o.outputs;                                                                                         \
-        return status;                                                                                                \
+        op_shapes o = {.name = #lower, .attr = attr, .in = in, .out = out};                                            \
+        memset(out, 0, CM3_OP_OUTPUTS * sizeof *out);                                                                  \
+        const cm3_status status = infer_##lower(&o);                                                                   \
+        *outputs = o.outputs;                                                                                          \
+        return status;                                                                                                 \
     }
 #define infer_activate infer_same
 #define X(upper, lower) INFER(lower)
@@ -381,12 +396,14 @@ CM3_OP_LIST(X)
 
 static const cm3_op_def definitions[CM3_OP_COUNT] = {
     [CM3_OP_EMBED] = {COMMON(embed), NOWHERE, .flops = flops_none, .inputs = 4, .differentiable = IN(0) | IN(2)},
-    [CM3_OP_LAYER_NORM] = {COMMON(layer_norm), .flops = flops_none, .inputs = 3, .differentiable = IN(0) | IN(1) | IN(2),
-                           .in_place = -1, .passes_gradient = -1, .grad_in_place = 0},
+    [CM3_OP_LAYER_NORM] = {COMMON(layer_norm), .flops = flops_none, .inputs = 3,
+                           .differentiable = IN(0) | IN(1) | IN(2), .in_place = -1, .passes_gradient = -1,
+                           .grad_in_place = 0},
     [CM3_OP_RMS_NORM] = {COMMON(rms_norm), .flops = flops_none, .inputs = 2, .differentiable = IN(0) | IN(1),
                          .in_place = -1, .passes_gradient = -1, .grad_in_place = 0},
-    [CM3_OP_LINEAR] = {COMMON(linear), .flops = flops_linear, .inputs = 4, .differentiable = IN(0) | IN(1) | IN(2) | IN(3),
-                       .in_place = 3, .passes_gradient = 3, .grad_in_place = -1},
+    [CM3_OP_LINEAR] = {COMMON(linear), .flops = flops_linear, .inputs = 4,
+                       .differentiable = IN(0) | IN(1) | IN(2) | IN(3), .in_place = 3, .passes_gradient = 3,
+                       .grad_in_place = -1},
     [CM3_OP_ATTENTION] = {COMMON(attention), NOWHERE, .flops = flops_attention, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_ATTENTION_CACHED] = {COMMON(attention_cached), NOWHERE, .flops = flops_attention_cached, .inputs = 4},
     [CM3_OP_QK_NORM] = {COMMON(qk_norm), NOWHERE, .flops = flops_none, .inputs = 5,
@@ -400,15 +417,18 @@ static const cm3_op_def definitions[CM3_OP_COUNT] = {
                     .passes_gradient = 0, .grad_in_place = -1},
     [CM3_OP_LINEAR_CROSS_ENTROPY] = {COMMON(linear_cross_entropy), NOWHERE, .flops = flops_linear, .inputs = 4,
                                      .differentiable = IN(0) | IN(1), .backward_is_whole = true},
-    [CM3_OP_CONV2D] = {COMMON(conv2d), NOWHERE, .flops = flops_conv2d, .inputs = 3, .differentiable = IN(0) | IN(1) | IN(2)},
-    [CM3_OP_GROUP_NORM] = {COMMON(group_norm), .flops = flops_none, .inputs = 3, .differentiable = IN(0) | IN(1) | IN(2),
-                           .in_place = -1, .passes_gradient = -1, .grad_in_place = 0},
+    [CM3_OP_CONV2D] = {COMMON(conv2d), NOWHERE, .flops = flops_conv2d, .inputs = 3,
+                       .differentiable = IN(0) | IN(1) | IN(2)},
+    [CM3_OP_GROUP_NORM] = {COMMON(group_norm), .flops = flops_none, .inputs = 3,
+                           .differentiable = IN(0) | IN(1) | IN(2), .in_place = -1, .passes_gradient = -1,
+                           .grad_in_place = 0},
     [CM3_OP_UPSAMPLE] = {COMMON(upsample), NOWHERE, .flops = flops_none, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_AVERAGE_POOL] = {COMMON(average_pool), NOWHERE, .flops = flops_none, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_NEAREST_CODE] = {COMMON(nearest_code), NOWHERE, .flops = flops_nearest_code, .inputs = 2},
-    [CM3_OP_CODE_LOOKUP] = {COMMON(code_lookup), .flops = flops_none, .inputs = 3, .differentiable = IN(0), .in_place = -1,
-                            .passes_gradient = 0, .grad_in_place = -1},
-    [CM3_OP_CODE_LOSS] = {COMMON(code_loss), NOWHERE, .flops = flops_none, .inputs = 4, .differentiable = IN(0) | IN(1)},
+    [CM3_OP_CODE_LOOKUP] = {COMMON(code_lookup), .flops = flops_none, .inputs = 3, .differentiable = IN(0),
+                            .in_place = -1, .passes_gradient = 0, .grad_in_place = -1},
+    [CM3_OP_CODE_LOSS] = {COMMON(code_loss), NOWHERE, .flops = flops_none, .inputs = 4,
+                          .differentiable = IN(0) | IN(1)},
     [CM3_OP_PIXEL_LOSS] = {COMMON(pixel_loss), NOWHERE, .flops = flops_none, .inputs = 3, .differentiable = IN(0)},
     [CM3_OP_VIEW] = {COMMON(view), .flops = flops_none, .inputs = 1, .differentiable = IN(0), .in_place = -1,
                      .passes_gradient = 0, .grad_in_place = -1},

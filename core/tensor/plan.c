@@ -19,7 +19,8 @@ static cm3_var *owner_of(const cm3_tape *tape, int id) {
     return tape->vars[tape->vars[id]->owner];
 }
 
-/* --- 1 and 2: what the backward pass needs ------------------------------------------------------------------------------ */
+/* --- 1 and 2: what the backward pass needs
+ * ------------------------------------------------------------------------------ */
 
 static void find_active_nodes(cm3_tape *tape) {
     for (int i = 0; i < tape->var_count; i++) {
@@ -30,7 +31,8 @@ static void find_active_nodes(cm3_tape *tape) {
         const cm3__node *node = &tape->nodes[n];
         for (int i = 0; i < CM3_OP_INPUTS; i++) {
             if (node->in[i] == CM3__NONE) continue;
-            if ((node->def->differentiable >> i & 1) && var_of(tape, node->in[i])->has_gradient) var_of(tape, node->out[0])->has_gradient = true;
+            if ((node->def->differentiable >> i & 1) && var_of(tape, node->in[i])->has_gradient)
+                var_of(tape, node->out[0])->has_gradient = true;
             owner_of(tape, node->in[i])->last_consumer = n;
         }
     }
@@ -59,13 +61,17 @@ static void backward_reads(const cm3_tape *tape, const cm3__node *node, unsigned
 
 static bool is_wide_activation(const cm3__node *node) {
     switch (node->op) {
-    case CM3_OP_LINEAR: return node->attr.activation != CM3_ACT_NONE;
-    case CM3_OP_LAYER_NORM: return node->in[1] != CM3__NONE; /* the plain one reads its output, not its input */
+    case CM3_OP_LINEAR:
+        return node->attr.activation != CM3_ACT_NONE;
+    case CM3_OP_LAYER_NORM:
+        return node->in[1] != CM3__NONE; /* the plain one reads its output, not its input */
     case CM3_OP_SWIGLU:
     case CM3_OP_ACTIVATE:
     case CM3_OP_RMS_NORM:
-    case CM3_OP_GROUP_NORM: return true;
-    default: return false;
+    case CM3_OP_GROUP_NORM:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -83,7 +89,8 @@ static void choose_dropped(cm3_tape *tape) {
         for (int i = 0; i < CM3_OP_INPUTS; i++)
             if (tape->nodes[n].in[i] != CM3__NONE) {
                 cm3_var *owner = owner_of(tape, tape->nodes[n].in[i]);
-                if (policy == CM3_RECOMPUTE_SEGMENTS && owner->segment != tape->nodes[n].segment) owner->dropped = false;
+                if (policy == CM3_RECOMPUTE_SEGMENTS && owner->segment != tape->nodes[n].segment)
+                    owner->dropped = false;
             }
     for (int i = 0; i < tape->var_count; i++)
         if (tape->vars[i]->kept) tape->vars[tape->vars[i]->owner]->dropped = false;
@@ -112,17 +119,24 @@ static void find_needed_values(cm3_tape *tape) {
     }
 }
 
-/* --- 3: instructions ------------------------------------------------------------------------------------------------------ */
+/* --- 3: instructions
+ * ------------------------------------------------------------------------------------------------------ */
 
 static int new_buffer(cm3_tape *tape, const cm3_tensor *tensor, size_t bytes, bool external) {
-    if (!cm3__tape_grow(tape, (void **)&tape->buffers, &tape->buffer_capacity, tape->buffer_count, sizeof *tape->buffers)) return CM3__NONE;
-    tape->buffers[tape->buffer_count] = (cm3__buffer){.bytes = tensor ? cm3_tensor_bytes(tensor) : bytes, .first = INT_MAX, .last = -1,
-                                                      .external = external && tensor ? tensor->data : NULL, .is_external = external};
+    if (!cm3__tape_grow(tape, (void **)&tape->buffers, &tape->buffer_capacity, tape->buffer_count,
+                        sizeof *tape->buffers))
+        return CM3__NONE;
+    tape->buffers[tape->buffer_count] = (cm3__buffer){.bytes = tensor ? cm3_tensor_bytes(tensor) : bytes,
+                                                      .first = INT_MAX,
+                                                      .last = -1,
+                                                      .external = external && tensor ? tensor->data : NULL,
+                                                      .is_external = external};
     return tape->buffer_count++;
 }
 
 static cm3__instruction *new_instruction(cm3_tape *tape, cm3__action action, int node) {
-    if (!cm3__tape_grow(tape, (void **)&tape->instructions, &tape->instruction_capacity, tape->instruction_count, sizeof *tape->instructions))
+    if (!cm3__tape_grow(tape, (void **)&tape->instructions, &tape->instruction_capacity, tape->instruction_count,
+                        sizeof *tape->instructions))
         return NULL;
     cm3__instruction *made = &tape->instructions[tape->instruction_count++];
     memset(made, 0, sizeof *made);
@@ -221,8 +235,10 @@ static int gradient_buffer(cm3_tape *tape, cm3_var *var, int share, bool *first)
     if (!var->grad_started) {
         var->grad_started = true;
         const bool leaf = var->kind != CM3__VALUE;
-        if (leaf && var->kind == CM3__PARAMETER) var->grad_buffer = new_buffer(tape, &var->grad, 0, true);
-        else var->grad_buffer = !leaf && share != CM3__NONE ? share : new_buffer(tape, &var->grad, 0, false);
+        if (leaf && var->kind == CM3__PARAMETER)
+            var->grad_buffer = new_buffer(tape, &var->grad, 0, true);
+        else
+            var->grad_buffer = !leaf && share != CM3__NONE ? share : new_buffer(tape, &var->grad, 0, false);
     }
     return var->grad_buffer;
 }
@@ -246,7 +262,8 @@ static void pass_gradient(cm3_tape *tape, const cm3__node *node, int grad_out) {
     const int k = node->def->passes_gradient;
     if (k < 0 || node->in[k] == CM3__NONE || !var_of(tape, node->in[k])->has_gradient) return;
     cm3_var *to = var_of(tape, node->in[k]);
-    bool elsewhere = false; /* the same variable again: its other gradient must not run into grad_out while that is read */
+    bool elsewhere =
+        false; /* the same variable again: its other gradient must not run into grad_out while that is read */
     for (int i = 0; i < CM3_OP_INPUTS; i++) elsewhere |= i != k && node->in[i] == node->in[k];
     if (to->kind == CM3__VALUE && !to->grad_started && !elsewhere) {
         to->grad_started = true;
@@ -288,11 +305,13 @@ static void emit_backward(cm3_tape *tape, int n) {
         for (int i = 0; i < CM3_OP_INPUTS; i++) {
             made.in[i] = node->in[i] != CM3__NONE && (inputs >> i & 1) ? value_buffer(tape, node->in[i]) : CM3__NONE;
             made.grad_in[i] = CM3__NONE;
-            if (node->in[i] == CM3__NONE || !(node->def->differentiable >> i & 1) || i == node->def->passes_gradient) continue;
+            if (node->in[i] == CM3__NONE || !(node->def->differentiable >> i & 1) || i == node->def->passes_gradient)
+                continue;
             cm3_var *in = var_of(tape, node->in[i]);
             if (!in->has_gradient) continue;
             bool first;
-            made.grad_in[i] = gradient_buffer(tape, in, !passes && node->def->grad_in_place == i ? grad_out : CM3__NONE, &first);
+            made.grad_in[i] =
+                gradient_buffer(tape, in, !passes && node->def->grad_in_place == i ? grad_out : CM3__NONE, &first);
             made.call.grad_in[i] = in->grad;
             made.call.grad_in[i].data = NULL;
             made.call.accumulate[i] = !first;
@@ -303,13 +322,15 @@ static void emit_backward(cm3_tape *tape, int n) {
             made.out[i] = CM3__NONE;
             if (i >= node->outputs) continue;
             cm3_var *value = var_of(tape, node->out[i]);
-            if (node->def->backward_is_whole && value->buffer == CM3__NONE) value->buffer = new_buffer(tape, &value->tensor, 0, false);
+            if (node->def->backward_is_whole && value->buffer == CM3__NONE)
+                value->buffer = new_buffer(tape, &value->tensor, 0, false);
             if (outputs >> i & 1) made.out[i] = value->buffer;
         }
         if (any) {
             const cm3_kernel *kernel = tape->options.backend->kernels[node->op];
             if (!kernel->backward) {
-                cm3__tape_fail(tape, cm3_fail(CM3_ERR_UNSUPPORTED, "%s has no backward pass on %s", node->def->name, tape->options.backend->name));
+                cm3__tape_fail(tape, cm3_fail(CM3_ERR_UNSUPPORTED, "%s has no backward pass on %s", node->def->name,
+                                              tape->options.backend->name));
                 return;
             }
             add_workspace(tape, &made, kernel->backward_workspace);
@@ -364,7 +385,8 @@ static void emit_ready(cm3_tape *tape) {
     }
 }
 
-/* --- 4: places -------------------------------------------------------------------------------------------------------------- */
+/* --- 4: places
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void touch(cm3_tape *tape, int buffer, int at) {
     if (buffer == CM3__NONE) return;
@@ -430,7 +452,8 @@ cm3_status cm3_tape_plan(cm3_tape *tape) {
     }
     for (int n = 0; n < tape->node_count; n++)
         if (tape->nodes[n].op != CM3_OP_VIEW && !tape->options.backend->kernels[tape->nodes[n].op])
-            return cm3__tape_fail(tape, cm3_fail(CM3_ERR_UNSUPPORTED, "%s has no kernel for %s", tape->options.backend->name, tape->nodes[n].def->name));
+            return cm3__tape_fail(tape, cm3_fail(CM3_ERR_UNSUPPORTED, "%s has no kernel for %s",
+                                                 tape->options.backend->name, tape->nodes[n].def->name));
     if (tape->status == CM3_OK) find_active_nodes(tape);
     if (tape->status == CM3_OK && trains) {
         choose_dropped(tape);

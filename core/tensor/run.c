@@ -34,7 +34,8 @@ static cm3_status bind(cm3_tape *tape) {
     return CM3_OK;
 }
 
-/* --- guards: tests only -------------------------------------------------------------------------------------------------- */
+/* --- guards: tests only
+ * -------------------------------------------------------------------------------------------------- */
 
 enum { GUARD_BYTE = 0xA5, STALE_BYTE = 0xFF }; /* a float of 0xFF bytes is NaN: reading what nobody wrote shows */
 
@@ -50,7 +51,8 @@ static void arm_guards(const cm3_tape *tape, int at, char *base) {
 
 static cm3_status check_guard(const cm3_tape *tape, const cm3__instruction *at, int buffer, const char *base) {
     if (buffer == CM3__NONE || tape->buffers[buffer].is_external) return CM3_OK;
-    const unsigned char *guard = (const unsigned char *)base + tape->buffers[buffer].offset + tape->buffers[buffer].bytes;
+    const unsigned char *guard =
+        (const unsigned char *)base + tape->buffers[buffer].offset + tape->buffers[buffer].bytes;
     for (int i = 0; i < CM3__GUARD_BYTES; i++)
         if (guard[i] != GUARD_BYTE)
             return cm3_fail(CM3_ERR_INTERNAL, "%s %s wrote %d bytes behind a buffer of %zu",
@@ -69,7 +71,8 @@ static cm3_status check_guards(const cm3_tape *tape, const cm3__instruction *at,
     return check_guard(tape, at, at->workspace, base);
 }
 
-/* --- the walk ------------------------------------------------------------------------------------------------------------- */
+/* --- the walk
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static cm3_status run_backward(const cm3_tape *tape, const cm3__instruction *at, bool accumulate) {
     cm3_call call = at->call;
@@ -83,12 +86,19 @@ static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, cons
     const bool accumulate = at->first_of_run[0] ? options->accumulate : call->accumulate[0];
     switch (at->action) {
     case CM3__FORWARD:
-    case CM3__RECOMPUTE: return tape->options.backend->kernels[tape->nodes[at->node].op]->forward(call);
-    case CM3__BACKWARD: return run_backward(tape, at, options->accumulate);
-    case CM3__SEED: *(float *)call->grad_out.data = 1.0f; return CM3_OK;
+    case CM3__RECOMPUTE:
+        return tape->options.backend->kernels[tape->nodes[at->node].op]->forward(call);
+    case CM3__BACKWARD:
+        return run_backward(tape, at, options->accumulate);
+    case CM3__SEED:
+        *(float *)call->grad_out.data = 1.0f;
+        return CM3_OK;
     case CM3__ADD_INTO:
-        if (accumulate) tape->options.backend->add_into(call->grad_in[0].data, call->grad_out.data, cm3_shape_count(call->grad_out.shape));
-        else memcpy(call->grad_in[0].data, call->grad_out.data, cm3_tensor_bytes(&call->grad_out));
+        if (accumulate)
+            tape->options.backend->add_into(call->grad_in[0].data, call->grad_out.data,
+                                            cm3_shape_count(call->grad_out.shape));
+        else
+            memcpy(call->grad_in[0].data, call->grad_out.data, cm3_tensor_bytes(&call->grad_out));
         return CM3_OK;
     case CM3__ZERO:
         if (!accumulate) memset(call->grad_in[0].data, 0, cm3_tensor_bytes(&call->grad_in[0]));
@@ -104,7 +114,8 @@ cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
     static const cm3_tape_run_options plain = {0};
     if (!options) options = &plain;
     CM3_TRY(cm3_tape_plan(tape));
-    if (!tape->options.backend->executes) return cm3_fail(CM3_ERR_UNSUPPORTED, "the %s device only counts", tape->options.backend->name);
+    if (!tape->options.backend->executes)
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "the %s device only counts", tape->options.backend->name);
     if (!tape->bound) CM3_TRY(bind(tape));
     void *base = NULL;
     if (tape->options.guards) CM3_TRY(cm3_arena_base(tape->arena, &base));

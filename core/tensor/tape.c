@@ -56,14 +56,22 @@ static cm3_var *add_var(cm3_tape *tape, cm3__var_kind kind, cm3_tensor tensor) {
         cm3__tape_fail(tape, cm3_fail(CM3_ERR_INTERNAL, "a tape that is planned takes no further records"));
         return NULL;
     }
-    if (!cm3__tape_grow(tape, (void **)&tape->vars, &tape->var_capacity, tape->var_count, sizeof *tape->vars)) return NULL;
+    if (!cm3__tape_grow(tape, (void **)&tape->vars, &tape->var_capacity, tape->var_count, sizeof *tape->vars))
+        return NULL;
     cm3_var *var = calloc(1, sizeof *var);
     if (!var) {
         cm3__tape_fail(tape, cm3_fail(CM3_ERR_MEMORY, "no memory for a variable"));
         return NULL;
     }
-    *var = (cm3_var){.tape = tape, .kind = kind, .tensor = tensor, .id = tape->var_count, .owner = tape->var_count,
-                     .node = CM3__NONE, .segment = tape->segment, .buffer = CM3__NONE, .grad_buffer = CM3__NONE,
+    *var = (cm3_var){.tape = tape,
+                     .kind = kind,
+                     .tensor = tensor,
+                     .id = tape->var_count,
+                     .owner = tape->var_count,
+                     .node = CM3__NONE,
+                     .segment = tape->segment,
+                     .buffer = CM3__NONE,
+                     .grad_buffer = CM3__NONE,
                      .last_consumer = CM3__NONE};
     var->grad = (cm3_tensor){.type = CM3_F32, .shape = tensor.shape};
     return tape->vars[tape->var_count++] = var;
@@ -141,10 +149,11 @@ float cm3_var_scalar(const cm3_var *var) {
     return var->tensor.data ? *(const float *)var->tensor.data : NAN;
 }
 
-/* --- the operations ------------------------------------------------------------------------------------------------ */
+/* --- the operations ------------------------------------------------------------------------------------------------
+ * */
 
 /* A required input that is NULL means an earlier failure, which the tape already holds. */
-#define RECORD(op, attributes, ...)                                                                                   \
+#define RECORD(op, attributes, ...)                                                                                    \
     cm3_tape_record(tape, CM3_OP_##op, &(const cm3_op_attr)attributes, (cm3_var *const[]){__VA_ARGS__},                \
                     (int)(sizeof((cm3_var *[]){__VA_ARGS__}) / sizeof(cm3_var *)))
 
@@ -160,14 +169,18 @@ cm3_var *cm3_rms_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, float epsilon) 
     return RECORD(RMS_NORM, {.epsilon = epsilon}, x, gain);
 }
 
-cm3_var *cm3_linear(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, cm3_var *residual, cm3_activation activation) {
+cm3_var *cm3_linear(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, cm3_var *residual,
+                    cm3_activation activation) {
     return RECORD(LINEAR, {.activation = activation}, x, weight, bias, residual);
 }
 
 static cm3_op_attr heads_attr(const cm3_var *qkv, cm3_heads heads) {
     const int64_t parts = heads.heads + 2 * heads.kv_heads;
-    const double head_size = qkv && qkv->tensor.shape.rank == 2 && parts > 0 ? (double)(qkv->tensor.shape.dim[1] / parts) : 1;
-    return (cm3_op_attr){.heads = heads.heads, .kv_heads = heads.kv_heads, .sequence = heads.sequence,
+    const double head_size =
+        qkv && qkv->tensor.shape.rank == 2 && parts > 0 ? (double)(qkv->tensor.shape.dim[1] / parts) : 1;
+    return (cm3_op_attr){.heads = heads.heads,
+                         .kv_heads = heads.kv_heads,
+                         .sequence = heads.sequence,
                          .scale = heads.scale != 0 ? heads.scale : (float)(1 / sqrt(head_size))};
 }
 
@@ -177,13 +190,15 @@ cm3_var *cm3_attention(cm3_tape *tape, cm3_var *qkv, cm3_heads heads, bool causa
     return cm3_tape_record(tape, CM3_OP_ATTENTION, &attr, (cm3_var *const[]){qkv}, 1);
 }
 
-cm3_var *cm3_attention_cached(cm3_tape *tape, cm3_var *qkv, cm3_var *key_cache, cm3_var *value_cache, cm3_var *start, cm3_heads heads) {
+cm3_var *cm3_attention_cached(cm3_tape *tape, cm3_var *qkv, cm3_var *key_cache, cm3_var *value_cache, cm3_var *start,
+                              cm3_heads heads) {
     const cm3_op_attr attr = heads_attr(qkv, heads);
-    return cm3_tape_record(tape, CM3_OP_ATTENTION_CACHED, &attr, (cm3_var *const[]){qkv, key_cache, value_cache, start}, 4);
+    return cm3_tape_record(tape, CM3_OP_ATTENTION_CACHED, &attr, (cm3_var *const[]){qkv, key_cache, value_cache, start},
+                           4);
 }
 
-cm3_var *cm3_qk_norm(cm3_tape *tape, cm3_var *qkv, cm3_var *q_gain, cm3_var *q_bias, cm3_var *k_gain, cm3_var *k_bias, cm3_heads heads,
-                     float epsilon) {
+cm3_var *cm3_qk_norm(cm3_tape *tape, cm3_var *qkv, cm3_var *q_gain, cm3_var *q_bias, cm3_var *k_gain, cm3_var *k_bias,
+                     cm3_heads heads, float epsilon) {
     cm3_op_attr attr = heads_attr(qkv, heads);
     attr.epsilon = epsilon;
     return cm3_tape_record(tape, CM3_OP_QK_NORM, &attr, (cm3_var *const[]){qkv, q_gain, q_bias, k_gain, k_bias}, 5);
@@ -207,8 +222,8 @@ cm3_var *cm3_add(cm3_tape *tape, cm3_var *a, cm3_var *b) {
     return RECORD(ADD, {0}, a, b);
 }
 
-cm3_var *cm3_linear_cross_entropy(cm3_tape *tape, cm3_var *hidden, cm3_var *table, cm3_var *targets, cm3_var *scale, float z_loss,
-                                  cm3_var **per_row) {
+cm3_var *cm3_linear_cross_entropy(cm3_tape *tape, cm3_var *hidden, cm3_var *table, cm3_var *targets, cm3_var *scale,
+                                  float z_loss, cm3_var **per_row) {
     cm3_var *loss = RECORD(LINEAR_CROSS_ENTROPY, {.z_loss = z_loss}, hidden, table, targets, scale);
     if (per_row) *per_row = cm3_tape_output(loss, 1);
     return loss;
@@ -219,7 +234,8 @@ cm3_var *cm3_conv2d(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, 
     return cm3_tape_record(tape, CM3_OP_CONV2D, &attr, (cm3_var *const[]){x, weight, bias}, 3);
 }
 
-cm3_var *cm3_group_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, int groups, float epsilon, cm3_activation activation) {
+cm3_var *cm3_group_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, int groups, float epsilon,
+                        cm3_activation activation) {
     const cm3_op_attr attr = {.groups = groups, .epsilon = epsilon, .activation = activation};
     return cm3_tape_record(tape, CM3_OP_GROUP_NORM, &attr, (cm3_var *const[]){x, gain, bias}, 3);
 }
@@ -240,7 +256,8 @@ cm3_var *cm3_code_lookup(cm3_tape *tape, cm3_var *z, cm3_var *codebook, cm3_var 
     return RECORD(CODE_LOOKUP, {0}, z, codebook, codes);
 }
 
-cm3_var *cm3_code_loss(cm3_tape *tape, cm3_var *z, cm3_var *codebook, cm3_var *codes, cm3_var *scale, float commitment) {
+cm3_var *cm3_code_loss(cm3_tape *tape, cm3_var *z, cm3_var *codebook, cm3_var *codes, cm3_var *scale,
+                       float commitment) {
     return RECORD(CODE_LOSS, {.commitment = commitment}, z, codebook, codes, scale);
 }
 
@@ -252,8 +269,8 @@ cm3_var *cm3_pixel_loss(cm3_tape *tape, cm3_var *x, cm3_var *y, cm3_var *scale, 
 cm3_var *cm3_view(cm3_tape *tape, cm3_var *x, cm3_shape shape) {
     if (tape->status == CM3_OK && x && cm3_shape_count(shape) != cm3_shape_count(x->tensor.shape)) {
         char a[96], b[96];
-        cm3__tape_fail(tape, cm3_fail(CM3_ERR_SHAPE, "view: %s cannot be seen as %s", cm3_shape_text(x->tensor.shape, a),
-                                      cm3_shape_text(shape, b)));
+        cm3__tape_fail(tape, cm3_fail(CM3_ERR_SHAPE, "view: %s cannot be seen as %s",
+                                      cm3_shape_text(x->tensor.shape, a), cm3_shape_text(shape, b)));
     }
     cm3_var *view = RECORD(VIEW, {0}, x);
     if (!view) return NULL;

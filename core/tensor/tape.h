@@ -1,9 +1,10 @@
 /* The tape: a network recorded once, planned once, run every step.
  *
  * A network records its operations with the functions below, from inputs and parameters to losses. cm3_tape_plan() then
- * writes the schedule of a whole step - forward, recomputation, backward - and gives every value its place in one block of
- * memory, which it frees after its last use. Shapes alone decide that plan: every step has the same addresses, and on a
- * backend that executes nothing (meta) the plan alone tells memory and FLOPs exactly. cm3_tape_run() walks the schedule.
+ * writes the schedule of a whole step - forward, recomputation, backward - and gives every value its place in one
+ * block of memory, which it frees after its last use. Shapes alone decide that plan: every step has the same
+ * addresses, and on a backend that executes nothing (meta) the plan alone tells memory and FLOPs exactly.
+ * cm3_tape_run() walks the schedule.
  *
  * The tape is sticky: after the first failure every later call is a no-op and gives NULL, and the failure is asked for
  * once, by cm3_tape_plan(). So a network reads like its equations:
@@ -49,12 +50,14 @@ cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *
 /* All operations recorded from here on belong to this segment (the first is 0 without a call). */
 void cm3_tape_segment(cm3_tape *tape, int segment);
 
-/* --- operations: core/tensor/op.h says what each computes ------------------------------------------------------------ */
+/* --- operations: core/tensor/op.h says what each computes
+ * ------------------------------------------------------------ */
 
 cm3_var *cm3_embed(cm3_tape *tape, cm3_var *table, cm3_var *ids, cm3_var *position_table, cm3_var *positions);
 cm3_var *cm3_layer_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, float epsilon);
 cm3_var *cm3_rms_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, float epsilon);
-cm3_var *cm3_linear(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, cm3_var *residual, cm3_activation activation);
+cm3_var *cm3_linear(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, cm3_var *residual,
+                    cm3_activation activation);
 
 typedef struct cm3_heads {
     int heads, kv_heads;
@@ -62,19 +65,21 @@ typedef struct cm3_heads {
     float scale; /* 0: 1 / sqrt(head size) */
 } cm3_heads;
 cm3_var *cm3_attention(cm3_tape *tape, cm3_var *qkv, cm3_heads heads, bool causal);
-cm3_var *cm3_attention_cached(cm3_tape *tape, cm3_var *qkv, cm3_var *key_cache, cm3_var *value_cache, cm3_var *start, cm3_heads heads);
-cm3_var *cm3_qk_norm(cm3_tape *tape, cm3_var *qkv, cm3_var *q_gain, cm3_var *q_bias, cm3_var *k_gain, cm3_var *k_bias, cm3_heads heads,
-                     float epsilon);
+cm3_var *cm3_attention_cached(cm3_tape *tape, cm3_var *qkv, cm3_var *key_cache, cm3_var *value_cache, cm3_var *start,
+                              cm3_heads heads);
+cm3_var *cm3_qk_norm(cm3_tape *tape, cm3_var *qkv, cm3_var *q_gain, cm3_var *q_bias, cm3_var *k_gain, cm3_var *k_bias,
+                     cm3_heads heads, float epsilon);
 cm3_var *cm3_rotary(cm3_tape *tape, cm3_var *qkv, cm3_var *positions, cm3_heads heads, float theta);
 cm3_var *cm3_swiglu(cm3_tape *tape, cm3_var *gate_up);
 cm3_var *cm3_activate(cm3_tape *tape, cm3_var *x, cm3_activation activation);
 cm3_var *cm3_add(cm3_tape *tape, cm3_var *a, cm3_var *b);
 /* `per_row`, when not NULL, receives the (N) cross-entropies. */
-cm3_var *cm3_linear_cross_entropy(cm3_tape *tape, cm3_var *hidden, cm3_var *table, cm3_var *targets, cm3_var *scale, float z_loss,
-                                  cm3_var **per_row);
+cm3_var *cm3_linear_cross_entropy(cm3_tape *tape, cm3_var *hidden, cm3_var *table, cm3_var *targets, cm3_var *scale,
+                                  float z_loss, cm3_var **per_row);
 
 cm3_var *cm3_conv2d(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, int stride, int pad, int pad_after);
-cm3_var *cm3_group_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, int groups, float epsilon, cm3_activation activation);
+cm3_var *cm3_group_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, int groups, float epsilon,
+                        cm3_activation activation);
 cm3_var *cm3_upsample(cm3_tape *tape, cm3_var *x);
 cm3_var *cm3_average_pool(cm3_tape *tape, cm3_var *x);
 cm3_var *cm3_nearest_code(cm3_tape *tape, cm3_var *z, cm3_var *codebook);
@@ -98,7 +103,7 @@ void cm3_tape_loss(cm3_tape *tape, cm3_var *loss);
 void cm3_tape_want_gradient(cm3_tape *tape, cm3_var *input);
 
 typedef struct cm3_tape_stats {
-    size_t peak_bytes;         /* of the step's own memory: activations, gradients of them, workspaces */
+    size_t peak_bytes; /* of the step's own memory: activations, gradients of them, workspaces */
     size_t instructions;
     double forward_flops, backward_flops, recompute_flops; /* model FLOPs: the first two */
 } cm3_tape_stats;

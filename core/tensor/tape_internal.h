@@ -14,18 +14,18 @@ struct cm3_var {
     cm3__var_kind kind;
     cm3_tensor tensor, grad;
     int id;
-    int owner;          /* variable whose memory this one shares: itself, or what a VIEW looks at */
-    int node, output;   /* what made it; CM3__NONE for leaves */
+    int owner;        /* variable whose memory this one shares: itself, or what a VIEW looks at */
+    int node, output; /* what made it; CM3__NONE for leaves */
     int segment;
     bool kept, is_loss, wants_gradient;
     /* Written by the plan. */
-    bool has_gradient;  /* a parameter or wanted input stands upstream of it */
-    bool dropped;       /* not kept for the backward pass but computed again */
-    bool needed;        /* its value is read by the backward pass */
-    bool again;         /* `buffer` holds the recomputed value already */
+    bool has_gradient; /* a parameter or wanted input stands upstream of it */
+    bool dropped;      /* not kept for the backward pass but computed again */
+    bool needed;       /* its value is read by the backward pass */
+    bool again;        /* `buffer` holds the recomputed value already */
     bool grad_started;
     int buffer, grad_buffer;
-    int last_consumer;  /* last node that reads its memory in the forward pass */
+    int last_consumer; /* last node that reads its memory in the forward pass */
 };
 
 typedef struct cm3__node {

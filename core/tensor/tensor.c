@@ -18,7 +18,8 @@ int cm3_shape_equal(cm3_shape a, cm3_shape b) {
 
 const char *cm3_shape_text(cm3_shape shape, char text[96]) {
     int used = snprintf(text, 96, "(");
-    for (int i = 0; i < shape.rank; i++) used += snprintf(text + used, (size_t)(96 - used), i ? ", %" PRId64 : "%" PRId64, shape.dim[i]);
+    for (int i = 0; i < shape.rank; i++)
+        used += snprintf(text + used, (size_t)(96 - used), i ? ", %" PRId64 : "%" PRId64, shape.dim[i]);
     snprintf(text + used, (size_t)(96 - used), ")");
     return text;
 }
@@ -26,9 +27,12 @@ const char *cm3_shape_text(cm3_shape shape, char text[96]) {
 size_t cm3_dtype_size(cm3_dtype type) {
     switch (type) {
     case CM3_F32:
-    case CM3_I32: return 4;
-    case CM3_BF16: return 2;
-    case CM3_U8: return 1;
+    case CM3_I32:
+        return 4;
+    case CM3_BF16:
+        return 2;
+    case CM3_U8:
+        return 1;
     }
     return 0;
 }

@@ -1,4 +1,5 @@
-/* A tensor as kernels see it: a type, a shape and an address. Dense, row-major (last dimension fastest); it owns nothing. */
+/* A tensor as kernels see it: a type, a shape and an address. Dense, row-major (last dimension fastest); it owns
+ * nothing. */
 #ifndef CM3_CORE_TENSOR_TENSOR_H
 #define CM3_CORE_TENSOR_TENSOR_H
 
@@ -21,7 +22,7 @@ typedef struct cm3_tensor {
 } cm3_tensor;
 
 /* cm3_shape_of(rows, columns): up to four dimensions of any integer type. */
-#define cm3_shape_of(...)                                                                                             \
+#define cm3_shape_of(...)                                                                                              \
     ((cm3_shape){.rank = (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), .dim = {__VA_ARGS__}})
 int64_t cm3_shape_count(cm3_shape shape);
 int cm3_shape_equal(cm3_shape a, cm3_shape b);

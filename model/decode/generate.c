@@ -36,7 +36,8 @@ struct cm3_generator {
     cached_tape decode;
 };
 
-/* What one cm3_generate call works on: the requests of a batch, streams in stream-major order (row = s * requests + r). */
+/* What one cm3_generate call works on: the requests of a batch, streams in stream-major order (row = s * requests +
+ * r). */
 typedef struct batch {
     cm3_generator *generator;
     const cm3_decode_config *config;
@@ -55,17 +56,24 @@ static void tape_free(cached_tape *t) {
     *t = (cached_tape){0};
 }
 
-static cm3_status tape_make(cm3_generator *g, int64_t first_row, int64_t rows, int64_t tokens, bool logits, cached_tape *t) {
+static cm3_status tape_make(cm3_generator *g, int64_t first_row, int64_t rows, int64_t tokens, bool logits,
+                            cached_tape *t) {
     *t = (cached_tape){.first_row = first_row, .rows = rows, .tokens = tokens};
     t->ids = calloc((size_t)(rows * tokens), sizeof *t->ids);
     t->positions = calloc((size_t)(rows * tokens), sizeof *t->positions);
     t->start = calloc((size_t)rows, sizeof *t->start);
-    cm3_status status = t->ids && t->positions && t->start ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a generation step");
+    cm3_status status =
+        t->ids && t->positions && t->start ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a generation step");
     const cm3_tape_options options = {.backend = g->backend};
     if (status == CM3_OK) status = cm3_tape_create(&options, &t->tape);
     if (status == CM3_OK) {
-        const cm3_cached_step step = {.cache = &g->cache, .first_row = first_row, .rows = rows, .tokens = tokens,
-                                      .ids = t->ids, .positions = t->positions, .start = t->start};
+        const cm3_cached_step step = {.cache = &g->cache,
+                                      .first_row = first_row,
+                                      .rows = rows,
+                                      .tokens = tokens,
+                                      .ids = t->ids,
+                                      .positions = t->positions,
+                                      .start = t->start};
         t->logits = cm3_transformer_step(g->model, t->tape, &step, logits);
         status = cm3_tape_plan(t->tape);
     }
@@ -73,7 +81,8 @@ static cm3_status tape_make(cm3_generator *g, int64_t first_row, int64_t rows, i
     return status;
 }
 
-cm3_status cm3_generator_create(const cm3_transformer *model, const cm3_backend *backend, int64_t rows, cm3_generator **generator) {
+cm3_status cm3_generator_create(const cm3_transformer *model, const cm3_backend *backend, int64_t rows,
+                                cm3_generator **generator) {
     *generator = calloc(1, sizeof **generator);
     if (!*generator) return cm3_fail(CM3_ERR_MEMORY, "no memory for a generator");
     **generator = (cm3_generator){.model = model, .backend = backend, .rows = rows < 1 ? 1 : rows};
@@ -87,7 +96,8 @@ void cm3_generator_free(cm3_generator *generator) {
     free(generator);
 }
 
-/* --- one batch ---------------------------------------------------------------------------------------------------------------- */
+/* --- one batch
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static int64_t longest(const cm3_request *request) {
     int64_t prompt = 0, tokens = 0;
@@ -180,14 +190,16 @@ static cm3_status draw(batch *b, int64_t r, cm3_sampler *sampler, const float *l
     return CM3_OK;
 }
 
-/* One token for every row that does not wait; then a draw for every request whose streams have all read their last token. */
+/* One token for every row that does not wait; then a draw for every request whose streams have all read their last
+ * token. */
 static cm3_status advance(batch *b, cm3_sampler *sampler, int64_t *unfinished) {
     cached_tape *t = &b->generator->decode;
     const int64_t rows = b->streams * b->count;
     for (int64_t row = 0; row < rows; row++) b->rows[row].idle = waits(b, row); /* all of them, before any moves on */
     for (int64_t row = 0; row < rows; row++) {
         stream *s = &b->rows[row];
-        t->ids[row] = s->idle ? 0 : next_input(b, row); /* an idle row writes where its next token will be written anyway */
+        t->ids[row] =
+            s->idle ? 0 : next_input(b, row); /* an idle row writes where its next token will be written anyway */
         t->positions[row] = t->start[row] = (int32_t)s->length;
         s->length += !s->idle;
     }
@@ -196,7 +208,8 @@ static cm3_status advance(batch *b, cm3_sampler *sampler, int64_t *unfinished) {
     *unfinished = 0;
     for (int64_t r = 0; r < b->count; r++) {
         const stream *first = &b->rows[r];
-        if (!first->idle && first->length - first->prompt_tokens == b->requests[r].count) CM3_TRY(draw(b, r, sampler, logits));
+        if (!first->idle && first->length - first->prompt_tokens == b->requests[r].count)
+            CM3_TRY(draw(b, r, sampler, logits));
         *unfinished += !finished(b, r);
     }
     return CM3_OK;
@@ -210,7 +223,8 @@ static cm3_status run_batch(batch *b, cm3_sampler *sampler) {
         b->at[r] = (progress){0};
         if (longest(request) > positions) positions = longest(request);
         for (int s = 0; s < b->streams; s++)
-            b->rows[s * b->count + r] = (stream){.prompt = request->prompts[s], .prompt_tokens = request->prompt_tokens[s]};
+            b->rows[s * b->count + r] =
+                (stream){.prompt = request->prompts[s], .prompt_tokens = request->prompt_tokens[s]};
     }
     CM3_TRY(reserve(b->generator, b->streams * b->count, positions));
     for (int s = 0; s < b->streams; s++) CM3_TRY(prefill(b, s));
@@ -221,12 +235,14 @@ static cm3_status run_batch(batch *b, cm3_sampler *sampler) {
 static cm3_status check(const cm3_generator *g, const cm3_request *requests, int64_t count) {
     const int64_t context = cm3_transformer_get_config(g->model)->context;
     for (int64_t r = 0; r < count; r++) {
-        if (requests[r].mix.streams != requests[0].mix.streams) return cm3_fail(CM3_ERR_INTERNAL, "requests with different numbers of streams in one call");
+        if (requests[r].mix.streams != requests[0].mix.streams)
+            return cm3_fail(CM3_ERR_INTERNAL, "requests with different numbers of streams in one call");
         for (int s = 0; s < requests[r].mix.streams; s++)
             if (requests[r].prompt_tokens[s] < 1) return cm3_fail(CM3_ERR_USAGE, "prompt %lld is empty", (long long)r);
         if (longest(&requests[r]) > context)
-            return cm3_fail(CM3_ERR_USAGE, "prompt %lld and its continuation have %lld tokens, the model's context is %lld", (long long)r,
-                            (long long)longest(&requests[r]), (long long)context);
+            return cm3_fail(CM3_ERR_USAGE,
+                            "prompt %lld and its continuation have %lld tokens, the model's context is %lld",
+                            (long long)r, (long long)longest(&requests[r]), (long long)context);
     }
     return CM3_OK;
 }

@@ -1,8 +1,9 @@
 /* Generation: prompts in, tokens out, many at a time.
  *
- * A request is one continuation. It is read by one or more streams - the same continuation behind different prompts - whose
- * logits are mixed (model/decode/sampler.h). What may come is a list of phases: "exactly 1024 image codes", "text until
- * <eoss>". The ids of prompts and phases come from the data layer, which knows the vocabulary; this file knows none.
+ * A request is one continuation. It is read by one or more streams - the same continuation behind different prompts -
+ * whose logits are mixed (model/decode/sampler.h). What may come is a list of phases: "exactly 1024 image codes",
+ * "text until <eoss>". The ids of prompts and phases come from the data layer, which knows the vocabulary; this file
+ * knows none.
  *
  * The draws of a request depend on its sample number and the position alone, not on what else is in the batch. */
 #ifndef CM3_MODEL_DECODE_GENERATE_H
@@ -16,8 +17,8 @@ enum { CM3_PHASES_MAX = 4 };
 typedef struct cm3_phase {
     cm3_id_range allowed[CM3_RANGES_MAX]; /* must hold the stop ids, too */
     int ranges;
-    cm3_id_range stop;    /* drawing one of these ends the phase and is part of the output; count 0: none */
-    int64_t tokens;       /* the phase ends after so many */
+    cm3_id_range stop; /* drawing one of these ends the phase and is part of the output; count 0: none */
+    int64_t tokens;    /* the phase ends after so many */
 } cm3_phase;
 
 typedef struct cm3_request {
@@ -33,13 +34,14 @@ typedef struct cm3_request {
 
 typedef struct cm3_generator cm3_generator;
 
-/* `rows`: streams that are run at once, which bounds memory (a request needs all of its streams at once). The model's parameters must be allocated and
- * outlive the generator. */
-cm3_status cm3_generator_create(const cm3_transformer *model, const cm3_backend *backend, int64_t rows, cm3_generator **generator);
+/* `rows`: streams that are run at once, which bounds memory (a request needs all of its streams at once). The model's
+ * parameters must be allocated and outlive the generator. */
+cm3_status cm3_generator_create(const cm3_transformer *model, const cm3_backend *backend, int64_t rows,
+                                cm3_generator **generator);
 void cm3_generator_free(cm3_generator *generator);
 
-/* Runs all requests, which all have the same number of streams; `advanced`, when not NULL, is called now and then with the number of requests done.
- * CM3_ERR_USAGE if a prompt and its continuation pass the model's context. */
+/* Runs all requests, which all have the same number of streams; `advanced`, when not NULL, is called now and then
+ * with the number of requests done. CM3_ERR_USAGE if a prompt and its continuation pass the model's context. */
 cm3_status cm3_generate(cm3_generator *generator, const cm3_decode_config *config, cm3_request *requests, int64_t count,
                         void (*advanced)(void *context, int64_t done), void *context);
 

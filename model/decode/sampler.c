@@ -99,7 +99,8 @@ static void normalise(candidate *c, int64_t count) {
 }
 
 /* Fills the candidates with the logits of one stream, or of the weighted sum of all. */
-static int64_t gather(candidate *c, const cm3_mix *mix, const float *const logits[], const cm3_id_range *allowed, int ranges) {
+static int64_t gather(candidate *c, const cm3_mix *mix, const float *const logits[], const cm3_id_range *allowed,
+                      int ranges) {
     int64_t count = 0;
     for (int r = 0; r < ranges; r++)
         for (int32_t id = allowed[r].first; id < allowed[r].first + allowed[r].count; id++) {
@@ -111,8 +112,8 @@ static int64_t gather(candidate *c, const cm3_mix *mix, const float *const logit
 }
 
 /* Candidates of CD-K: those above the threshold, scored by log p_cond - log p_uncond. */
-static int64_t contrast(cm3_sampler *sampler, const cm3_decode_config *config, const float *const logits[], const cm3_id_range *allowed,
-                        int ranges) {
+static int64_t contrast(cm3_sampler *sampler, const cm3_decode_config *config, const float *const logits[],
+                        const cm3_id_range *allowed, int ranges) {
     candidate *c = sampler->candidates;
     const cm3_mix one = cm3_mix_none();
     const int64_t count = gather(c, &one, &logits[1], allowed, ranges);
@@ -143,15 +144,18 @@ static int64_t contrast(cm3_sampler *sampler, const cm3_decode_config *config, c
     return kept;
 }
 
-cm3_status cm3_sampler_draw(cm3_sampler *sampler, const cm3_decode_config *config, const cm3_mix *mix, const float *const logits[],
-                            const cm3_id_range *allowed, int ranges, cm3_rng *rng, int32_t *id) {
+cm3_status cm3_sampler_draw(cm3_sampler *sampler, const cm3_decode_config *config, const cm3_mix *mix,
+                            const float *const logits[], const cm3_id_range *allowed, int ranges, cm3_rng *rng,
+                            int32_t *id) {
     int64_t wanted = 0;
     for (int r = 0; r < ranges; r++) wanted += allowed[r].count;
     if (wanted < 1 || wanted > sampler->capacity)
-        return cm3_fail(CM3_ERR_INTERNAL, "%lld ids are allowed, a sampler for up to %lld", (long long)wanted, (long long)sampler->capacity);
+        return cm3_fail(CM3_ERR_INTERNAL, "%lld ids are allowed, a sampler for up to %lld", (long long)wanted,
+                        (long long)sampler->capacity);
     candidate *c = sampler->candidates;
     const bool contrastive = config->method == CM3_DECODE_CD_K && mix->streams > 1;
-    const int64_t count = contrastive ? contrast(sampler, config, logits, allowed, ranges) : gather(c, mix, logits, allowed, ranges);
+    const int64_t count =
+        contrastive ? contrast(sampler, config, logits, allowed, ranges) : gather(c, mix, logits, allowed, ranges);
     double check = 0;
     for (int64_t i = 0; i < count; i++) check += fabs(c[i].score);
     if (!isfinite(check) || !count) return cm3_fail(CM3_ERR_NUMERIC, "the model's logits are not finite");

@@ -1,7 +1,8 @@
-/* Choosing the next token from logits: guidance, contrastive decoding, temperature, top-p, and which ids may come at all.
+/* Choosing the next token from logits: guidance, contrastive decoding, temperature, top-p, and which ids may come at
+ * all.
  *
- * Several streams may read the same continuation under different prompts. Their logits are mixed (guidance, or CD-K), ids that
- * are not allowed are removed, and one id is drawn.
+ * Several streams may read the same continuation under different prompts. Their logits are mixed (guidance, or CD-K),
+ * ids that are not allowed are removed, and one id is drawn.
  *
  *   guidance      l = l_uncond + a (l_cond - l_uncond)                          (CM3Leon, eq. 1)
  *   two images    l = l_0 + s_image (l_image - l_0) + s_text (l_full - l_image)     (for edits)
@@ -50,9 +51,11 @@ typedef struct cm3_sampler cm3_sampler;
 cm3_status cm3_sampler_create(int64_t capacity, cm3_sampler **sampler);
 void cm3_sampler_free(cm3_sampler *sampler);
 
-/* Draws one id out of the allowed ranges (at least one id). `logits` has one row of the whole vocabulary for each stream of the mix. CD-K needs a
- * second stream; with one it is plain sampling. CM3_ERR_NUMERIC if the allowed logits are not finite. */
-cm3_status cm3_sampler_draw(cm3_sampler *sampler, const cm3_decode_config *config, const cm3_mix *mix, const float *const logits[],
-                            const cm3_id_range *allowed, int ranges, cm3_rng *rng, int32_t *id);
+/* Draws one id out of the allowed ranges (at least one id). `logits` has one row of the whole vocabulary for each
+ * stream of the mix. CD-K needs a second stream; with one it is plain sampling. CM3_ERR_NUMERIC if the allowed logits
+ * are not finite. */
+cm3_status cm3_sampler_draw(cm3_sampler *sampler, const cm3_decode_config *config, const cm3_mix *mix,
+                            const float *const logits[], const cm3_id_range *allowed, int ranges, cm3_rng *rng,
+                            int32_t *id);
 
 #endif

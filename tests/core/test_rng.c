@@ -16,7 +16,8 @@ static void philox_gives_the_published_vectors(void **state) {
     assert_int_equal(out[1], 0xe169c58d);
     assert_int_equal(out[2], 0xbc57ac4c);
     assert_int_equal(out[3], 0x9b00dbd8);
-    const uint32_t pi_counter[4] = {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, pi_key[2] = {0xa4093822, 0x299f31d0};
+    const uint32_t pi_counter[4] = {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+                   pi_key[2] = {0xa4093822, 0x299f31d0};
     cm3_rng_philox(pi_counter, pi_key, out);
     assert_int_equal(out[0], 0xd16cfe09);
     assert_int_equal(out[1], 0x94fdcceb);

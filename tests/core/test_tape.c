@@ -8,8 +8,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* A small network with everything that the planner treats specially: a residual stream written in place, a shared leaf, a view,
- * an activation that is recomputed, two segments, a loss whose backward pass is whole. */
+/* A small network with everything that the planner treats specially: a residual stream written in place, a shared
+ * leaf, a view, an activation that is recomputed, two segments, a loss whose backward pass is whole. */
 enum { ROWS = 6, WIDTH = 8, INNER = 16, VOCABULARY = 10, PARAMETERS = 4 };
 
 typedef struct network {
@@ -27,8 +27,8 @@ static void fill(float *values, int64_t count, uint64_t name) {
 }
 
 static void build(network *n, cm3_recompute recompute, bool guards) {
-    const cm3_shape shapes[PARAMETERS] = {cm3_shape_of(VOCABULARY, WIDTH), cm3_shape_of(INNER, WIDTH), cm3_shape_of(WIDTH, INNER),
-                                          cm3_shape_of(WIDTH, WIDTH)};
+    const cm3_shape shapes[PARAMETERS] = {cm3_shape_of(VOCABULARY, WIDTH), cm3_shape_of(INNER, WIDTH),
+                                          cm3_shape_of(WIDTH, INNER), cm3_shape_of(WIDTH, WIDTH)};
     const int segments[PARAMETERS] = {0, 1, 1, 2};
     const cm3_tape_options options = {.backend = cm3_backend_cpu(), .recompute = recompute, .guards = guards};
     memset(n, 0, sizeof *n);
@@ -102,7 +102,9 @@ static void gradients_are_those_of_finite_differences(void **state) {
             const double below = run(&n, NULL);
             n.value[i][k] = kept;
             const double expected = (above - below) / (2 * (double)step);
-            if (fabs(expected - (double)grads[i][k]) >= 4e-3 + 1e-2 * fabs(expected)) print_error("parameter %d[%lld]: %g, by differences %g\n", i, (long long)k, (double)grads[i][k], expected);
+            if (fabs(expected - (double)grads[i][k]) >= 4e-3 + 1e-2 * fabs(expected))
+                print_error("parameter %d[%lld]: %g, by differences %g\n", i, (long long)k, (double)grads[i][k],
+                            expected);
             /* f32 rounding of the loss over the step, and the second-order term (ReLU kinks included) */
             worst += fabs(expected - (double)grads[i][k]) >= 4e-3 + 1e-2 * fabs(expected);
         }
@@ -126,7 +128,8 @@ static void recomputation_changes_memory_but_no_bit(void **state) {
     }
     assert_true(cm3_tape_get_stats(kept.tape)->recompute_flops == 0);
     assert_true(cm3_tape_get_stats(activations.tape)->recompute_flops > 0);
-    assert_true(cm3_tape_get_stats(segments.tape)->recompute_flops > cm3_tape_get_stats(activations.tape)->recompute_flops);
+    assert_true(cm3_tape_get_stats(segments.tape)->recompute_flops >
+                cm3_tape_get_stats(activations.tape)->recompute_flops);
     drop(&kept);
     drop(&activations);
     drop(&segments);

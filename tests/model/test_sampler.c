@@ -9,8 +9,8 @@
 enum { IDS = 6, DRAWS = 20000 };
 static const cm3_id_range all[1] = {{0, IDS}};
 
-static void draw_often(const cm3_decode_config *config, const cm3_mix *mix, const float *const logits[], const cm3_id_range *allowed, int ranges,
-                       double share[IDS]) {
+static void draw_often(const cm3_decode_config *config, const cm3_mix *mix, const float *const logits[],
+                       const cm3_id_range *allowed, int ranges, double share[IDS]) {
     cm3_sampler *sampler;
     assert_int_equal(cm3_sampler_create(IDS, &sampler), CM3_OK);
     for (int i = 0; i < IDS; i++) share[i] = 0;
@@ -25,7 +25,8 @@ static void draw_often(const cm3_decode_config *config, const cm3_mix *mix, cons
 }
 
 static void near(double found, double expected) {
-    assert_true(fabs(found - expected) < 5 * sqrt(expected * (1 - expected) / DRAWS) + 1e-9); /* five standard deviations */
+    assert_true(fabs(found - expected) <
+                5 * sqrt(expected * (1 - expected) / DRAWS) + 1e-9); /* five standard deviations */
 }
 
 static void draws_follow_softmax_within_the_allowed_ids(void **state) {
@@ -82,7 +83,8 @@ static void cd_k_scores_the_contrast_above_its_threshold(void **state) {
     const float conditional[IDS] = {logf(0.4f), logf(0.3f), logf(0.2f), logf(0.06f), logf(0.03f), logf(0.01f)};
     const float nothing[IDS] = {logf(0.6f), logf(0.1f), logf(0.1f), logf(0.01f), logf(0.09f), logf(0.1f)};
     /* k = 2: threshold 0.5 x 0.3 = 0.15 keeps the first three; 0.4/0.6, 0.3/0.1, 0.2/0.1 */
-    const cm3_decode_config config = {.method = CM3_DECODE_CD_K, .temperature = 1, .top_p = 1, .cdk_k = 2, .cdk_alpha = 0.5};
+    const cm3_decode_config config = {
+        .method = CM3_DECODE_CD_K, .temperature = 1, .top_p = 1, .cdk_k = 2, .cdk_alpha = 0.5};
     const cm3_mix mix = cm3_mix_guidance(1);
     const double sum = 0.4 / 0.6 + 3 + 2;
     double share[IDS];
@@ -106,7 +108,8 @@ static void temperature_zero_takes_the_likeliest_and_nan_is_an_error(void **stat
     assert_int_equal(cm3_sampler_create(IDS, &sampler), CM3_OK);
     cm3_rng rng = cm3_rng_stream(1, CM3_RNG_DECODE, 0, 0);
     int32_t id;
-    assert_int_equal(cm3_sampler_draw(sampler, &config, &mix, (const float *const[]){logits}, all, 1, &rng, &id), CM3_ERR_NUMERIC);
+    assert_int_equal(cm3_sampler_draw(sampler, &config, &mix, (const float *const[]){logits}, all, 1, &rng, &id),
+                     CM3_ERR_NUMERIC);
     cm3_sampler_free(sampler);
 }
 

@@ -11,12 +11,35 @@
 enum { VOCABULARY = 24, SEQUENCE = 12, BATCH = 2, TOKENS = BATCH * SEQUENCE };
 
 static const cm3_transformer_config configs[] = {
-    {.architecture = CM3_ARCHITECTURE_CM3LEON, .layers = 2, .width = 16, .heads = 2, .context = 40, .init_std = 0.3, .position_std = 0.3,
-     .norm_epsilon = 1e-5, .rotary_theta = 10000},
-    {.architecture = CM3_ARCHITECTURE_CM3LEON, .positions = CM3_POSITIONS_ROTARY, .layers = 2, .width = 16, .heads = 2, .context = 40,
-     .init_std = 0.3, .norm_epsilon = 1e-5, .rotary_theta = 100},
-    {.architecture = CM3_ARCHITECTURE_CHAMELEON, .layers = 2, .width = 16, .heads = 4, .kv_heads = 2, .ffn = 24, .context = 40,
-     .init_std = 0.3, .norm_epsilon = 1e-5, .rotary_theta = 10000, .z_loss = 1e-3},
+    {.architecture = CM3_ARCHITECTURE_CM3LEON,
+     .layers = 2,
+     .width = 16,
+     .heads = 2,
+     .context = 40,
+     .init_std = 0.3,
+     .position_std = 0.3,
+     .norm_epsilon = 1e-5,
+     .rotary_theta = 10000},
+    {.architecture = CM3_ARCHITECTURE_CM3LEON,
+     .positions = CM3_POSITIONS_ROTARY,
+     .layers = 2,
+     .width = 16,
+     .heads = 2,
+     .context = 40,
+     .init_std = 0.3,
+     .norm_epsilon = 1e-5,
+     .rotary_theta = 100},
+    {.architecture = CM3_ARCHITECTURE_CHAMELEON,
+     .layers = 2,
+     .width = 16,
+     .heads = 4,
+     .kv_heads = 2,
+     .ffn = 24,
+     .context = 40,
+     .init_std = 0.3,
+     .norm_epsilon = 1e-5,
+     .rotary_theta = 10000,
+     .z_loss = 1e-3},
 };
 enum { CONFIGS = sizeof configs / sizeof *configs };
 
@@ -37,7 +60,8 @@ static network make(const cm3_transformer_config *config) {
         const cm3_param *p = cm3_params_get(n.params, i);
         cm3_rng rng = cm3_rng_stream(9, CM3_RNG_TEST, (uint64_t)i, 0);
         if (p->init.kind == CM3_INIT_ZEROS)
-            for (int64_t k = 0; k < p->count; k++) cm3_params_value(n.params, i)[k] = (float)(0.2 * cm3_rng_normal(&rng));
+            for (int64_t k = 0; k < p->count; k++)
+                cm3_params_value(n.params, i)[k] = (float)(0.2 * cm3_rng_normal(&rng));
     }
     return n;
 }
@@ -65,7 +89,11 @@ static void record(const network *n, cm3_recompute recompute, step *s) {
     for (int i = 0; i < TOKENS; i++) s->positions[i] = i % SEQUENCE;
     s->scale = 1.0f / TOKENS;
     const cm3_tape_options options = {.backend = cm3_backend_cpu(), .recompute = recompute, .guards = true};
-    const cm3_sequence_batch batch = {.batch = BATCH, .sequence = SEQUENCE, .ids = s->ids, .targets = s->targets, .positions = s->positions,
+    const cm3_sequence_batch batch = {.batch = BATCH,
+                                      .sequence = SEQUENCE,
+                                      .ids = s->ids,
+                                      .targets = s->targets,
+                                      .positions = s->positions,
                                       .scale = &s->scale};
     assert_int_equal(cm3_tape_create(&options, &s->tape), CM3_OK);
     s->loss = cm3_transformer_loss(n->model, s->tape, &batch, &s->per_token);
@@ -104,7 +132,8 @@ static void gradients_of_both_architectures_are_those_of_finite_differences(void
                 const double expected = (above - below) / (2 * (double)width), found = (double)grads[p->offset + k];
                 /* rounding of a loss of about 4 in f32 over the step, and what a ReLU's kink inside the step may add */
                 if (fabs(expected - found) > 1e-3 + 0.03 * fabs(expected)) {
-                    print_error("config %d: %s[%lld]: %g, by differences %g\n", c, p->name, (long long)k, found, expected);
+                    print_error("config %d: %s[%lld]: %g, by differences %g\n", c, p->name, (long long)k, found,
+                                expected);
                     wrong++;
                 }
                 checked++;
@@ -128,8 +157,10 @@ static void recomputed_gradients_have_the_same_bits(void **state) {
             step s;
             record(&n, (cm3_recompute)policy, &s);
             run(&s);
-            if (policy == CM3_RECOMPUTE_NONE) memcpy(grads, cm3_params_gradients(n.params), bytes);
-            else assert_memory_equal(grads, cm3_params_gradients(n.params), bytes);
+            if (policy == CM3_RECOMPUTE_NONE)
+                memcpy(grads, cm3_params_gradients(n.params), bytes);
+            else
+                assert_memory_equal(grads, cm3_params_gradients(n.params), bytes);
             cm3_tape_free(s.tape);
         }
         free(grads);
@@ -149,7 +180,8 @@ static void the_cache_gives_what_the_whole_sequence_gives(void **state) {
         assert_int_equal(cm3_kv_cache_create(n.model, BATCH, SEQUENCE, &cache), CM3_OK);
         int32_t ids[BATCH], positions[BATCH], start[BATCH];
         const cm3_tape_options options = {.backend = cm3_backend_cpu(), .guards = true};
-        const cm3_cached_step cached = {.cache = &cache, .rows = BATCH, .tokens = 1, .ids = ids, .positions = positions, .start = start};
+        const cm3_cached_step cached = {
+            .cache = &cache, .rows = BATCH, .tokens = 1, .ids = ids, .positions = positions, .start = start};
         cm3_tape *tape;
         assert_int_equal(cm3_tape_create(&options, &tape), CM3_OK);
         cm3_var *logits = cm3_transformer_step(n.model, tape, &cached, true);
@@ -183,8 +215,11 @@ static void generate_all(const network *n, int64_t rows, double guidance, int32_
     const cm3_decode_config config = {.temperature = 1, .top_p = 0.95, .guidance = guidance, .seed = 11};
     cm3_request requests[REQUESTS];
     for (int r = 0; r < REQUESTS; r++) {
-        requests[r] = (cm3_request){.prompts = {prompts[r], nothing}, .prompt_tokens = {r == 3 ? 2 : 4, 2},
-                                    .mix = guidance == 1 ? cm3_mix_none() : cm3_mix_guidance(guidance), .sample = (uint64_t)r, .out = out[r],
+        requests[r] = (cm3_request){.prompts = {prompts[r], nothing},
+                                    .prompt_tokens = {r == 3 ? 2 : 4, 2},
+                                    .mix = guidance == 1 ? cm3_mix_none() : cm3_mix_guidance(guidance),
+                                    .sample = (uint64_t)r,
+                                    .out = out[r],
                                     .phases = {{.allowed = {{10, 8}}, .ranges = 1, .tokens = DRAWN - 3},
                                                {.allowed = {{0, 2}, {20, 2}}, .ranges = 2, .tokens = 3}},
                                     .phase_count = 2};
@@ -208,8 +243,10 @@ static void generation_keeps_to_its_phases_whatever_else_is_in_the_batch(void **
         for (int r = 0; r < REQUESTS; r++)
             for (int t = 0; t < DRAWN; t++) {
                 const int32_t id = together[r][t];
-                if (t < DRAWN - 3) assert_in_range(id, 10, 17);
-                else assert_true(id < 2 || (id >= 20 && id < 22));
+                if (t < DRAWN - 3)
+                    assert_in_range(id, 10, 17);
+                else
+                    assert_true(id < 2 || (id >= 20 && id < 22));
             }
         assert_memory_not_equal(together[0], together[4], sizeof together[0]); /* one prompt, two sample numbers */
     }
@@ -221,8 +258,12 @@ static void a_continuation_beyond_the_context_is_refused(void **state) {
     network n = make(&configs[0]);
     static const int32_t prompt[4] = {1, 2, 3, 4};
     int32_t out[64];
-    cm3_request request = {.prompts = {prompt}, .prompt_tokens = {4}, .mix = cm3_mix_none(), .out = out,
-                           .phases = {{.allowed = {{0, 4}}, .ranges = 1, .tokens = 37}}, .phase_count = 1};
+    cm3_request request = {.prompts = {prompt},
+                           .prompt_tokens = {4},
+                           .mix = cm3_mix_none(),
+                           .out = out,
+                           .phases = {{.allowed = {{0, 4}}, .ranges = 1, .tokens = 37}},
+                           .phase_count = 1};
     const cm3_decode_config config = {.temperature = 1, .top_p = 1};
     cm3_generator *generator;
     assert_int_equal(cm3_generator_create(n.model, cm3_backend_cpu(), 1, &generator), CM3_OK);
@@ -235,10 +276,17 @@ static void a_continuation_beyond_the_context_is_refused(void **state) {
 
 static void declared_parameters_are_those_of_the_paper(void **state) {
     (void)state;
-    const struct { int64_t layers, width, heads, millions; } sizes[] = {{24, 1024, 16, 373}, {24, 1536, 16, 786}, {32, 4096, 32, 6728}};
+    const struct {
+        int64_t layers, width, heads, millions;
+    } sizes[] = {{24, 1024, 16, 373}, {24, 1536, 16, 786}, {32, 4096, 32, 6728}};
     for (int i = 0; i < 3; i++) {
-        const cm3_transformer_config config = {.layers = sizes[i].layers, .width = sizes[i].width, .heads = sizes[i].heads, .context = 4096,
-                                               .init_std = 0.006, .position_std = 0.0002, .norm_epsilon = 1e-5};
+        const cm3_transformer_config config = {.layers = sizes[i].layers,
+                                               .width = sizes[i].width,
+                                               .heads = sizes[i].heads,
+                                               .context = 4096,
+                                               .init_std = 0.006,
+                                               .position_std = 0.0002,
+                                               .norm_epsilon = 1e-5};
         cm3_params *params;
         cm3_transformer *model;
         assert_int_equal(cm3_params_create(&params), CM3_OK);

@@ -10,7 +10,8 @@
 
 enum { SAMPLES = 16 }; /* pictures of a training run's sample sheet */
 
-/* --- opening ------------------------------------------------------------------------------------------------------------------ */
+/* --- opening
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static cm3_status load_model(cm3_artist *a, const char *checkpoint) {
     cm3_checkpoint_table table = {0};
@@ -29,7 +30,8 @@ static cm3_status find_checkpoint(const cm3_recipe *recipe, char **path) {
     char *folder = cm3_stage_path(recipe, "pretrain", NULL);
     if (!folder) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     cm3_status status = cm3_checkpoint_latest(folder, path);
-    if (status == CM3_ERR_NOT_FOUND) status = cm3_fail(status, "%s: has no checkpoint; run `cm3leon pretrain` first", folder);
+    if (status == CM3_ERR_NOT_FOUND)
+        status = cm3_fail(status, "%s: has no checkpoint; run `cm3leon pretrain` first", folder);
     free(folder);
     return status;
 }
@@ -51,7 +53,8 @@ cm3_status cm3_artist_open(const cm3_recipe *recipe, const char *checkpoint, cm3
         checkpoint = found;
     }
     if (status == CM3_OK) status = cm3_params_create(&a->params);
-    if (status == CM3_OK) status = cm3_transformer_declare(&recipe->model, a->tokenizers.vocab.size, a->params, &a->owned);
+    if (status == CM3_OK)
+        status = cm3_transformer_declare(&recipe->model, a->tokenizers.vocab.size, a->params, &a->owned);
     if (status == CM3_OK) status = cm3_params_layout(a->params, CM3_SHARD_UNIT);
     if (status == CM3_OK) status = cm3_params_allocate(a->params, false);
     if (status == CM3_OK) status = load_model(a, checkpoint);
@@ -72,7 +75,8 @@ void cm3_artist_close(cm3_artist *a) {
     *a = (cm3_artist){0};
 }
 
-/* --- prompts -------------------------------------------------------------------------------------------------------------------- */
+/* --- prompts
+ * -------------------------------------------------------------------------------------------------------------------- */
 
 static cm3_status encode_text(const cm3_artist *a, const char *text, int32_t **numbers, size_t *count) {
     const size_t length = strlen(text);
@@ -82,7 +86,8 @@ static cm3_status encode_text(const cm3_artist *a, const char *text, int32_t **n
 }
 
 /* [text or blank, image or blank] as a prompt. */
-static cm3_status make_prompt(const cm3_artist *a, const int32_t *text, size_t text_count, const int32_t *codes, size_t code_count, cm3_tokens *prompt) {
+static cm3_status make_prompt(const cm3_artist *a, const int32_t *text, size_t text_count, const int32_t *codes,
+                              size_t code_count, cm3_tokens *prompt) {
     cm3_document document = {0};
     cm3_status status = cm3_document_add(&document, CM3_MODALITY_TEXT, text, text_count);
     if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_IMAGE, codes, code_count);
@@ -114,7 +119,8 @@ static cm3_status list_create(int64_t count, int64_t tokens, request_list *list)
     list->requests = calloc((size_t)count, sizeof *list->requests);
     list->prompts = calloc((size_t)count, sizeof *list->prompts);
     list->out = calloc((size_t)(count * tokens), sizeof *list->out);
-    if (!list->requests || !list->prompts || !list->out) return cm3_fail(CM3_ERR_MEMORY, "no memory for %lld prompts", (long long)count);
+    if (!list->requests || !list->prompts || !list->out)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory for %lld prompts", (long long)count);
     for (int64_t i = 0; i < count; i++) list->requests[i].out = list->out + i * tokens;
     return CM3_OK;
 }
@@ -127,7 +133,8 @@ static void list_free(request_list *list) {
     free(list->out);
 }
 
-static cm3_status prepare_drawing(cm3_artist *a, const cm3_decode_config *config, const char *const *captions, uint64_t first_sample, request_list *list) {
+static cm3_status prepare_drawing(cm3_artist *a, const cm3_decode_config *config, const char *const *captions,
+                                  uint64_t first_sample, request_list *list) {
     const bool guided = config->guidance != 1 || config->method == CM3_DECODE_CD_K;
     const cm3_phase picture = {.allowed = {region(a, CM3_REGION_IMAGE)}, .ranges = 1, .tokens = codes_per_picture(a)};
     CM3_TRY(make_prompt(a, NULL, 0, NULL, 0, &list->unconditional));
@@ -151,8 +158,9 @@ static cm3_status prepare_drawing(cm3_artist *a, const cm3_decode_config *config
     return CM3_OK;
 }
 
-cm3_status cm3_artist_draw_codes(cm3_artist *a, const cm3_decode_config *config, const char *const *captions, int64_t count, uint64_t first_sample,
-                                 int32_t *codes, void (*advanced)(void *context, int64_t done), void *context) {
+cm3_status cm3_artist_draw_codes(cm3_artist *a, const cm3_decode_config *config, const char *const *captions,
+                                 int64_t count, uint64_t first_sample, int32_t *codes,
+                                 void (*advanced)(void *context, int64_t done), void *context) {
     const int64_t per_picture = codes_per_picture(a);
     request_list list;
     cm3_status status = list_create(count, per_picture, &list);
@@ -170,8 +178,10 @@ cm3_status cm3_artist_paint(cm3_artist *a, const int32_t *codes, int64_t count, 
 
 static cm3_status prepare_describing(cm3_artist *a, const int32_t *codes, uint64_t first_sample, request_list *list) {
     const int64_t per_picture = codes_per_picture(a);
-    const cm3_phase text = {.allowed = {region(a, CM3_REGION_TEXT), region(a, CM3_REGION_EOSS)}, .ranges = 2,
-                            .stop = region(a, CM3_REGION_EOSS), .tokens = a->recipe->evaluate.caption_tokens};
+    const cm3_phase text = {.allowed = {region(a, CM3_REGION_TEXT), region(a, CM3_REGION_EOSS)},
+                            .ranges = 2,
+                            .stop = region(a, CM3_REGION_EOSS),
+                            .tokens = a->recipe->evaluate.caption_tokens};
     for (int64_t i = 0; i < list->count; i++) {
         cm3_request *r = &list->requests[i];
         CM3_TRY(make_prompt(a, NULL, 0, codes + i * per_picture, (size_t)per_picture, &list->prompts[i]));
@@ -185,8 +195,9 @@ static cm3_status prepare_describing(cm3_artist *a, const int32_t *codes, uint64
     return CM3_OK;
 }
 
-cm3_status cm3_artist_describe(cm3_artist *a, const cm3_decode_config *config, const int32_t *codes, int64_t count, uint64_t first_sample,
-                               char **captions, void (*advanced)(void *context, int64_t done), void *context) {
+cm3_status cm3_artist_describe(cm3_artist *a, const cm3_decode_config *config, const int32_t *codes, int64_t count,
+                               uint64_t first_sample, char **captions, void (*advanced)(void *context, int64_t done),
+                               void *context) {
     request_list list;
     cm3_status status = list_create(count, a->recipe->evaluate.caption_tokens, &list);
     if (status == CM3_OK) status = prepare_describing(a, codes, first_sample, &list);
@@ -196,16 +207,19 @@ cm3_status cm3_artist_describe(cm3_artist *a, const cm3_decode_config *config, c
         cm3_request *r = &list.requests[i];
         size_t words = 0, length;
         for (int64_t t = 0; t < r->count; t++)
-            if (cm3_vocab_is(&a->tokenizers.vocab, CM3_REGION_TEXT, r->out[t])) r->out[words++] = cm3_vocab_number(&a->tokenizers.vocab, CM3_REGION_TEXT, r->out[t]);
+            if (cm3_vocab_is(&a->tokenizers.vocab, CM3_REGION_TEXT, r->out[t]))
+                r->out[words++] = cm3_vocab_number(&a->tokenizers.vocab, CM3_REGION_TEXT, r->out[t]);
         status = cm3_tokenizers_decode_text(&a->tokenizers, r->out, words, &captions[i], &length);
     }
     list_free(&list);
     return status;
 }
 
-/* --- samples of a training run ---------------------------------------------------------------------------------------------- */
+/* --- samples of a training run
+ * ---------------------------------------------------------------------------------------------- */
 
-static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *pictures, int count, int64_t step, cm3_metrics *metrics) {
+static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *pictures, int count, int64_t step,
+                              cm3_metrics *metrics) {
     char name[64];
     snprintf(name, sizeof name, "samples/step-%lld.png", (long long)step);
     char *folder = cm3_stage_path(recipe, "pretrain", "samples"), *path = cm3_stage_path(recipe, "pretrain", name);
@@ -216,7 +230,9 @@ static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *picture
     if (status == CM3_OK) status = cm3_image_sheet(pictures, count, 8, 4, (cm3_colour){255, 255, 255}, &sheet);
     if (status == CM3_OK) status = cm3_image_write_png(&sheet, path);
     if (status == CM3_OK) status = cm3_image_encode_png(&sheet, &png, &length);
-    if (status == CM3_OK) status = cm3_metrics_image(metrics, "samples/true_beside_generated", step, png, length, sheet.width, sheet.height);
+    if (status == CM3_OK)
+        status =
+            cm3_metrics_image(metrics, "samples/true_beside_generated", step, png, length, sheet.width, sheet.height);
     free(png);
     cm3_image_free(&sheet);
     free(folder);
@@ -225,7 +241,8 @@ static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *picture
 }
 
 static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_metrics *metrics) {
-    const int64_t per_picture = codes_per_picture(a), side = a->recipe->image_tokenizer.picture, values = side * side * 3;
+    const int64_t per_picture = codes_per_picture(a), side = a->recipe->image_tokenizer.picture,
+                  values = side * side * 3;
     const cm3_store_info *info = cm3_store_get_info(store);
     const int64_t training = info->samples - info->heldout, count = training < SAMPLES ? training : SAMPLES;
     char *captions[SAMPLES] = {0};
@@ -238,10 +255,13 @@ static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_
         status = cm3_store_image(store, index, codes + (count + i) * per_picture);
         if (status == CM3_OK) status = cm3_store_name(store, index, &captions[i]);
     }
-    if (status == CM3_OK) status = cm3_artist_draw_codes(a, &a->recipe->generate, (const char *const *)captions, count, 0, codes, NULL, NULL);
+    if (status == CM3_OK)
+        status =
+            cm3_artist_draw_codes(a, &a->recipe->generate, (const char *const *)captions, count, 0, codes, NULL, NULL);
     if (status == CM3_OK) status = cm3_artist_paint(a, codes, 2 * count, pixels);
     for (int64_t i = 0; i < 2 * count && status == CM3_OK; i++) /* true, generated, true, generated ... */
-        status = cm3_image_from_float(pixels + (i % 2 ? i / 2 : count + i / 2) * values, (int)side, (int)side, 3, &pictures[i]);
+        status = cm3_image_from_float(pixels + (i % 2 ? i / 2 : count + i / 2) * values, (int)side, (int)side, 3,
+                                      &pictures[i]);
     if (status == CM3_OK) status = write_sheet(a->recipe, pictures, (int)(2 * count), step, metrics);
     for (int i = 0; i < 2 * SAMPLES; i++) cm3_image_free(&pictures[i]);
     for (int i = 0; i < SAMPLES; i++) free(captions[i]);
@@ -250,7 +270,8 @@ static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_
     return status;
 }
 
-cm3_status cm3_draw_samples(const cm3_recipe *recipe, const cm3_transformer *model, cm3_store *store, int64_t step, cm3_metrics *metrics) {
+cm3_status cm3_draw_samples(const cm3_recipe *recipe, const cm3_transformer *model, cm3_store *store, int64_t step,
+                            cm3_metrics *metrics) {
     cm3_artist artist;
     CM3_TRY(cm3_artist_around(recipe, model, &artist));
     const cm3_status status = draw_sheet(&artist, store, step, metrics);

@@ -1,4 +1,5 @@
-/* Text to pictures and pictures to text, by a trained model: what generate, evaluate, report and the samples of a training run stand on. */
+/* Text to pictures and pictures to text, by a trained model: what generate, evaluate, report and the samples of a
+ * training run stand on. */
 #ifndef CM3_TRAIN_EVALUATE_DRAW_H
 #define CM3_TRAIN_EVALUATE_DRAW_H
 
@@ -13,11 +14,11 @@
 typedef struct cm3_artist {
     const cm3_recipe *recipe;
     cm3_tokenizers tokenizers;
-    cm3_params *params;              /* NULL when the model is somebody else's */
+    cm3_params *params; /* NULL when the model is somebody else's */
     const cm3_transformer *model;
     cm3_transformer *owned;
     cm3_generator *generator;
-    int64_t step;                    /* updates of the checkpoint */
+    int64_t step; /* updates of the checkpoint */
 } cm3_artist;
 
 /* Opens the newest checkpoint of OUT/pretrain, or `checkpoint` if it is not NULL. */
@@ -26,16 +27,22 @@ cm3_status cm3_artist_open(const cm3_recipe *recipe, const char *checkpoint, cm3
 cm3_status cm3_artist_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_artist *artist);
 void cm3_artist_close(cm3_artist *artist); /* safe on a zeroed struct */
 
-/* Pictures for captions: codes (count, C). `first_sample` numbers the draws: the same number and caption draw the same picture. */
-cm3_status cm3_artist_draw_codes(cm3_artist *artist, const cm3_decode_config *config, const char *const *captions, int64_t count,
-                                 uint64_t first_sample, int32_t *codes, void (*advanced)(void *context, int64_t done), void *context);
+/* Pictures for captions: codes (count, C). `first_sample` numbers the draws: the same number and caption draw the
+ * same picture. */
+cm3_status cm3_artist_draw_codes(cm3_artist *artist, const cm3_decode_config *config, const char *const *captions,
+                                 int64_t count, uint64_t first_sample, int32_t *codes,
+                                 void (*advanced)(void *context, int64_t done), void *context);
 /* Codes to pictures (count, side, side, 3) in [-1, 1]. */
 cm3_status cm3_artist_paint(cm3_artist *artist, const int32_t *codes, int64_t count, float *pixels);
-/* Captions for pictures given as codes, by infilling: <eos> <sentinel:0> <break> IMAGE <sentinel:0>, text until <eoss>. Each caption is malloc'ed. */
-cm3_status cm3_artist_describe(cm3_artist *artist, const cm3_decode_config *config, const int32_t *codes, int64_t count, uint64_t first_sample,
-                               char **captions, void (*advanced)(void *context, int64_t done), void *context);
+/* Captions for pictures given as codes, by infilling: <eos> <sentinel:0> <break> IMAGE <sentinel:0>, text until
+ * <eoss>. Each caption is malloc'ed. */
+cm3_status cm3_artist_describe(cm3_artist *artist, const cm3_decode_config *config, const int32_t *codes, int64_t count,
+                               uint64_t first_sample, char **captions, void (*advanced)(void *context, int64_t done),
+                               void *context);
 
-/* Some pictures of the store's captions, beside their true ones, into OUT/pretrain/samples/step-N.png and TensorBoard. */
-cm3_status cm3_draw_samples(const cm3_recipe *recipe, const cm3_transformer *model, cm3_store *store, int64_t step, cm3_metrics *metrics);
+/* Some pictures of the store's captions, beside their true ones, into OUT/pretrain/samples/step-N.png and
+ * TensorBoard. */
+cm3_status cm3_draw_samples(const cm3_recipe *recipe, const cm3_transformer *model, cm3_store *store, int64_t step,
+                            cm3_metrics *metrics);
 
 #endif

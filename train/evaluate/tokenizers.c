@@ -11,8 +11,9 @@ enum { CODEC_BATCH = 16 };
 static cm3_status open_text(const cm3_recipe *recipe, cm3_tokenizers *t) {
     char *path = cm3_stage_path(recipe, "text-tokenizer", "tokenizer.json");
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    cm3_status status = cm3_path_exists(path) ? cm3_bpe_load(path, &t->bpe)
-                                              : cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not there; run `cm3leon text-tokenizer` first", path);
+    cm3_status status = cm3_path_exists(path)
+                            ? cm3_bpe_load(path, &t->bpe)
+                            : cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not there; run `cm3leon text-tokenizer` first", path);
     if (status == CM3_OK) status = cm3_bpe_encoder_create(t->bpe, &t->encoder);
     free(path);
     return status;
@@ -23,7 +24,8 @@ static cm3_status load_vqgan(const cm3_recipe *recipe, cm3_tokenizers *t, cm3_ha
     if (!folder) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     cm3_checkpoint_table table = {0};
     cm3_status status = cm3_checkpoint_latest(folder, &checkpoint);
-    if (status == CM3_ERR_NOT_FOUND) status = cm3_fail(status, "%s: has no checkpoint; run `cm3leon image-tokenizer` first", folder);
+    if (status == CM3_ERR_NOT_FOUND)
+        status = cm3_fail(status, "%s: has no checkpoint; run `cm3leon image-tokenizer` first", folder);
     if (status == CM3_OK) status = cm3_checkpoint_table_of(t->params, &table);
     if (status == CM3_OK) {
         const cm3_checkpoint_buffer values = {.name = "parameters", .data = cm3_params_values(t->params)};
@@ -68,7 +70,8 @@ void cm3_tokenizers_close(cm3_tokenizers *t) {
     *t = (cm3_tokenizers){0};
 }
 
-cm3_status cm3_tokenizers_decode_text(void *context, const int32_t *numbers, size_t count, char **text, size_t *length) {
+cm3_status cm3_tokenizers_decode_text(void *context, const int32_t *numbers, size_t count, char **text,
+                                      size_t *length) {
     const cm3_tokenizers *t = context;
     CM3_TRY(cm3_bpe_decode(t->bpe, numbers, count, NULL, 0, length));
     *text = malloc(*length + 1);

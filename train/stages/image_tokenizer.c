@@ -28,9 +28,9 @@ typedef struct image_learner {
     int64_t local, micro;   /* pictures of this rank, and of one micro-batch */
     float *pixels, *folded; /* (micro, side, side, 3) */
     float pixel_scale, code_scale;
-    float *z;               /* (local N, D) and (local N): of the whole step, for the codebook */
+    float *z; /* (local N, D) and (local N): of the whole step, for the codebook */
     int32_t *codes;
-    int64_t done;           /* micro-batches of this step whose codes are collected */
+    int64_t done; /* micro-batches of this step whose codes are collected */
     cm3_codebook_report report;
 } image_learner;
 
@@ -38,7 +38,8 @@ static int64_t codes_of(const image_learner *l, int64_t pictures) {
     return pictures * cm3_vqgan_codes_per_picture(cm3_vqgan_get_config(l->model));
 }
 
-/* --- what the loop asks for ----------------------------------------------------------------------------------------------- */
+/* --- what the loop asks for
+ * ----------------------------------------------------------------------------------------------- */
 
 static cm3_status load_pictures(image_learner *l, const int64_t *indices, int64_t count) {
     const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
@@ -54,7 +55,8 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
     const int64_t first = step * config->batch + cm3_comm_rank(l->run->comm) * l->local + micro * l->micro;
     int64_t *indices = calloc((size_t)l->micro, sizeof *indices);
     if (!indices) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch");
-    for (int64_t i = 0; i < l->micro; i++) indices[i] = cm3_pictures_order(l->pictures, (uint64_t)config->seed, first + i);
+    for (int64_t i = 0; i < l->micro; i++)
+        indices[i] = cm3_pictures_order(l->pictures, (uint64_t)config->seed, first + i);
     const cm3_status status = load_pictures(l, indices, l->micro);
     free(indices);
     CM3_TRY(status);
@@ -69,9 +71,11 @@ static void measure(void *context, double sums[CM3_SUMS_MAX]) {
     image_learner *l = context;
     const int64_t rows = codes_of(l, l->micro), width = cm3_vqgan_get_config(l->model)->code_width;
     const float *output = cm3_var_tensor(l->step.output)->data;
-    const int64_t values = l->micro * cm3_vqgan_get_config(l->model)->picture * cm3_vqgan_get_config(l->model)->picture * 3;
+    const int64_t values =
+        l->micro * cm3_vqgan_get_config(l->model)->picture * cm3_vqgan_get_config(l->model)->picture * 3;
     double squared = 0;
-    for (int64_t i = 0; i < values; i++) squared += (double)(output[i] - l->folded[i]) * (double)(output[i] - l->folded[i]);
+    for (int64_t i = 0; i < values; i++)
+        squared += (double)(output[i] - l->folded[i]) * (double)(output[i] - l->folded[i]);
     sums[PIXEL_LOSS] += (double)cm3_var_scalar(l->step.pixel_loss);
     sums[CODE_LOSS] += (double)cm3_var_scalar(l->step.code_loss);
     sums[LOSS] += (double)cm3_var_scalar(l->step.pixel_loss) + (double)cm3_var_scalar(l->step.code_loss);
@@ -162,21 +166,27 @@ static cm3_status restore(void *context, const char *name, const char *text, int
     return CM3_OK;
 }
 
-/* --- setting up --------------------------------------------------------------------------------------------------------------- */
+/* --- setting up
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static cm3_status set_up(image_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;
     const int ranks = cm3_comm_size(l->run->comm);
     if (recipe->pictures.batch % ranks)
-        return cm3_fail(CM3_ERR_RECIPE, "pictures.batch: %lld pictures cannot be shared by %d ranks", (long long)recipe->pictures.batch, ranks);
+        return cm3_fail(CM3_ERR_RECIPE, "pictures.batch: %lld pictures cannot be shared by %d ranks",
+                        (long long)recipe->pictures.batch, ranks);
     l->local = recipe->pictures.batch / ranks;
-    l->micro = recipe->image_train.micro_batch && recipe->image_train.micro_batch < l->local ? recipe->image_train.micro_batch : l->local;
+    l->micro = recipe->image_train.micro_batch && recipe->image_train.micro_batch < l->local
+                   ? recipe->image_train.micro_batch
+                   : l->local;
     if (l->local % l->micro)
-        return cm3_fail(CM3_ERR_RECIPE, "image_train.micro_batch: %lld does not divide the %lld pictures of a rank", (long long)l->micro, (long long)l->local);
+        return cm3_fail(CM3_ERR_RECIPE, "image_train.micro_batch: %lld does not divide the %lld pictures of a rank",
+                        (long long)l->micro, (long long)l->local);
 
     CM3_TRY(cm3_source_open(&recipe->source, &l->source));
     CM3_TRY(cm3_pictures_open(l->source, recipe->image_tokenizer.picture, recipe->pictures.memory, &l->pictures));
-    if (cm3_pictures_count(l->pictures, CM3_SPLIT_TRAIN) < 1) return cm3_fail(CM3_ERR_RECIPE, "source.heldout: no picture is left to train on");
+    if (cm3_pictures_count(l->pictures, CM3_SPLIT_TRAIN) < 1)
+        return cm3_fail(CM3_ERR_RECIPE, "source.heldout: no picture is left to train on");
     CM3_TRY(cm3_params_create(&l->params));
     CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer, l->params, &l->model));
     CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
@@ -189,12 +199,15 @@ static cm3_status set_up(image_learner *l) {
     l->folded = calloc((size_t)values, sizeof(float));
     l->z = calloc((size_t)(codes_of(l, l->local) * recipe->image_tokenizer.code_width), sizeof(float));
     l->codes = calloc((size_t)codes_of(l, l->local), sizeof(int32_t));
-    if (!l->pixels || !l->folded || !l->z || !l->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of pictures");
+    if (!l->pixels || !l->folded || !l->z || !l->codes)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of pictures");
     cm3_vqgan_scales(&recipe->image_tokenizer, recipe->pictures.batch, &l->pixel_scale, &l->code_scale);
 
-    const cm3_tape_options options = {.backend = cm3_backend_cpu(), .recompute = (cm3_recompute)recipe->image_tokenizer.recompute};
+    const cm3_tape_options options = {.backend = cm3_backend_cpu(),
+                                      .recompute = (cm3_recompute)recipe->image_tokenizer.recompute};
     CM3_TRY(cm3_tape_create(&options, &l->tape));
-    const cm3_vqgan_batch batch = {.pictures = l->micro, .pixels = l->folded, .pixel_scale = &l->pixel_scale, .code_scale = &l->code_scale};
+    const cm3_vqgan_batch batch = {
+        .pictures = l->micro, .pixels = l->folded, .pixel_scale = &l->pixel_scale, .code_scale = &l->code_scale};
     l->step = cm3_vqgan_train(l->model, l->tape, &batch);
     return cm3_tape_plan(l->tape);
 }
@@ -214,21 +227,42 @@ static void tear_down(image_learner *l) {
 
 static cm3_status learn(image_learner *l, const char *folder) {
     const cm3_recipe *recipe = l->run->recipe;
-    const cm3_learner learner = {
-        .kind = "image-tokenizer", .params = l->params, .tape = l->tape, .micro_batches = l->local / l->micro,
-        .tokens_per_step = recipe->pictures.batch, .flops_per_step = cm3_vqgan_flops_per_picture(l->model) * (double)recipe->pictures.batch,
-        .context = l, .load = load, .measure = measure, .report = report, .updated = updated, .validate = validate, .save = save, .restore = restore,
-        .arrays = {{.name = "codes_last_used", .type = CM3_I32, .shape = cm3_shape_of(recipe->image_tokenizer.codes),
-                    .data = cm3_codebook_last_used(l->book)}},
-        .array_count = 1};
-    const cm3_trainer_config config = {.run = folder, .config_text = l->run->config_text, .seed = (uint64_t)recipe->run.seed,
-                                       .peak_flops = l->run->peak_flops, .train = &recipe->image_train, .adamw = &recipe->image_optimizer,
-                                       .schedule = &recipe->image_schedule, .checkpoint = &recipe->checkpoint, .guard = &recipe->guard};
+    const cm3_learner learner = {.kind = "image-tokenizer",
+                                 .params = l->params,
+                                 .tape = l->tape,
+                                 .micro_batches = l->local / l->micro,
+                                 .tokens_per_step = recipe->pictures.batch,
+                                 .flops_per_step =
+                                     cm3_vqgan_flops_per_picture(l->model) * (double)recipe->pictures.batch,
+                                 .context = l,
+                                 .load = load,
+                                 .measure = measure,
+                                 .report = report,
+                                 .updated = updated,
+                                 .validate = validate,
+                                 .save = save,
+                                 .restore = restore,
+                                 .arrays = {{.name = "codes_last_used",
+                                             .type = CM3_I32,
+                                             .shape = cm3_shape_of(recipe->image_tokenizer.codes),
+                                             .data = cm3_codebook_last_used(l->book)}},
+                                 .array_count = 1};
+    const cm3_trainer_config config = {.run = folder,
+                                       .config_text = l->run->config_text,
+                                       .seed = (uint64_t)recipe->run.seed,
+                                       .peak_flops = l->run->peak_flops,
+                                       .train = &recipe->image_train,
+                                       .adamw = &recipe->image_optimizer,
+                                       .schedule = &recipe->image_schedule,
+                                       .checkpoint = &recipe->checkpoint,
+                                       .guard = &recipe->guard};
     if (cm3_run_is_first(l->run))
-        cm3_log_info("image-tokenizer: %lld parameters, %lld pictures (%lld held out), %lld codes each, %.2f GFLOP a picture, step memory %.1f MiB",
+        cm3_log_info("image-tokenizer: %lld parameters, %lld pictures (%lld held out), %lld codes each, %.2f GFLOP a "
+                     "picture, step memory %.1f MiB",
                      (long long)cm3_params_elements(l->params), (long long)cm3_source_count(l->source),
                      (long long)cm3_pictures_count(l->pictures, CM3_SPLIT_HELDOUT), (long long)codes_of(l, 1),
-                     cm3_vqgan_flops_per_picture(l->model) / 1e9, (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);
+                     cm3_vqgan_flops_per_picture(l->model) / 1e9,
+                     (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);
     return cm3_train(&config, &learner, l->run->comm);
 }
 

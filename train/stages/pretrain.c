@@ -20,20 +20,21 @@ typedef struct token_learner {
     const cm3_run *run;
     cm3_vocab vocab;
     cm3_store *store;
-    cm3_packer *packer; /* validation */
-    cm3_loader *loader; /* opened when the cursors are known */
+    cm3_packer *packer;  /* validation */
+    cm3_loader *loader;  /* opened when the cursors are known */
     cm3_cursor *cursors; /* of all lanes */
     cm3_params *params;
     cm3_transformer *model;
     cm3_tape *tape, *scoring;
     cm3_var *loss, *per_token, *scored;
-    const cm3_batch *batch; /* of the present micro-batch */
+    const cm3_batch *batch;      /* of the present micro-batch */
     int64_t first, local, micro; /* lanes of this rank, and of one micro-batch */
     int32_t *ids, *targets, *positions;
     float scale;
 } token_learner;
 
-/* --- what the loop asks for ------------------------------------------------------------------------------------------------ */
+/* --- what the loop asks for
+ * ------------------------------------------------------------------------------------------------ */
 
 static void take(token_learner *l, const cm3_batch *batch) {
     const size_t bytes = (size_t)(batch->rows * batch->context) * sizeof(int32_t);
@@ -48,7 +49,8 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
     (void)step;
     (void)micro;
     if (!l->loader)
-        CM3_TRY(cm3_loader_open(&l->run->recipe->data, &l->vocab, l->store, l->first, l->local, l->micro, l->cursors + l->first, &l->loader));
+        CM3_TRY(cm3_loader_open(&l->run->recipe->data, &l->vocab, l->store, l->first, l->local, l->micro,
+                                l->cursors + l->first, &l->loader));
     const cm3_batch *batch;
     CM3_TRY(cm3_loader_next(l->loader, &batch));
     take(l, batch);
@@ -84,11 +86,13 @@ static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *
     const token_learner *l = context;
     put_losses(sums, metrics);
     if (l->loader) cm3_metrics_put(metrics, "data_wait_seconds", cm3_loader_waited(l->loader));
-    snprintf(text, size, "loss %.4f (text %.3f, image %.3f)", sums[ALL] / sums[ALL_COUNT], sums[TEXT] / sums[TEXT_COUNT], sums[IMAGE] / sums[IMAGE_COUNT]);
+    snprintf(text, size, "loss %.4f (text %.3f, image %.3f)", sums[ALL] / sums[ALL_COUNT],
+             sums[TEXT] / sums[TEXT_COUNT], sums[IMAGE] / sums[IMAGE_COUNT]);
 }
 
 static cm3_status score_heldout(token_learner *l, cm3_comm *comm, double sums[CM3_SUMS_MAX]) {
-    const int64_t blocks = cm3_heldout_blocks(l->packer), stride = l->micro * cm3_comm_size(comm), limit = l->run->recipe->train.validate_batches;
+    const int64_t blocks = cm3_heldout_blocks(l->packer), stride = l->micro * cm3_comm_size(comm),
+                  limit = l->run->recipe->train.validate_batches;
     cm3_block block = {0};
     cm3_batch batch = {0};
     cm3_status status = cm3_block_init(&block, &l->run->recipe->data);
@@ -126,7 +130,8 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
     cm3_metrics_put(metrics, "perplexity_image", exp2(sums[IMAGE] / sums[IMAGE_COUNT] / M_LN2));
     *score = sums[ALL] / sums[ALL_COUNT];
     if (cm3_comm_rank(comm) == 0)
-        cm3_log_info("held-out loss %.4f (text %.3f, image %.3f)", *score, sums[TEXT] / sums[TEXT_COUNT], sums[IMAGE] / sums[IMAGE_COUNT]);
+        cm3_log_info("held-out loss %.4f (text %.3f, image %.3f)", *score, sums[TEXT] / sums[TEXT_COUNT],
+                     sums[IMAGE] / sums[IMAGE_COUNT]);
     return CM3_OK;
 }
 
@@ -140,8 +145,10 @@ static cm3_status save(void *context, cm3_comm *comm, char **text) {
     token_learner *l = context;
     if (l->loader) memcpy(l->cursors + l->first, cm3_loader_cursors(l->loader), (size_t)l->local * sizeof *l->cursors);
     cm3_cursor *all = calloc((size_t)l->run->recipe->data.lanes, sizeof *all);
-    cm3_status status = cm3_comm_agree_status(comm, all ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for the lanes' cursors"));
-    if (status == CM3_OK) status = cm3_comm_all_gather(comm, l->cursors + l->first, l->local * (int64_t)sizeof *all, all);
+    cm3_status status =
+        cm3_comm_agree_status(comm, all ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for the lanes' cursors"));
+    if (status == CM3_OK)
+        status = cm3_comm_all_gather(comm, l->cursors + l->first, l->local * (int64_t)sizeof *all, all);
     if (status == CM3_OK) status = cm3_cursors_save(&l->run->recipe->data, l->store, all, text);
     free(all);
     return status;
@@ -153,24 +160,28 @@ static cm3_status restore(void *context, const char *name, const char *text, int
     return cm3_cursors_load(&l->run->recipe->data, l->store, name, text, l->cursors);
 }
 
-/* --- setting up ---------------------------------------------------------------------------------------------------------------- */
+/* --- setting up
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static cm3_status share_lanes(token_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;
     const int ranks = cm3_comm_size(l->run->comm);
     if (recipe->data.lanes % ranks)
-        return cm3_fail(CM3_ERR_RECIPE, "data.lanes: %lld lanes cannot be shared by %d ranks", (long long)recipe->data.lanes, ranks);
+        return cm3_fail(CM3_ERR_RECIPE, "data.lanes: %lld lanes cannot be shared by %d ranks",
+                        (long long)recipe->data.lanes, ranks);
     l->local = recipe->data.lanes / ranks;
     l->first = l->local * cm3_comm_rank(l->run->comm);
     l->micro = recipe->train.micro_batch && recipe->train.micro_batch < l->local ? recipe->train.micro_batch : l->local;
     if (l->local % l->micro)
-        return cm3_fail(CM3_ERR_RECIPE, "train.micro_batch: %lld does not divide the %lld lanes of a rank", (long long)l->micro, (long long)l->local);
+        return cm3_fail(CM3_ERR_RECIPE, "train.micro_batch: %lld does not divide the %lld lanes of a rank",
+                        (long long)l->micro, (long long)l->local);
     return CM3_OK;
 }
 
 static cm3_status open_data(token_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;
-    char *store = cm3_stage_path(recipe, "tokenize", "store.h5"), *vocab = cm3_stage_path(recipe, "tokenize", "vocab.json");
+    char *store = cm3_stage_path(recipe, "tokenize", "store.h5"),
+         *vocab = cm3_stage_path(recipe, "tokenize", "vocab.json");
     cm3_status status = store && vocab ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     if (status == CM3_OK && !cm3_path_exists(vocab))
         status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not there; run `cm3leon tokenize` first", vocab);
@@ -190,9 +201,14 @@ static cm3_status build_model(token_learner *l) {
     CM3_TRY(cm3_params_allocate(l->params, true));
     cm3_params_init(l->params, (uint64_t)recipe->run.seed);
 
-    const cm3_sequence_batch batch = {.batch = l->micro, .sequence = recipe->data.context, .ids = l->ids, .targets = l->targets,
-                                      .positions = l->positions, .scale = &l->scale};
-    const cm3_tape_options options = {.backend = cm3_backend_cpu(), .recompute = (cm3_recompute)recipe->model.recompute};
+    const cm3_sequence_batch batch = {.batch = l->micro,
+                                      .sequence = recipe->data.context,
+                                      .ids = l->ids,
+                                      .targets = l->targets,
+                                      .positions = l->positions,
+                                      .scale = &l->scale};
+    const cm3_tape_options options = {.backend = cm3_backend_cpu(),
+                                      .recompute = (cm3_recompute)recipe->model.recompute};
     CM3_TRY(cm3_tape_create(&options, &l->tape));
     l->loss = cm3_transformer_loss(l->model, l->tape, &batch, &l->per_token);
     cm3_tape_loss(l->tape, l->loss);
@@ -211,7 +227,8 @@ static cm3_status set_up(token_learner *l) {
     l->targets = calloc(tokens, sizeof *l->targets);
     l->positions = calloc(tokens, sizeof *l->positions);
     l->cursors = calloc((size_t)recipe->data.lanes, sizeof *l->cursors);
-    if (!l->ids || !l->targets || !l->positions || !l->cursors) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of tokens");
+    if (!l->ids || !l->targets || !l->positions || !l->cursors)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of tokens");
     for (int64_t lane = 0; lane < recipe->data.lanes; lane++) l->cursors[lane] = cm3_lane_start(lane);
     /* Every block is full, so a step always has this many targets: the gradient is a mean, whatever the ranks. */
     l->scale = 1.0f / (float)(recipe->data.lanes * recipe->data.context);
@@ -235,17 +252,36 @@ static void tear_down(token_learner *l) {
 static cm3_status learn(token_learner *l, const char *folder) {
     const cm3_recipe *recipe = l->run->recipe;
     const int64_t tokens = recipe->data.lanes * recipe->data.context;
-    const cm3_learner learner = {
-        .kind = "transformer", .params = l->params, .tape = l->tape, .micro_batches = l->local / l->micro, .tokens_per_step = tokens,
-        .flops_per_step = cm3_transformer_flops_per_token(l->model, recipe->data.context) * (double)tokens,
-        .context = l, .load = load, .measure = measure, .report = report, .validate = validate, .sample = sample, .save = save, .restore = restore};
-    const cm3_trainer_config config = {.run = folder, .config_text = l->run->config_text, .seed = (uint64_t)recipe->run.seed,
-                                       .peak_flops = l->run->peak_flops, .train = &recipe->train, .adamw = &recipe->optimizer,
-                                       .schedule = &recipe->schedule, .checkpoint = &recipe->checkpoint, .guard = &recipe->guard};
+    const cm3_learner learner = {.kind = "transformer",
+                                 .params = l->params,
+                                 .tape = l->tape,
+                                 .micro_batches = l->local / l->micro,
+                                 .tokens_per_step = tokens,
+                                 .flops_per_step =
+                                     cm3_transformer_flops_per_token(l->model, recipe->data.context) * (double)tokens,
+                                 .context = l,
+                                 .load = load,
+                                 .measure = measure,
+                                 .report = report,
+                                 .validate = validate,
+                                 .sample = sample,
+                                 .save = save,
+                                 .restore = restore};
+    const cm3_trainer_config config = {.run = folder,
+                                       .config_text = l->run->config_text,
+                                       .seed = (uint64_t)recipe->run.seed,
+                                       .peak_flops = l->run->peak_flops,
+                                       .train = &recipe->train,
+                                       .adamw = &recipe->optimizer,
+                                       .schedule = &recipe->schedule,
+                                       .checkpoint = &recipe->checkpoint,
+                                       .guard = &recipe->guard};
     if (cm3_run_is_first(l->run))
-        cm3_log_info("pretrain: %lld parameters, vocabulary %d, %lld samples, %lld tokens a step, %.2f GFLOP a step, step memory %.1f MiB a rank",
-                     (long long)cm3_params_elements(l->params), l->vocab.size, (long long)cm3_store_get_info(l->store)->samples, (long long)tokens,
-                     learner.flops_per_step / 1e9, (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);
+        cm3_log_info("pretrain: %lld parameters, vocabulary %d, %lld samples, %lld tokens a step, %.2f GFLOP a step, "
+                     "step memory %.1f MiB a rank",
+                     (long long)cm3_params_elements(l->params), l->vocab.size,
+                     (long long)cm3_store_get_info(l->store)->samples, (long long)tokens, learner.flops_per_step / 1e9,
+                     (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);
     return cm3_train(&config, &learner, l->run->comm);
 }
 

@@ -30,7 +30,8 @@ static void note_text(const cm3_run *run, const char *const *sections, int count
 }
 
 static cm3_status open_on_first(const cm3_run *run, const char *stage, const char *wanted, int *state) {
-    char *folder = cm3_stage_path(run->recipe, stage, NULL), *note = cm3_stage_path(run->recipe, stage, "stage.json"), *found = NULL;
+    char *folder = cm3_stage_path(run->recipe, stage, NULL), *note = cm3_stage_path(run->recipe, stage, "stage.json"),
+         *found = NULL;
     size_t length = 0;
     cm3_status status = folder && note ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     if (status == CM3_OK) status = cm3_folder_make(folder);
@@ -49,12 +50,13 @@ static cm3_status open_on_first(const cm3_run *run, const char *stage, const cha
     return status;
 }
 
-cm3_status cm3_stage_open(const cm3_run *run, const char *stage, const char *const *sections, int section_count, cm3_hash inputs,
-                          cm3_stage_state *state) {
+cm3_status cm3_stage_open(const cm3_run *run, const char *stage, const char *const *sections, int section_count,
+                          cm3_hash inputs, cm3_stage_state *state) {
     char wanted[160];
     note_text(run, sections, section_count, inputs, wanted);
     int32_t found = CM3_STAGE_NEW;
-    CM3_TRY(cm3_comm_agree_status(run->comm, cm3_run_is_first(run) ? open_on_first(run, stage, wanted, &found) : CM3_OK));
+    CM3_TRY(
+        cm3_comm_agree_status(run->comm, cm3_run_is_first(run) ? open_on_first(run, stage, wanted, &found) : CM3_OK));
     CM3_TRY(cm3_comm_broadcast(run->comm, &found, sizeof found, 0));
     *state = (cm3_stage_state)found;
     return CM3_OK;
@@ -68,16 +70,20 @@ static cm3_status note_on_first(const cm3_run *run, const char *stage, const cha
     return status;
 }
 
-cm3_status cm3_stage_note(const cm3_run *run, const char *stage, const char *const *sections, int section_count, cm3_hash inputs) {
+cm3_status cm3_stage_note(const cm3_run *run, const char *stage, const char *const *sections, int section_count,
+                          cm3_hash inputs) {
     char text[160];
     note_text(run, sections, section_count, inputs, text);
     return cm3_comm_agree_status(run->comm, cm3_run_is_first(run) ? note_on_first(run, stage, text) : CM3_OK);
 }
 
-cm3_status cm3_stage_claim(const cm3_run *run, const char *stage, const char *const *sections, int section_count, cm3_hash inputs) {
+cm3_status cm3_stage_claim(const cm3_run *run, const char *stage, const char *const *sections, int section_count,
+                           cm3_hash inputs) {
     cm3_stage_state state;
     CM3_TRY(cm3_stage_open(run, stage, sections, section_count, inputs, &state));
     if (state == CM3_STAGE_CHANGED)
-        return cm3_fail(CM3_ERR_RECIPE, "%s/%s holds a run of other settings or inputs: give another `out`, or remove that folder", run->recipe->run.out, stage);
+        return cm3_fail(CM3_ERR_RECIPE,
+                        "%s/%s holds a run of other settings or inputs: give another `out`, or remove that folder",
+                        run->recipe->run.out, stage);
     return state == CM3_STAGE_SAME ? CM3_OK : cm3_stage_note(run, stage, sections, section_count, inputs);
 }

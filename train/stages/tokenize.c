@@ -1,4 +1,5 @@
-/* Source and tokenizers -> the token store: every pair as text tokens and image codes, encoded by all ranks, written by the first. */
+/* Source and tokenizers -> the token store: every pair as text tokens and image codes, encoded by all ranks, written
+ * by the first. */
 #include "train/stages/stage.h"
 
 #include "core/file.h"
@@ -28,7 +29,8 @@ typedef struct tokenizing {
 
 static cm3_status encode_chunk(tokenizing *t, int64_t first, int64_t count) {
     const int64_t side = t->run->recipe->image_tokenizer.picture;
-    for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_pictures_get(t->pictures, first + i, t->pixels + i * side * side * 3));
+    for (int64_t i = 0; i < count; i++)
+        CM3_TRY(cm3_pictures_get(t->pictures, first + i, t->pixels + i * side * side * 3));
     return count > 0 ? cm3_image_codec_encode(t->tokenizers.codec, t->pixels, count, t->codes) : CM3_OK;
 }
 
@@ -43,9 +45,11 @@ static cm3_status add_sample(tokenizing *t, int64_t index, const int32_t *codes)
         t->text_capacity = t->text ? length : 0;
         if (!t->text) status = cm3_fail(CM3_ERR_MEMORY, "no memory for a caption of %zu bytes", length);
     }
-    if (status == CM3_OK) status = cm3_bpe_encode(t->tokenizers.encoder, text, length, t->text, t->text_capacity, &count);
     if (status == CM3_OK)
-        status = cm3_store_add(t->writer, t->text, (int64_t)count, codes, text, cm3_source_split(t->source, index) == CM3_SPLIT_HELDOUT);
+        status = cm3_bpe_encode(t->tokenizers.encoder, text, length, t->text, t->text_capacity, &count);
+    if (status == CM3_OK)
+        status = cm3_store_add(t->writer, t->text, (int64_t)count, codes, text,
+                               cm3_source_split(t->source, index) == CM3_SPLIT_HELDOUT);
     free(text);
     return status;
 }
@@ -54,14 +58,16 @@ static cm3_status write_round(tokenizing *t, int64_t base, int64_t per_picture) 
     for (int rank = 0; rank < cm3_comm_size(t->run->comm); rank++)
         for (int64_t i = 0; i < CHUNK; i++) {
             const int64_t index = base + rank * CHUNK + i;
-            if (index < cm3_source_count(t->source)) CM3_TRY(add_sample(t, index, t->all + (rank * CHUNK + i) * per_picture));
+            if (index < cm3_source_count(t->source))
+                CM3_TRY(add_sample(t, index, t->all + (rank * CHUNK + i) * per_picture));
         }
     return CM3_OK;
 }
 
 static cm3_status tokenize_all(tokenizing *t) {
     cm3_comm *comm = t->run->comm;
-    const int64_t total = cm3_source_count(t->source), per_picture = cm3_vqgan_codes_per_picture(&t->run->recipe->image_tokenizer);
+    const int64_t total = cm3_source_count(t->source),
+                  per_picture = cm3_vqgan_codes_per_picture(&t->run->recipe->image_tokenizer);
     const int64_t stride = (int64_t)CHUNK * cm3_comm_size(comm);
     cm3_progress progress = cm3_progress_start("tokenize", "pairs", (uint64_t)total);
     for (int64_t base = 0; base < total; base += stride) {
@@ -70,7 +76,8 @@ static cm3_status tokenize_all(tokenizing *t) {
         CM3_TRY(cm3_comm_agree_status(comm, encode_chunk(t, first, count)));
         CM3_TRY(cm3_comm_gather(comm, t->codes, CHUNK * per_picture * (int64_t)sizeof(int32_t), t->all, 0));
         CM3_TRY(cm3_comm_agree_status(comm, cm3_run_is_first(t->run) ? write_round(t, base, per_picture) : CM3_OK));
-        if (cm3_run_is_first(t->run)) cm3_progress_update(&progress, (uint64_t)(base + stride < total ? base + stride : total));
+        if (cm3_run_is_first(t->run))
+            cm3_progress_update(&progress, (uint64_t)(base + stride < total ? base + stride : total));
     }
     if (cm3_run_is_first(t->run)) cm3_progress_end(&progress);
     return CM3_OK;
@@ -78,7 +85,8 @@ static cm3_status tokenize_all(tokenizing *t) {
 
 static cm3_status begin(tokenizing *t, const char *store_path, cm3_hash inputs) {
     const cm3_recipe *recipe = t->run->recipe;
-    const int64_t side = recipe->image_tokenizer.picture, per_picture = cm3_vqgan_codes_per_picture(&recipe->image_tokenizer);
+    const int64_t side = recipe->image_tokenizer.picture,
+                  per_picture = cm3_vqgan_codes_per_picture(&recipe->image_tokenizer);
     CM3_TRY(cm3_source_open(&recipe->source, &t->source));
     CM3_TRY(cm3_pictures_open(t->source, side, 0, &t->pictures));
     t->pixels = malloc((size_t)(CHUNK * side * side * 3) * sizeof(float));
@@ -86,9 +94,12 @@ static cm3_status begin(tokenizing *t, const char *store_path, cm3_hash inputs) 
     t->all = calloc((size_t)(cm3_comm_size(t->run->comm) * CHUNK * per_picture), sizeof(int32_t));
     if (!t->pixels || !t->codes || !t->all) return cm3_fail(CM3_ERR_MEMORY, "no memory to encode %d pictures", CHUNK);
     if (!cm3_run_is_first(t->run)) return CM3_OK;
-    const cm3_store_info info = {.vocabulary = t->tokenizers.vocab.fingerprint, .source = inputs,
-                                 .image_rows = cm3_vqgan_code_side(&recipe->image_tokenizer), .image_columns = cm3_vqgan_code_side(&recipe->image_tokenizer),
-                                 .image_codebook = recipe->image_tokenizer.codes, .text_vocabulary = (int64_t)cm3_bpe_size(t->tokenizers.bpe)};
+    const cm3_store_info info = {.vocabulary = t->tokenizers.vocab.fingerprint,
+                                 .source = inputs,
+                                 .image_rows = cm3_vqgan_code_side(&recipe->image_tokenizer),
+                                 .image_columns = cm3_vqgan_code_side(&recipe->image_tokenizer),
+                                 .image_codebook = recipe->image_tokenizer.codes,
+                                 .text_vocabulary = (int64_t)cm3_bpe_size(t->tokenizers.bpe)};
     return cm3_store_create(store_path, &info, &t->writer);
 }
 
@@ -107,7 +118,8 @@ static cm3_status work(tokenizing *t, const char *store_path, const char *vocab_
 
 cm3_status cm3_stage_tokenize(const cm3_run *run) {
     tokenizing t = {.run = run};
-    char *store_path = cm3_stage_path(run->recipe, "tokenize", "store.h5"), *vocab_path = cm3_stage_path(run->recipe, "tokenize", "vocab.json");
+    char *store_path = cm3_stage_path(run->recipe, "tokenize", "store.h5"),
+         *vocab_path = cm3_stage_path(run->recipe, "tokenize", "vocab.json");
     cm3_status status = store_path && vocab_path ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     if (status == CM3_OK) status = cm3_comm_agree_status(run->comm, cm3_tokenizers_open(run->recipe, &t.tokenizers));
     if (status == CM3_OK) {
