@@ -304,12 +304,11 @@ static void slopes_measure(trial *t, slopes *s) {
 
 static void slopes_compare(const trial *t, const slopes *s, int i, const float *grad, const char *how) {
     const int64_t count = cm3_shape_count(t->truth.in_shape[i]);
-    double most = 0, along = 0, square = 0;
+    double most = 0, along = 0;
     for (int64_t j = 0; j < count; j++) {
         if (!isfinite(grad[j])) fail_msg("%s (%s): gradient %d [%lld] is %g", t->of->name, how, i, (long long)j, (double)grad[j]);
         most = fabs(grad[j]) > most ? fabs(grad[j]) : most;
         along += (double)grad[j] * direction_value(i, j);
-        square += (double)grad[j] * grad[j];
     }
     if (t->reference->gradient) {
         const cm3_tensor got = {.type = CM3_F32, .shape = t->truth.in_shape[i], .data = (void *)(uintptr_t)grad};

@@ -103,22 +103,21 @@ static void raise_most(float *restrict most, const float *restrict scores, const
 
 /* scores become 2^(score - most), with the running maximum and sum brought up to date. */
 static void online_softmax(const forward_block *b, const key_tile *t) {
-    const int64_t end = t->lane + t->lanes, count = t->count;
+    const int64_t end = t->lane + t->lanes;
     float *restrict scores = b->scores, *restrict most = b->most, *restrict sum = b->sum, *restrict shrink = b->shrink;
     memcpy(shrink, most, LANES_OF_BLOCK * sizeof *most);
     raise_most(most, scores, t);
 #pragma omp simd
-    for (int64_t l = t->lane; l < end; l++) shrink[l] = cm3__exp2f(shrink[l] - most[l]);
-#pragma omp simd
     for (int64_t l = t->lane; l < end; l++) {
-        float total = 0;
-        for (int64_t r = 0; r < count; r++) {
-            const float p = cm3__exp2f(scores[r * LANES_OF_BLOCK + l] - most[l]);
-            scores[r * LANES_OF_BLOCK + l] = p;
-            total += p;
-        }
-        sum[l] = sum[l] * shrink[l] + total;
+        shrink[l] = cm3__exp2f(shrink[l] - most[l]);
+        sum[l] *= shrink[l];
     }
+    for (int64_t r = 0; r < t->count; r++, scores += LANES_OF_BLOCK)
+#pragma omp simd
+        for (int64_t l = t->lane; l < end; l++) {
+            scores[l] = cm3__exp2f(scores[l] - most[l]);
+            sum[l] += scores[l];
+        }
 }
 
 static void forward_tile(const cm3__attention *a, const forward_block *b, const key_tile *t, int64_t wide) {

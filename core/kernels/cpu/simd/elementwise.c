@@ -118,10 +118,21 @@ void CM3_SIMD(cm3__rotate)(float *y, const float *x, const float *cosine, const 
 
 /* --- softmax of one row ------------------------------------------------------------------------------------------------ */
 
+static float largest(const float *x, int64_t n) {
+    enum { LANES = 64 }; /* maxima of every 64th value: unlike one maximum, these are independent of each other */
+    float most[LANES], all = -INFINITY;
+    for (int l = 0; l < LANES; l++) most[l] = -INFINITY;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+#pragma omp simd
+        for (int l = 0; l < LANES; l++) most[l] = x[i + l] > most[l] ? x[i + l] : most[l];
+    for (; i < n; i++) most[i % LANES] = x[i] > most[i % LANES] ? x[i] : most[i % LANES];
+    for (int l = 0; l < LANES; l++) all = most[l] > all ? most[l] : all;
+    return all;
+}
+
 void CM3_SIMD(cm3__log_sum_exp)(float *lse, const float *x, int64_t n) {
-    float most = -INFINITY;
-#pragma omp simd reduction(max : most)
-    for (int64_t i = 0; i < n; i++) most = x[i] > most ? x[i] : most;
+    const float most = largest(x, n);
     enum { BLOCK = 2048 }; /* short float sums, then a double one: the error does not grow with the vocabulary */
     double total = 0;
     for (int64_t start = 0; start < n; start += BLOCK) {
