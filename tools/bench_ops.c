@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the table ------------------------------------------------------------------------------------------------------------ */
+/* --- the table --------------------------------------------------------------------------------------------------- */
 
 typedef struct bench_input {
     cm3_shape shape;
@@ -24,24 +24,31 @@ typedef struct bench_case {
     bench_input in[CM3_OP_INPUTS];
 } bench_case;
 
-#define REAL(...) {{sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}, 0}
-#define INTEGER(bound, ...) {{sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}, bound}
-#define NONE {{0}, 0}
+#define REAL(...)                                                                                                      \
+    { {sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}, 0 }
+#define INTEGER(bound, ...)                                                                                            \
+    { {sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}, bound }
+#define NONE                                                                                                           \
+    { {0}, 0 }
 #define HEADS(h, g, s) .heads = h, .kv_heads = g, .sequence = s
 
+/* clang-format off */
 static const bench_case cases[] = {
     /* one layer of the 350M model at 4,096 tokens */
     {"embed", CM3_OP_EMBED, {0}, {REAL(65536, 1024), INTEGER(65536, 4096), REAL(4096, 1024), INTEGER(4096, 4096)}},
     {"layer norm", CM3_OP_LAYER_NORM, {.epsilon = 1e-5f}, {REAL(4096, 1024)}},
     {"linear qkv", CM3_OP_LINEAR, {0}, {REAL(4096, 1024), REAL(3072, 1024)}},
-    {"attention 4096 x 64", CM3_OP_ATTENTION, {HEADS(16, 16, 4096), .causal = true, .scale = 0.125f}, {REAL(4096, 3072)}},
+    {"attention 4096 x 64", CM3_OP_ATTENTION, {HEADS(16, 16, 4096), .causal = true, .scale = 0.125f},
+     {REAL(4096, 3072)}},
     {"linear with residual", CM3_OP_LINEAR, {0}, {REAL(4096, 1024), REAL(1024, 1024), NONE, REAL(4096, 1024)}},
     {"linear up, relu", CM3_OP_LINEAR, {.activation = CM3_ACT_RELU}, {REAL(4096, 1024), REAL(4096, 1024)}},
     {"linear down", CM3_OP_LINEAR, {0}, {REAL(4096, 4096), REAL(1024, 4096), NONE, REAL(4096, 1024)}},
-    {"cross entropy 8192", CM3_OP_LINEAR_CROSS_ENTROPY, {0}, {REAL(4096, 1024), REAL(8192, 1024), INTEGER(8192, 4096), REAL(1)}},
+    {"cross entropy 8192", CM3_OP_LINEAR_CROSS_ENTROPY, {0},
+     {REAL(4096, 1024), REAL(8192, 1024), INTEGER(8192, 4096), REAL(1)}},
     /* Chameleon's variant */
     {"rms norm", CM3_OP_RMS_NORM, {.epsilon = 1e-5f}, {REAL(4096, 1024), REAL(1024)}},
-    {"qk norm", CM3_OP_QK_NORM, {HEADS(16, 16, 0), .epsilon = 1e-5f}, {REAL(4096, 3072), REAL(16, 64), REAL(16, 64), REAL(16, 64), REAL(16, 64)}},
+    {"qk norm", CM3_OP_QK_NORM, {HEADS(16, 16, 0), .epsilon = 1e-5f},
+     {REAL(4096, 3072), REAL(16, 64), REAL(16, 64), REAL(16, 64), REAL(16, 64)}},
     {"rotary", CM3_OP_ROTARY, {HEADS(16, 16, 0), .theta = 10000}, {REAL(4096, 3072), INTEGER(4096, 4096)}},
     {"swiglu", CM3_OP_SWIGLU, {0}, {REAL(4096, 5504)}},
     {"add", CM3_OP_ADD, {0}, {REAL(4096, 1024), REAL(4096, 1024)}},
@@ -49,20 +56,26 @@ static const bench_case cases[] = {
     {"linear, small", CM3_OP_LINEAR, {0}, {REAL(2048, 256), REAL(768, 256)}},
     {"attention 256 x 64", CM3_OP_ATTENTION, {HEADS(4, 4, 256), .causal = true, .scale = 0.125f}, {REAL(2048, 768)}},
     {"attention 96 x 32", CM3_OP_ATTENTION, {HEADS(4, 4, 96), .causal = true, .scale = 0.18f}, {REAL(768, 384)}},
-    {"cross entropy 1000", CM3_OP_LINEAR_CROSS_ENTROPY, {0}, {REAL(2048, 256), REAL(1000, 256), INTEGER(1000, 2048), REAL(1)}},
+    {"cross entropy 1000", CM3_OP_LINEAR_CROSS_ENTROPY, {0},
+     {REAL(2048, 256), REAL(1000, 256), INTEGER(1000, 2048), REAL(1)}},
     {"attention, cached", CM3_OP_ATTENTION_CACHED, {HEADS(16, 16, 1), .scale = 0.125f},
      {REAL(8, 3072), REAL(8, 1100, 1024), REAL(8, 1100, 1024), INTEGER(1099, 8)}},
     /* the image tokenizer at 128 pixels */
-    {"conv 3x3, 64 channels", CM3_OP_CONV2D, {.stride = 1, .pad = 1, .pad_after = 1}, {REAL(4, 128, 128, 64), REAL(64, 3, 3, 64), REAL(64)}},
-    {"conv 3x3, 256 channels", CM3_OP_CONV2D, {.stride = 1, .pad = 1, .pad_after = 1}, {REAL(4, 16, 16, 256), REAL(256, 3, 3, 256), REAL(256)}},
-    {"conv 3x3, halving", CM3_OP_CONV2D, {.stride = 2, .pad_after = 1}, {REAL(4, 128, 128, 64), REAL(64, 3, 3, 64), REAL(64)}},
-    {"group norm, silu", CM3_OP_GROUP_NORM, {.groups = 32, .epsilon = 1e-6f, .activation = CM3_ACT_SILU}, {REAL(4, 128, 128, 64), REAL(64), REAL(64)}},
+    {"conv 3x3, 64 channels", CM3_OP_CONV2D, {.stride = 1, .pad = 1, .pad_after = 1},
+     {REAL(4, 128, 128, 64), REAL(64, 3, 3, 64), REAL(64)}},
+    {"conv 3x3, 256 channels", CM3_OP_CONV2D, {.stride = 1, .pad = 1, .pad_after = 1},
+     {REAL(4, 16, 16, 256), REAL(256, 3, 3, 256), REAL(256)}},
+    {"conv 3x3, halving", CM3_OP_CONV2D, {.stride = 2, .pad_after = 1},
+     {REAL(4, 128, 128, 64), REAL(64, 3, 3, 64), REAL(64)}},
+    {"group norm, silu", CM3_OP_GROUP_NORM, {.groups = 32, .epsilon = 1e-6f, .activation = CM3_ACT_SILU},
+     {REAL(4, 128, 128, 64), REAL(64), REAL(64)}},
     {"upsample", CM3_OP_UPSAMPLE, {0}, {REAL(4, 64, 64, 64)}},
     {"nearest code", CM3_OP_NEAREST_CODE, {0}, {REAL(4096, 32), REAL(8192, 32)}},
     {"pixel loss", CM3_OP_PIXEL_LOSS, {.l1 = 1, .l2 = 1}, {REAL(16, 128, 128, 3), REAL(16, 128, 128, 3), REAL(1)}},
 };
+/* clang-format on */
 
-/* --- one case --------------------------------------------------------------------------------------------------------------- */
+/* --- one case ---------------------------------------------------------------------------------------------------- */
 
 typedef struct limits {
     double flops, bytes; /* per second */
@@ -83,8 +96,10 @@ typedef struct job {
 
 static void *take(job *j, size_t bytes) {
     void *memory = aligned_alloc(64, (bytes + 64) / 64 * 64);
-    if (!memory) j->out_of_memory = true;
-    else memset(memory, 0, bytes);
+    if (!memory)
+        j->out_of_memory = true;
+    else
+        memset(memory, 0, bytes);
     return memory;
 }
 
@@ -92,8 +107,10 @@ static void fill(cm3_tensor *t, int64_t bound, uint64_t stream) {
     cm3_rng rng = cm3_rng_stream(1, CM3_RNG_TEST, stream, 0);
     const int64_t count = cm3_shape_count(t->shape);
     for (int64_t i = 0; i < count && t->data; i++) {
-        if (bound) ((int32_t *)t->data)[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)bound);
-        else ((float *)t->data)[i] = 2 * cm3_rng_float(&rng) - 1;
+        if (bound)
+            ((int32_t *)t->data)[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)bound);
+        else
+            ((float *)t->data)[i] = 2 * cm3_rng_float(&rng) - 1;
     }
 }
 
@@ -143,10 +160,12 @@ static double least_bytes(const job *j, bool backward) {
     double bytes = backward ? (double)cm3_tensor_bytes(&j->call.grad_out) : 0;
     if (backward) j->def->reads(&j->of->attr, j->call.in, &inputs, &outputs);
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
-        if (j->call.in[i].data && inputs & 1u << i && !(j->of->op == CM3_OP_EMBED && i % 2 == 0)) bytes += (double)cm3_tensor_bytes(&j->call.in[i]);
+        if (j->call.in[i].data && inputs & 1u << i && !(j->of->op == CM3_OP_EMBED && i % 2 == 0))
+            bytes += (double)cm3_tensor_bytes(&j->call.in[i]);
         if (backward && j->call.grad_in[i].data) bytes += (double)cm3_tensor_bytes(&j->call.grad_in[i]);
     }
-    if (j->of->op == CM3_OP_EMBED && !backward) bytes += (double)cm3_tensor_bytes(&j->call.out[0]); /* the rows that are read */
+    if (j->of->op == CM3_OP_EMBED && !backward)
+        bytes += (double)cm3_tensor_bytes(&j->call.out[0]); /* the rows that are read */
     for (int i = 0; i < j->outputs; i++)
         if (outputs & 1u << i) bytes += (double)cm3_tensor_bytes(&j->call.out[i]);
     return bytes;
@@ -158,7 +177,8 @@ static cm3_status measure(job *j, bool backward, double seconds, figure *f) {
     cm3_status (*run)(const cm3_call *) = backward ? j->kernel->backward : j->kernel->forward;
     void *scratch = take(j, workspace ? workspace(&j->call) : 0);
     j->call.workspace = scratch;
-    cm3_status status = j->out_of_memory ? cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its tensors", j->of->name) : CM3_OK;
+    cm3_status status =
+        j->out_of_memory ? cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its tensors", j->of->name) : CM3_OK;
     *f = (figure){.seconds = 1e30, .flops = j->def->flops(&j->call, backward), .bytes = least_bytes(j, backward)};
     const double end = cm3_clock_seconds() + seconds;
     for (int i = 0; status == CM3_OK && (i < 3 || cm3_clock_seconds() < end); i++) {
@@ -171,7 +191,7 @@ static cm3_status measure(job *j, bool backward, double seconds, figure *f) {
     return status;
 }
 
-/* --- printing --------------------------------------------------------------------------------------------------------------- */
+/* --- printing ---------------------------------------------------------------------------------------------------- */
 
 static double floor_seconds(const figure *f, const limits *l) {
     const double compute = f->flops / l->flops, memory = f->bytes / l->bytes;
@@ -179,8 +199,9 @@ static double floor_seconds(const figure *f, const limits *l) {
 }
 
 static void print_row(const char *name, const char *direction, const figure *f, const limits *l) {
-    printf("%-24s %-8s %10.3f ms %8.1f GFLOP/s %7.1f GB/s   floor %9.3f ms   %4.2f of it\n", name, direction, 1e3 * f->seconds,
-           f->flops / f->seconds / 1e9, f->bytes / f->seconds / 1e9, 1e3 * floor_seconds(f, l), floor_seconds(f, l) / f->seconds);
+    printf("%-24s %-8s %10.3f ms %8.1f GFLOP/s %7.1f GB/s   floor %9.3f ms   %4.2f of it\n", name, direction,
+           1e3 * f->seconds, f->flops / f->seconds / 1e9, f->bytes / f->seconds / 1e9, 1e3 * floor_seconds(f, l),
+           floor_seconds(f, l) / f->seconds);
 }
 
 static void write_row(cm3_json_writer *w, const char *name, const char *direction, const figure *f, const limits *l) {
@@ -205,8 +226,10 @@ static cm3_status bench_one(const bench_case *of, double seconds, const limits *
         status = measure(&j, backward, seconds, &f);
         if (status == CM3_OK && j.def->backward_is_whole && backward) f.flops += j.def->flops(&j.call, false);
         if (status != CM3_OK) break;
-        if (w) write_row(w, of->name, direction, &f, l);
-        else print_row(of->name, direction, &f, l);
+        if (w)
+            write_row(w, of->name, direction, &f, l);
+        else
+            print_row(of->name, direction, &f, l);
     }
     job_close(&j);
     return status;
@@ -228,7 +251,8 @@ cm3_status cm3_bench_ops(double seconds, bool json, const char *only) {
         cm3_json_put_double(&writer, "copy_bytes_per_second", l.bytes);
         cm3_json_begin_array(&writer, "operations");
     } else {
-        printf("sgemm %.1f GFLOP/s, copy %.1f GB/s; the floor of an operation is the longer of its FLOPs and its bytes at these rates\n",
+        printf("sgemm %.1f GFLOP/s, copy %.1f GB/s; the floor of an operation is the longer of its FLOPs and its bytes "
+               "at these rates\n",
                l.flops / 1e9, l.bytes / 1e9);
     }
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

@@ -1,5 +1,5 @@
-/* `bench ops`: every operation at the shapes that matter, beside the least time that this machine's measured sgemm and copy
- * rates allow. */
+/* `bench ops`: every operation at the shapes that matter, beside the least time that this machine's measured sgemm and
+ * copy rates allow. */
 #ifndef CM3_TOOLS_BENCH_OPS_H
 #define CM3_TOOLS_BENCH_OPS_H
 

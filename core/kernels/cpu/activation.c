@@ -9,7 +9,7 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* --- SWIGLU ------------------------------------------------------------------------------------------------------------- */
+/* --- SWIGLU ------------------------------------------------------------------------------------------------------ */
 
 static cm3_status swiglu_forward(const cm3_call *call) {
     const int64_t n = cm3__dim(&call->out[0], 0), f = cm3__dim(&call->out[0], 1);
@@ -29,13 +29,14 @@ static cm3_status swiglu_backward(const cm3_call *call) {
     if (!dx) return CM3_OK;
 #pragma omp parallel for schedule(static) num_threads(cm3__threads(n, 5 * f))
     for (int64_t i = 0; i < n; i++)
-        simd->swiglu_backward(dx + i * 2 * f, dx + i * 2 * f + f, dy + i * f, x + i * 2 * f, x + i * 2 * f + f, call->accumulate[0], f);
+        simd->swiglu_backward(dx + i * 2 * f, dx + i * 2 * f + f, dy + i * f, x + i * 2 * f, x + i * 2 * f + f,
+                              call->accumulate[0], f);
     return CM3_OK;
 }
 
 const cm3_kernel cm3__cpu_swiglu = {.forward = swiglu_forward, .backward = swiglu_backward};
 
-/* --- ACTIVATE ----------------------------------------------------------------------------------------------------------- */
+/* --- ACTIVATE ---------------------------------------------------------------------------------------------------- */
 
 static cm3_status activate_forward(const cm3_call *call) {
     const int64_t count = cm3_shape_count(call->out[0].shape), chunks = (count + CHUNK - 1) / CHUNK;
@@ -62,14 +63,15 @@ static cm3_status activate_backward(const cm3_call *call) {
 #pragma omp parallel for schedule(static) num_threads(cm3__threads(chunks, CHUNK))
     for (int64_t i = 0; i < chunks; i++) {
         const int64_t first = i * CHUNK;
-        simd->activate_backward(dx + first, dy + first, value + first, act, call->accumulate[0], least(CHUNK, count - first));
+        simd->activate_backward(dx + first, dy + first, value + first, act, call->accumulate[0],
+                                least(CHUNK, count - first));
     }
     return CM3_OK;
 }
 
 const cm3_kernel cm3__cpu_activate = {.forward = activate_forward, .backward = activate_backward};
 
-/* --- ADD ------------------------------------------------------------------------------------------------------------------ */
+/* --- ADD --------------------------------------------------------------------------------------------------------- */
 
 static cm3_status add_forward(const cm3_call *call) {
     const int64_t count = cm3_shape_count(call->out[0].shape);

@@ -9,30 +9,48 @@ typedef struct shape {
 
 static shape shape_of(const cm3_call *call) {
     const int64_t heads = call->attr->heads, kv_heads = call->attr->kv_heads, width = cm3__dim(&call->in[0], 1);
-    return (shape){cm3__dim(&call->in[0], 0) / call->attr->sequence, call->attr->sequence, heads, kv_heads,
-                   width / (heads + 2 * kv_heads), width};
+    return (shape){cm3__dim(&call->in[0], 0) / call->attr->sequence,
+                   call->attr->sequence,
+                   heads,
+                   kv_heads,
+                   width / (heads + 2 * kv_heads),
+                   width};
 }
 
 /* Head `head` of sequence `b`; heads that share keys follow each other. */
 static cm3__attention head_of(const cm3_call *call, const shape *s, int64_t b, int64_t head) {
     const int64_t kv_head = head * s->kv_heads / s->heads, row = b * s->sequence, out_width = s->heads * s->d;
-    const int64_t q = row * s->width + head * s->d, k = row * s->width + (s->heads + kv_head) * s->d, v = k + s->kv_heads * s->d;
+    const int64_t q = row * s->width + head * s->d, k = row * s->width + (s->heads + kv_head) * s->d,
+                  v = k + s->kv_heads * s->d;
     const int64_t y = row * out_width + head * s->d;
     const float *qkv = call->in[0].data, *dy = call->grad_out.data;
     float *out = call->out[0].data, *lse = call->out[1].data, *grad = call->grad_in[0].data;
-    return (cm3__attention){
-        .queries = s->sequence, .keys = s->sequence, .d = s->d, .causal = call->attr->causal,
-        .scale = call->attr->scale, .q = qkv + q, .k = qkv + k, .v = qkv + v, .q_row = s->width, .k_row = s->width, .v_row = s->width,
-        .y = out + y, .y_row = out_width, .lse = lse ? lse + (b * s->heads + head) * s->sequence : NULL,
-        .dy = dy ? dy + y : NULL, .dq = grad ? grad + q : NULL, .dk = grad ? grad + k : NULL, .dv = grad ? grad + v : NULL,
-        .accumulate = call->accumulate[0]};
+    return (cm3__attention){.queries = s->sequence,
+                            .keys = s->sequence,
+                            .d = s->d,
+                            .causal = call->attr->causal,
+                            .scale = call->attr->scale,
+                            .q = qkv + q,
+                            .k = qkv + k,
+                            .v = qkv + v,
+                            .q_row = s->width,
+                            .k_row = s->width,
+                            .v_row = s->width,
+                            .y = out + y,
+                            .y_row = out_width,
+                            .lse = lse ? lse + (b * s->heads + head) * s->sequence : NULL,
+                            .dy = dy ? dy + y : NULL,
+                            .dq = grad ? grad + q : NULL,
+                            .dk = grad ? grad + k : NULL,
+                            .dv = grad ? grad + v : NULL,
+                            .accumulate = call->accumulate[0]};
 }
 
 static size_t aligned(size_t floats) {
     return (floats + 15) / 16 * 16;
 }
 
-/* --- forward: each thread has a run of (sequence, head, block of queries) ------------------------------------------------ */
+/* --- forward: each thread has a run of (sequence, head, block of queries) ---------------------------------------- */
 
 static size_t forward_workspace(const cm3_call *call) {
     const shape s = shape_of(call);
@@ -58,13 +76,15 @@ static cm3_status forward(const cm3_call *call) {
         int64_t packed = -1; /* which keys are in the scratch */
         for (int64_t head = (int64_t)begin; head < heads && (double)head < end; head++) {
             const int64_t b = head / s.heads, h = head % s.heads, keys = b * s.kv_heads + h * s.kv_heads / s.heads;
-            const double from = begin > (double)head ? begin - (double)head : 0, to = end < (double)(head + 1) ? end - (double)head : 1;
+            const double from = begin > (double)head ? begin - (double)head : 0,
+                         to = end < (double)(head + 1) ? end - (double)head : 1;
             int64_t first = block_at(from, blocks, call->attr->causal) * CM3__BLOCK_QUERIES;
             int64_t last = block_at(to, blocks, call->attr->causal) * CM3__BLOCK_QUERIES;
             if (last > s.sequence) last = s.sequence;
             if (first >= last) continue;
             const cm3__attention a = head_of(call, &s, b, h);
-            simd->attention_forward(&a, &(cm3__attention_part){.first = first, .last = last, .new_keys = keys != packed},
+            simd->attention_forward(&a,
+                                    &(cm3__attention_part){.first = first, .last = last, .new_keys = keys != packed},
                                     (float *)call->workspace + (size_t)thread * scratch);
             packed = keys;
         }
@@ -72,7 +92,7 @@ static cm3_status forward(const cm3_call *call) {
     return CM3_OK;
 }
 
-/* --- backward: each thread has whole groups of heads that share keys, so that nobody else adds to their gradients ------------ */
+/* --- backward: each thread has whole groups of heads that share keys, so that nobody else adds to their gradients  */
 
 static size_t backward_workspace(const cm3_call *call) {
     const shape s = shape_of(call);
@@ -85,15 +105,18 @@ static cm3_status backward(const cm3_call *call) {
     const size_t scratch = aligned(cm3__attention_backward_scratch(s.sequence, s.d));
     const cm3_simd *simd = cm3__simd();
     if (!call->grad_in[0].data) return CM3_OK;
-#pragma omp parallel for schedule(static) num_threads(cm3__threads(groups, s.sequence * s.sequence))
+#pragma omp parallel for schedule(static) num_threads(cm3__threads(groups, s.sequence *s.sequence))
     for (int64_t g = 0; g < groups; g++)
         for (int64_t i = 0; i < sharing; i++) {
             const cm3__attention a = head_of(call, &s, g / s.kv_heads, g % s.kv_heads * sharing + i);
-            simd->attention_backward(&a, &(cm3__attention_part){.last = s.sequence, .new_keys = i == 0, .last_of_keys = i == sharing - 1},
-                                     (float *)call->workspace + (size_t)omp_get_thread_num() * scratch);
+            simd->attention_backward(
+                &a, &(cm3__attention_part){.last = s.sequence, .new_keys = i == 0, .last_of_keys = i == sharing - 1},
+                (float *)call->workspace + (size_t)omp_get_thread_num() * scratch);
         }
     return CM3_OK;
 }
 
-const cm3_kernel cm3__cpu_attention = {
-    .forward = forward, .backward = backward, .forward_workspace = forward_workspace, .backward_workspace = backward_workspace};
+const cm3_kernel cm3__cpu_attention = {.forward = forward,
+                                       .backward = backward,
+                                       .forward_workspace = forward_workspace,
+                                       .backward_workspace = backward_workspace};

@@ -8,7 +8,8 @@ typedef struct shape {
 static shape shape_of(const cm3_call *call) {
     enum { MOST_BYTES = 128 << 20, FEWEST = 64 };
     shape s = {cm3__dim(&call->in[0], 0), cm3__dim(&call->in[0], 1), cm3__dim(&call->in[1], 0), 0};
-    int64_t most = MOST_BYTES / (s.vocabulary * (int64_t)sizeof(float)); /* >= 512 rows of 65,536: products near full speed */
+    int64_t most =
+        MOST_BYTES / (s.vocabulary * (int64_t)sizeof(float)); /* >= 512 rows of 65,536: products near full speed */
     if (most < FEWEST) most = FEWEST;
     const int64_t chunks = (s.n + most - 1) / most;
     s.rows = chunks > 0 ? (s.n + chunks - 1) / chunks : 1;
@@ -24,13 +25,14 @@ static size_t workspace(const cm3_call *call) {
 static cm3_status check(const shape *s, const int32_t *targets) {
     for (int64_t i = 0; i < s->n; i++)
         if (targets[i] >= s->vocabulary)
-            return cm3_fail(CM3_ERR_SHAPE, "linear_cross_entropy: target %d at row %lld, but the vocabulary has %lld", targets[i],
-                            (long long)i, (long long)s->vocabulary);
+            return cm3_fail(CM3_ERR_SHAPE, "linear_cross_entropy: target %d at row %lld, but the vocabulary has %lld",
+                            targets[i], (long long)i, (long long)s->vocabulary);
     return CM3_OK;
 }
 
 /* The loss of one row (0 if ignored); with `slope`, its logits become their gradient times slope. */
-static double finish_row(const cm3_simd *simd, float *logits, int32_t target, const shape *s, float z_loss, const float *slope, float *ce) {
+static double finish_row(const cm3_simd *simd, float *logits, int32_t target, const shape *s, float z_loss,
+                         const float *slope, float *ce) {
     *ce = 0;
     if (target < 0) {
         for (int64_t v = 0; v < s->vocabulary && slope; v++) logits[v] = 0;
@@ -58,7 +60,13 @@ static cm3_status run(const cm3_call *call, const float *slope) {
     CM3_TRY(check(&s, targets));
     for (int64_t first = 0; first < s.n; first += s.rows) {
         const int64_t rows = s.n - first < s.rows ? s.n - first : s.rows;
-        cm3__gemm(&(cm3_gemm){.m = rows, .n = s.vocabulary, .k = s.d, .a = hidden + first * s.d, .b = table, .c = logits, .b_transposed = true});
+        cm3__gemm(&(cm3_gemm){.m = rows,
+                              .n = s.vocabulary,
+                              .k = s.d,
+                              .a = hidden + first * s.d,
+                              .b = table,
+                              .c = logits,
+                              .b_transposed = true});
 #pragma omp parallel for schedule(static) num_threads(cm3__threads(rows, s.vocabulary))
         for (int64_t i = 0; i < rows; i++) {
             float unused;
@@ -67,11 +75,22 @@ static cm3_status run(const cm3_call *call, const float *slope) {
         }
         for (int64_t i = 0; i < rows; i++) sum += losses[i];
         if (slope && dhidden)
-            cm3__gemm(&(cm3_gemm){.m = rows, .n = s.d, .k = s.vocabulary, .a = logits, .b = table, .c = dhidden + first * s.d,
+            cm3__gemm(&(cm3_gemm){.m = rows,
+                                  .n = s.d,
+                                  .k = s.vocabulary,
+                                  .a = logits,
+                                  .b = table,
+                                  .c = dhidden + first * s.d,
                                   .accumulate = call->accumulate[0]});
         if (slope && dtable)
-            cm3__gemm(&(cm3_gemm){.m = s.vocabulary, .n = s.d, .k = rows, .a = logits, .b = hidden + first * s.d, .c = dtable,
-                                  .a_transposed = true, .accumulate = call->accumulate[1] || first > 0});
+            cm3__gemm(&(cm3_gemm){.m = s.vocabulary,
+                                  .n = s.d,
+                                  .k = rows,
+                                  .a = logits,
+                                  .b = hidden + first * s.d,
+                                  .c = dtable,
+                                  .a_transposed = true,
+                                  .accumulate = call->accumulate[1] || first > 0});
     }
     *(float *)call->out[0].data = (float)(*(const float *)call->in[3].data * sum);
     return CM3_OK;

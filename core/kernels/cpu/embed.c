@@ -5,7 +5,8 @@
 static cm3_status check(const char *what, const int32_t *ids, int64_t n, int64_t rows) {
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= rows)
-            return cm3_fail(CM3_ERR_SHAPE, "embed: %s %d at row %lld, expected 0 to %lld", what, ids[i], (long long)i, (long long)rows - 1);
+            return cm3_fail(CM3_ERR_SHAPE, "embed: %s %d at row %lld, expected 0 to %lld", what, ids[i], (long long)i,
+                            (long long)rows - 1);
     return CM3_OK;
 }
 
@@ -30,7 +31,8 @@ static cm3_status forward(const cm3_call *call) {
 }
 
 /* Every thread adds all rows in order, for its own columns: no two write one value, and the order never changes. */
-static void scatter(float *table, int64_t rows, const int32_t *ids, const float *grad, int64_t n, int64_t d, bool accumulate) {
+static void scatter(float *table, int64_t rows, const int32_t *ids, const float *grad, int64_t n, int64_t d,
+                    bool accumulate) {
     enum { LINE = 16 };
 #pragma omp parallel num_threads(cm3__threads((d + LINE - 1) / LINE, (n + rows) * LINE))
     {
@@ -52,7 +54,8 @@ static cm3_status backward(const cm3_call *call) {
     const int64_t n = cm3__dim(&call->grad_out, 0), d = cm3__dim(&call->grad_out, 1);
     for (int i = 0; i <= 2; i += 2)
         if (call->grad_in[i].data)
-            scatter(call->grad_in[i].data, cm3__dim(&call->in[i], 0), call->in[i + 1].data, call->grad_out.data, n, d, call->accumulate[i]);
+            scatter(call->grad_in[i].data, cm3__dim(&call->in[i], 0), call->in[i + 1].data, call->grad_out.data, n, d,
+                    call->accumulate[i]);
     return CM3_OK;
 }
 

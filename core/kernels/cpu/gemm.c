@@ -14,11 +14,13 @@ static int64_t row_of(int64_t given, int64_t dense) {
 
 /* One piece of C on the calling thread. */
 static void multiply(const cm3_gemm *p, int64_t row, int64_t rows, int64_t column, int64_t columns) {
-    const int64_t a_row = row_of(p->a_row, p->a_transposed ? p->m : p->k), b_row = row_of(p->b_row, p->b_transposed ? p->k : p->n);
+    const int64_t a_row = row_of(p->a_row, p->a_transposed ? p->m : p->k),
+                  b_row = row_of(p->b_row, p->b_transposed ? p->k : p->n);
     const int64_t c_row = row_of(p->c_row, p->n);
-    const float *a = p->a + (p->a_transposed ? row : row * a_row), *b = p->b + (p->b_transposed ? column * b_row : column);
-    cblas_sgemm(CblasRowMajor, p->a_transposed ? CblasTrans : CblasNoTrans, p->b_transposed ? CblasTrans : CblasNoTrans, (int)rows,
-                (int)columns, (int)p->k, 1, a, (int)a_row, b, (int)b_row, p->accumulate ? 1.0f : 0.0f,
+    const float *a = p->a + (p->a_transposed ? row : row * a_row),
+                *b = p->b + (p->b_transposed ? column * b_row : column);
+    cblas_sgemm(CblasRowMajor, p->a_transposed ? CblasTrans : CblasNoTrans, p->b_transposed ? CblasTrans : CblasNoTrans,
+                (int)rows, (int)columns, (int)p->k, 1, a, (int)a_row, b, (int)b_row, p->accumulate ? 1.0f : 0.0f,
                 p->c + row * c_row + column, (int)c_row);
 }
 
@@ -50,7 +52,10 @@ static int cuts_of_rows(const cm3_gemm *p, int threads) {
 }
 
 void cm3__gemm(const cm3_gemm *p) {
-    enum { UNIT = 16, SMALLEST = 1 << 17 }; /* a thread's multiply-adds below which waking it costs more than it gains */
+    enum {
+        UNIT = 16,
+        SMALLEST = 1 << 17
+    }; /* a thread's multiply-adds below which waking it costs more than it gains */
     if (p->m <= 0 || p->n <= 0) return;
     const double work = (double)p->m * (double)p->n * (double)p->k;
     const int most = omp_in_parallel() ? 1 : omp_get_max_threads();

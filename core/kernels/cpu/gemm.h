@@ -1,7 +1,7 @@
 /* Matrix products of the CPU backend, row-major f32: C (m,n) = A B + keep C, on all threads of OpenMP.
  *
- * C is cut into one rectangle a thread, so sums have the same order in every run with that number of threads. Called inside
- * a parallel region, the product runs on the calling thread alone. */
+ * C is cut into one rectangle a thread, so sums have the same order in every run with that number of threads. Called
+ * inside a parallel region, the product runs on the calling thread alone. */
 #ifndef CM3_CORE_KERNELS_CPU_GEMM_H
 #define CM3_CORE_KERNELS_CPU_GEMM_H
 
@@ -10,14 +10,14 @@
 
 typedef struct cm3_gemm {
     int64_t m, n, k;
-    const float *a; /* (m,k), or (k,m) when a_transposed */
-    const float *b; /* (k,n), or (n,k) when b_transposed */
-    float *c;       /* (m,n) */
+    const float *a;              /* (m,k), or (k,m) when a_transposed */
+    const float *b;              /* (k,n), or (n,k) when b_transposed */
+    float *c;                    /* (m,n) */
     int64_t a_row, b_row, c_row; /* distance of stored rows; 0: dense */
     bool a_transposed, b_transposed;
     bool accumulate; /* C += */
-    /* Called for finished pieces of C while they are in cache: rows [row, row + rows), columns [column, column + columns).
-     * Pieces do not overlap and together are all of C. NULL: nothing. */
+    /* Called for finished pieces of C while they are in cache: rows [row, row + rows), columns [column, column +
+     * columns). Pieces do not overlap and together are all of C. NULL: nothing. */
     void (*epilogue)(void *context, int64_t row, int64_t rows, int64_t column, int64_t columns);
     void *context;
 } cm3_gemm;

@@ -2,7 +2,7 @@
 
 typedef struct finish {
     const cm3_simd *simd;
-    float *y, *pre; /* (N,M); pre may be NULL */
+    float *y, *pre;               /* (N,M); pre may be NULL */
     const float *bias, *residual; /* NULL: none, or a residual that is already in y */
     int64_t width;
     cm3_activation activation;
@@ -12,7 +12,8 @@ static void finish_piece(void *context, int64_t row, int64_t rows, int64_t colum
     const finish *f = context;
     for (int64_t i = row; i < row + rows; i++) {
         const int64_t at = i * f->width + column;
-        f->simd->bias_activate(f->y + at, f->pre ? f->pre + at : NULL, f->bias ? f->bias + column : NULL, f->activation, columns);
+        f->simd->bias_activate(f->y + at, f->pre ? f->pre + at : NULL, f->bias ? f->bias + column : NULL, f->activation,
+                               columns);
         if (!f->residual) continue;
         for (int64_t c = 0; c < columns; c++) f->y[at + c] += f->residual[at + c];
     }
@@ -22,11 +23,24 @@ static cm3_status forward(const cm3_call *call) {
     const int64_t n = cm3__dim(&call->in[0], 0), k = cm3__dim(&call->in[0], 1), m = cm3__dim(&call->in[1], 0);
     float *y = call->out[0].data;
     const bool in_place = call->in[3].data == y;
-    finish f = {.simd = cm3__simd(), .y = y, .pre = call->out[1].data, .bias = call->in[2].data,
-                .residual = in_place ? NULL : call->in[3].data, .width = m, .activation = call->attr->activation};
+    finish f = {.simd = cm3__simd(),
+                .y = y,
+                .pre = call->out[1].data,
+                .bias = call->in[2].data,
+                .residual = in_place ? NULL : call->in[3].data,
+                .width = m,
+                .activation = call->attr->activation};
     const bool something = f.pre || f.bias || f.residual || f.activation != CM3_ACT_NONE;
-    cm3__gemm(&(cm3_gemm){.m = n, .n = m, .k = k, .a = call->in[0].data, .b = call->in[1].data, .c = y, .b_transposed = true,
-                          .accumulate = in_place, .epilogue = something ? finish_piece : NULL, .context = &f});
+    cm3__gemm(&(cm3_gemm){.m = n,
+                          .n = m,
+                          .k = k,
+                          .a = call->in[0].data,
+                          .b = call->in[1].data,
+                          .c = y,
+                          .b_transposed = true,
+                          .accumulate = in_place,
+                          .epilogue = something ? finish_piece : NULL,
+                          .context = &f});
     return CM3_OK;
 }
 
@@ -60,16 +74,27 @@ static cm3_status backward(const cm3_call *call) {
     float *dresidual = call->grad_in[3].data;
     if (dresidual && dresidual != g) {
         const bool accumulate = call->accumulate[3];
-#pragma omp parallel for simd schedule(static) num_threads(cm3__threads(n * m, 1))
+#pragma omp parallel for simd schedule(static) num_threads(cm3__threads(n *m, 1))
         for (int64_t i = 0; i < n * m; i++) dresidual[i] = accumulate ? dresidual[i] + g[i] : g[i];
     }
     activation_backward(call, n, m);
     if (call->grad_in[2].data) sum_columns(call->grad_in[2].data, g, n, m, call->accumulate[2]);
     if (call->grad_in[1].data)
-        cm3__gemm(&(cm3_gemm){.m = m, .n = k, .k = n, .a = g, .b = call->in[0].data, .c = call->grad_in[1].data, .a_transposed = true,
+        cm3__gemm(&(cm3_gemm){.m = m,
+                              .n = k,
+                              .k = n,
+                              .a = g,
+                              .b = call->in[0].data,
+                              .c = call->grad_in[1].data,
+                              .a_transposed = true,
                               .accumulate = call->accumulate[1]});
     if (call->grad_in[0].data)
-        cm3__gemm(&(cm3_gemm){.m = n, .n = k, .k = m, .a = g, .b = call->in[1].data, .c = call->grad_in[0].data,
+        cm3__gemm(&(cm3_gemm){.m = n,
+                              .n = k,
+                              .k = m,
+                              .a = g,
+                              .b = call->in[1].data,
+                              .c = call->grad_in[0].data,
                               .accumulate = call->accumulate[0]});
     return CM3_OK;
 }

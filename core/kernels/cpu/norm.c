@@ -3,10 +3,11 @@
 
 #include <string.h>
 
-/* --- gradients of gain and bias ------------------------------------------------------------------------------------------ */
+/* --- gradients of gain and bias ---------------------------------------------------------------------------------- */
 
 /* Threads sum rows apart, into `partial` (threads, count); then the sums of the threads are added in their order. */
-static void add_partials(float *grad, const float *partial, int threads, int64_t stride, int64_t count, bool accumulate) {
+static void add_partials(float *grad, const float *partial, int threads, int64_t stride, int64_t count,
+                         bool accumulate) {
     for (int64_t i = 0; i < count; i++) {
         float sum = 0;
         for (int t = 0; t < threads; t++) sum += partial[t * stride + i];
@@ -14,7 +15,7 @@ static void add_partials(float *grad, const float *partial, int threads, int64_t
     }
 }
 
-/* --- LAYER_NORM and RMS_NORM ----------------------------------------------------------------------------------------------- */
+/* --- LAYER_NORM and RMS_NORM ------------------------------------------------------------------------------------- */
 
 static void forward_rows(const cm3_call *call, bool centered) {
     const int64_t n = cm3__dim(&call->in[0], 0), d = cm3__dim(&call->in[0], 1);
@@ -24,9 +25,15 @@ static void forward_rows(const cm3_call *call, bool centered) {
 #pragma omp parallel for schedule(static) num_threads(cm3__threads(n, d))
     for (int64_t i = 0; i < n; i++) {
         float unused;
-        simd->norm_forward(&(cm3__norm_row){.d = d, .centered = centered, .x = x + i * d, .gain = call->in[1].data,
-                                            .bias = centered ? call->in[2].data : NULL, .epsilon = call->attr->epsilon,
-                                            .y = y + i * d, .mean = mean ? mean + i : NULL, .rstd = rstd ? rstd + i : &unused});
+        simd->norm_forward(&(cm3__norm_row){.d = d,
+                                            .centered = centered,
+                                            .x = x + i * d,
+                                            .gain = call->in[1].data,
+                                            .bias = centered ? call->in[2].data : NULL,
+                                            .epsilon = call->attr->epsilon,
+                                            .y = y + i * d,
+                                            .mean = mean ? mean + i : NULL,
+                                            .rstd = rstd ? rstd + i : &unused});
     }
 }
 
@@ -37,7 +44,8 @@ static size_t backward_workspace(const cm3_call *call) {
 static void backward_rows(const cm3_call *call, bool centered) {
     const int64_t n = cm3__dim(&call->grad_out, 0), d = cm3__dim(&call->grad_out, 1);
     const bool affine = cm3__has(&call->in[1]);
-    const float *x = affine ? call->in[0].data : call->out[0].data, *dy = call->grad_out.data, *gain = affine ? call->in[1].data : NULL;
+    const float *x = affine ? call->in[0].data : call->out[0].data, *dy = call->grad_out.data,
+                *gain = affine ? call->in[1].data : NULL;
     const float *rstd = call->out[1].data, *mean = affine && centered ? call->out[2].data : NULL;
     float *dx = call->grad_in[0].data, *dgain = call->grad_in[1].data, *dbias = centered ? call->grad_in[2].data : NULL;
     float *partial = call->workspace;
@@ -50,10 +58,18 @@ static void backward_rows(const cm3_call *call, bool centered) {
         cm3__my_share(n, 1, &first, &last);
         float *mine = partial + omp_get_thread_num() * 2 * d;
         for (int64_t i = first; i < last; i++)
-            simd->norm_backward(&(cm3__norm_row){
-                .d = d, .centered = centered, .x = x + i * d, .gain = gain, .shift = mean ? mean[i] : 0, .factor = affine ? rstd[i] : 1,
-                .inverse_deviation = rstd[i], .dy = dy + i * d, .dx = dx ? dx + i * d : NULL, .accumulate = call->accumulate[0],
-                .dgain = dgain ? mine : NULL, .dbias = dbias ? mine + d : NULL});
+            simd->norm_backward(&(cm3__norm_row){.d = d,
+                                                 .centered = centered,
+                                                 .x = x + i * d,
+                                                 .gain = gain,
+                                                 .shift = mean ? mean[i] : 0,
+                                                 .factor = affine ? rstd[i] : 1,
+                                                 .inverse_deviation = rstd[i],
+                                                 .dy = dy + i * d,
+                                                 .dx = dx ? dx + i * d : NULL,
+                                                 .accumulate = call->accumulate[0],
+                                                 .dgain = dgain ? mine : NULL,
+                                                 .dbias = dbias ? mine + d : NULL});
     }
     if (dgain) add_partials(dgain, partial, threads, 2 * d, d, call->accumulate[1]);
     if (dbias) add_partials(dbias, partial + d, threads, 2 * d, d, call->accumulate[2]);
@@ -84,7 +100,7 @@ const cm3_kernel cm3__cpu_layer_norm = {
 const cm3_kernel cm3__cpu_rms_norm = {
     .forward = rms_norm_forward, .backward = rms_norm_backward, .backward_workspace = backward_workspace};
 
-/* --- QK_NORM: every head of q and k is a row of its own ---------------------------------------------------------------------- */
+/* --- QK_NORM: every head of q and k is a row of its own ---------------------------------------------------------- */
 
 typedef struct qk_shape {
     int64_t n, heads, kv_heads, d, width; /* width: floats of one packed row */
@@ -111,10 +127,15 @@ static cm3_status qk_norm_forward(const cm3_call *call) {
     for (int64_t i = 0; i < s.n; i++) {
         for (int64_t h = 0; h < normed; h++) {
             float *stat = stats + (i * normed + h) * 2;
-            simd->norm_forward(&(cm3__norm_row){
-                .d = s.d, .centered = true, .x = x + i * s.width + h * s.d, .gain = head_row(call, &s, h, 1),
-                .bias = head_row(call, &s, h, 2), .epsilon = call->attr->epsilon, .y = y + i * s.width + h * s.d, .mean = stat,
-                .rstd = stat + 1});
+            simd->norm_forward(&(cm3__norm_row){.d = s.d,
+                                                .centered = true,
+                                                .x = x + i * s.width + h * s.d,
+                                                .gain = head_row(call, &s, h, 1),
+                                                .bias = head_row(call, &s, h, 2),
+                                                .epsilon = call->attr->epsilon,
+                                                .y = y + i * s.width + h * s.d,
+                                                .mean = stat,
+                                                .rstd = stat + 1});
         }
         memmove(y + (i + 1) * s.width - values, x + (i + 1) * s.width - values, (size_t)values * sizeof *y);
     }
@@ -126,16 +147,26 @@ static size_t qk_norm_workspace(const cm3_call *call) {
     return (size_t)(omp_get_max_threads() * 2 * (s.heads + s.kv_heads) * s.d) * sizeof(float);
 }
 
-static void qk_norm_backward_row(const cm3_call *call, const qk_shape *s, const cm3_simd *simd, int64_t i, float *dgain, float *dbias) {
+static void qk_norm_backward_row(const cm3_call *call, const qk_shape *s, const cm3_simd *simd, int64_t i, float *dgain,
+                                 float *dbias) {
     const int64_t normed = s->heads + s->kv_heads;
-    const float *x = (const float *)call->in[0].data + i * s->width, *dy = (const float *)call->grad_out.data + i * s->width;
+    const float *x = (const float *)call->in[0].data + i * s->width,
+                *dy = (const float *)call->grad_out.data + i * s->width;
     float *dx = call->grad_in[0].data ? (float *)call->grad_in[0].data + i * s->width : NULL;
     for (int64_t h = 0; h < normed; h++) {
         const float *stat = (const float *)call->out[1].data + (i * normed + h) * 2;
-        simd->norm_backward(&(cm3__norm_row){
-            .d = s->d, .centered = true, .x = x + h * s->d, .gain = head_row(call, s, h, 1), .shift = stat[0], .factor = stat[1],
-            .inverse_deviation = stat[1], .dy = dy + h * s->d, .dx = dx ? dx + h * s->d : NULL, .accumulate = call->accumulate[0],
-            .dgain = dgain + h * s->d, .dbias = dbias + h * s->d});
+        simd->norm_backward(&(cm3__norm_row){.d = s->d,
+                                             .centered = true,
+                                             .x = x + h * s->d,
+                                             .gain = head_row(call, s, h, 1),
+                                             .shift = stat[0],
+                                             .factor = stat[1],
+                                             .inverse_deviation = stat[1],
+                                             .dy = dy + h * s->d,
+                                             .dx = dx ? dx + h * s->d : NULL,
+                                             .accumulate = call->accumulate[0],
+                                             .dgain = dgain + h * s->d,
+                                             .dbias = dbias + h * s->d});
     }
     if (!dx) return;
     for (int64_t c = normed * s->d; c < s->width; c++) dx[c] = call->accumulate[0] ? dx[c] + dy[c] : dy[c];
@@ -158,7 +189,8 @@ static cm3_status qk_norm_backward(const cm3_call *call) {
     for (int i = 1; i <= 4; i++) { /* q gain, q bias, k gain, k bias */
         const int64_t offset = (i % 2 ? 0 : gains) + (i < 3 ? 0 : s.heads * s.d);
         if (call->grad_in[i].data)
-            add_partials(call->grad_in[i].data, partial + offset, threads, 2 * gains, (i < 3 ? s.heads : s.kv_heads) * s.d, call->accumulate[i]);
+            add_partials(call->grad_in[i].data, partial + offset, threads, 2 * gains,
+                         (i < 3 ? s.heads : s.kv_heads) * s.d, call->accumulate[i]);
     }
     return CM3_OK;
 }

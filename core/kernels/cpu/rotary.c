@@ -41,13 +41,15 @@ static turn turn_of(const cm3_call *call, double direction) {
     }
     const bool shared = least >= 0 && most < n;
     const int64_t rows = shared ? (int64_t)most + 1 : n;
-    for (int64_t j = 0; j < d / 2; j++) frequency[j] = direction * pow((double)call->attr->theta, -2.0 * (double)j / (double)d);
+    for (int64_t j = 0; j < d / 2; j++)
+        frequency[j] = direction * pow((double)call->attr->theta, -2.0 * (double)j / (double)d);
 #pragma omp parallel for schedule(static) num_threads(cm3__threads(rows, 16 * d))
     for (int64_t row = 0; row < rows; row++) fill_row(&t, row, shared ? (int32_t)row : positions[row]);
     return (turn){.d = d, .frequency = frequency, .table = t.table, .shared = shared};
 }
 
-/* to = [to +] from with q and k turned by direction times the angle: +1 forward, -1 is the transpose, for the gradient. */
+/* to = [to +] from with q and k turned by direction times the angle: +1 forward, -1 is the transpose, for the gradient.
+ */
 static void rotate_all(const cm3_call *call, float *to, const float *from, double direction, bool accumulate) {
     const int64_t n = cm3__dim(&call->in[0], 0), width = cm3__dim(&call->in[0], 1), d = head_size(call);
     const int64_t turned = call->attr->heads + call->attr->kv_heads;
@@ -58,7 +60,8 @@ static void rotate_all(const cm3_call *call, float *to, const float *from, doubl
     for (int64_t i = 0; i < n; i++) {
         const float *cosine = t.table + (t.shared ? positions[i] : i) * d, *source = from + i * width;
         float *row = to + i * width;
-        for (int64_t h = 0; h < turned; h++) simd->rotate(row + h * d, source + h * d, cosine, cosine + d / 2, accumulate, d / 2);
+        for (int64_t h = 0; h < turned; h++)
+            simd->rotate(row + h * d, source + h * d, cosine, cosine + d / 2, accumulate, d / 2);
         if (row == source) continue;
         for (int64_t c = turned * d; c < width; c++) row[c] = accumulate ? row[c] + source[c] : source[c];
     }

@@ -1,10 +1,10 @@
 /* One declarative table of operation cases. A case is an operation, its attributes and the shapes of its inputs; output
  * shapes come from the operation's own definition. For each operation there is one naive reference in double precision.
  * test_ops.c runs every case of every table:
- *   test      the kernel against the reference, at every instruction set, with several numbers of threads, in place where
- *             the definition allows it, two runs bit for bit, and guard zones around every buffer
- *   gradient  the kernel's backward pass against central differences of the reference
- * An operation family adds its own table of cases and references to the two lists at the end of this file. */
+ *   test      the kernel against the reference, at every instruction set, with several numbers of threads, in place
+ * where the definition allows it, two runs bit for bit, and guard zones around every buffer gradient  the kernel's
+ * backward pass against central differences of the reference An operation family adds its own table of cases and
+ * references to the two lists at the end of this file. */
 #ifndef CM3_TESTS_CORE_OPS_CASE_H
 #define CM3_TESTS_CORE_OPS_CASE_H
 
@@ -41,16 +41,17 @@ typedef struct op_values {
     const op_case *of;
     cm3_shape in_shape[CM3_OP_INPUTS], out_shape[CM3_OP_OUTPUTS]; /* rank 0: absent */
     double *in[CM3_OP_INPUTS], *out[CM3_OP_OUTPUTS];
-    double *grad_out;                /* only for `gradient` */
-    double *grad_in[CM3_OP_INPUTS];  /* only for `gradient` */
+    double *grad_out;               /* only for `gradient` */
+    double *grad_in[CM3_OP_INPUTS]; /* only for `gradient` */
 } op_values;
 
 typedef struct op_reference {
     void (*forward)(const op_values *values);
-    /* Fills grad_in[] from grad_out where the gradient is by definition not the derivative of `forward` (straight-through);
-     * NULL: central differences of `forward`. */
+    /* Fills grad_in[] from grad_out where the gradient is by definition not the derivative of `forward`
+     * (straight-through); NULL: central differences of `forward`. */
     void (*gradient)(const op_values *values);
-    unsigned changes; /* mask of inputs that the forward kernel changes by definition (caches); compared with in[] after */
+    unsigned
+        changes; /* mask of inputs that the forward kernel changes by definition (caches); compared with in[] after */
 } op_reference;
 
 typedef struct op_family {
@@ -61,15 +62,28 @@ typedef struct op_family {
 } op_family;
 
 /* Shorthands for tables. */
-#define SHAPE(...) {sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {__VA_ARGS__}}
-#define NORMAL(...) {SHAPE(__VA_ARGS__), FILL_NORMAL, 1}
-#define SCALED(factor, ...) {SHAPE(__VA_ARGS__), FILL_NORMAL, factor}
-#define GAIN(...) {SHAPE(__VA_ARGS__), FILL_POSITIVE, 1}
-#define VALUE(value, ...) {SHAPE(__VA_ARGS__), FILL_VALUE, value}
-#define INDEX(bound, ...) {SHAPE(__VA_ARGS__), FILL_INDEX, bound}
-#define TARGET(bound, ...) {SHAPE(__VA_ARGS__), FILL_TARGET, bound}
-#define COUNT(bound, ...) {SHAPE(__VA_ARGS__), FILL_COUNT, bound}
-#define ABSENT {{0}, FILL_ABSENT, 0}
+#define SHAPE(...)                                                                                                     \
+    {                                                                                                                  \
+        sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), {                                                          \
+            __VA_ARGS__                                                                                                \
+        }                                                                                                              \
+    }
+#define NORMAL(...)                                                                                                    \
+    { SHAPE(__VA_ARGS__), FILL_NORMAL, 1 }
+#define SCALED(factor, ...)                                                                                            \
+    { SHAPE(__VA_ARGS__), FILL_NORMAL, factor }
+#define GAIN(...)                                                                                                      \
+    { SHAPE(__VA_ARGS__), FILL_POSITIVE, 1 }
+#define VALUE(value, ...)                                                                                              \
+    { SHAPE(__VA_ARGS__), FILL_VALUE, value }
+#define INDEX(bound, ...)                                                                                              \
+    { SHAPE(__VA_ARGS__), FILL_INDEX, bound }
+#define TARGET(bound, ...)                                                                                             \
+    { SHAPE(__VA_ARGS__), FILL_TARGET, bound }
+#define COUNT(bound, ...)                                                                                              \
+    { SHAPE(__VA_ARGS__), FILL_COUNT, bound }
+#define ABSENT                                                                                                         \
+    { {0}, FILL_ABSENT, 0 }
 
 extern const op_family op_family_transformer;
 extern const op_family op_family_convolution __attribute__((weak)); /* weak while it is being written */

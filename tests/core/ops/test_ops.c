@@ -11,7 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* --- buffers with guards -------------------------------------------------------------------------------------------------- */
+/* --- buffers with guards ----------------------------------------------------------------------------------------- */
 
 enum { GUARD = 128 };
 static const unsigned char GUARD_BYTE = 0xA5;
@@ -36,7 +36,7 @@ static bool buffer_is_whole(const buffer *b) {
     return true;
 }
 
-/* --- a case, filled ------------------------------------------------------------------------------------------------------- */
+/* --- a case, filled ---------------------------------------------------------------------------------------------- */
 
 enum { BUFFERS = CM3_OP_INPUTS + CM3_OP_OUTPUTS + 1 + CM3_OP_INPUTS + 1 };
 
@@ -45,7 +45,7 @@ typedef struct trial {
     const op_reference *reference;
     const cm3_op_def *def;
     const cm3_kernel *kernel;
-    op_values truth; /* in double */
+    op_values truth;              /* in double */
     float *before[CM3_OP_INPUTS]; /* inputs as they were filled (integers have the bits of i32) */
     int outputs;
     cm3_call call;
@@ -59,13 +59,20 @@ static void *open_in(trial *t, size_t bytes) {
 
 static float fill_value(const op_input *in, cm3_rng *rng, int64_t i) {
     switch (in->fill) {
-    case FILL_NORMAL: return (float)(in->a * cm3_rng_normal(rng));
-    case FILL_POSITIVE: return (float)(1 + 0.2 * cm3_rng_normal(rng));
-    case FILL_VALUE: return (float)in->a;
-    case FILL_INDEX: return (float)cm3_rng_below(rng, (uint64_t)in->a);
-    case FILL_TARGET: return in->a == 0 || cm3_rng_below(rng, 5) == 0 ? -1 : (float)cm3_rng_below(rng, (uint64_t)in->a);
-    case FILL_COUNT: return (float)(i % (int64_t)in->a);
-    default: return 0;
+    case FILL_NORMAL:
+        return (float)(in->a * cm3_rng_normal(rng));
+    case FILL_POSITIVE:
+        return (float)(1 + 0.2 * cm3_rng_normal(rng));
+    case FILL_VALUE:
+        return (float)in->a;
+    case FILL_INDEX:
+        return (float)cm3_rng_below(rng, (uint64_t)in->a);
+    case FILL_TARGET:
+        return in->a == 0 || cm3_rng_below(rng, 5) == 0 ? -1 : (float)cm3_rng_below(rng, (uint64_t)in->a);
+    case FILL_COUNT:
+        return (float)(i % (int64_t)in->a);
+    default:
+        return 0;
     }
 }
 
@@ -74,8 +81,12 @@ static bool is_integer(op_fill fill) {
 }
 
 static void trial_open(trial *t, const op_family *family, const op_case *of) {
-    *t = (trial){.of = of, .reference = &family->references[of->op], .def = cm3_op_definition(of->op),
-                 .kernel = cm3_backend_cpu()->kernels[of->op], .truth = {.of = of}, .call = {.attr = &of->attr}};
+    *t = (trial){.of = of,
+                 .reference = &family->references[of->op],
+                 .def = cm3_op_definition(of->op),
+                 .kernel = cm3_backend_cpu()->kernels[of->op],
+                 .truth = {.of = of},
+                 .call = {.attr = &of->attr}};
     cm3_tensor in[CM3_OP_INPUTS] = {0};
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
         const op_input *input = &of->in[i];
@@ -88,8 +99,10 @@ static void trial_open(trial *t, const op_family *family, const op_case *of) {
         for (int64_t j = 0; j < count; j++) {
             const float value = fill_value(input, &rng, j);
             t->truth.in[i][j] = value;
-            if (is_integer(input->fill)) ((int32_t *)t->before[i])[j] = (int32_t)value;
-            else t->before[i][j] = value;
+            if (is_integer(input->fill))
+                ((int32_t *)t->before[i])[j] = (int32_t)value;
+            else
+                t->before[i][j] = value;
         }
         in[i] = (cm3_tensor){.type = is_integer(input->fill) ? CM3_I32 : CM3_F32, .shape = input->shape};
     }
@@ -140,12 +153,13 @@ static void trial_forward(trial *t) {
     trial_check_guards(t);
 }
 
-/* --- tolerance ------------------------------------------------------------------------------------------------------------ */
+/* --- tolerance --------------------------------------------------------------------------------------------------- */
 
-/* A sum of n rounded terms is off by about sqrt(n) half units of its largest partial sum; 8 units are for the few further
- * operations around it. */
+/* A sum of n rounded terms is off by about sqrt(n) half units of its largest partial sum; 8 units are for the few
+ * further operations around it. */
 static double tolerance(const op_case *of, double largest) {
-    return FLT_EPSILON * (8 + 2 * sqrt(of->sum)) * (of->magnitude > 0 ? of->magnitude : 1) * (largest > 0 ? largest : 1e-3);
+    return FLT_EPSILON * (8 + 2 * sqrt(of->sum)) * (of->magnitude > 0 ? of->magnitude : 1) *
+           (largest > 0 ? largest : 1e-3);
 }
 
 static double largest_of(const double *x, int64_t count) {
@@ -154,18 +168,19 @@ static double largest_of(const double *x, int64_t count) {
     return most;
 }
 
-static void expect_close(const trial *t, const char *what, int index, const cm3_tensor *got, const double *want, const char *how) {
+static void expect_close(const trial *t, const char *what, int index, const cm3_tensor *got, const double *want,
+                         const char *how) {
     const int64_t count = cm3_shape_count(got->shape);
     const double allowed = tolerance(t->of, largest_of(want, count));
     for (int64_t i = 0; i < count; i++) {
         const double value = got->type == CM3_I32 ? ((const int32_t *)got->data)[i] : ((const float *)got->data)[i];
         if (!(fabs(value - want[i]) <= allowed))
-            fail_msg("%s (%s): %s %d [%lld of %lld] is %.9g, expected %.9g within %.2g", t->of->name, how, what, index, (long long)i,
-                     (long long)count, value, want[i], allowed);
+            fail_msg("%s (%s): %s %d [%lld of %lld] is %.9g, expected %.9g within %.2g", t->of->name, how, what, index,
+                     (long long)i, (long long)count, value, want[i], allowed);
     }
 }
 
-/* --- test ------------------------------------------------------------------------------------------------------------------ */
+/* --- test -------------------------------------------------------------------------------------------------------- */
 
 static const char *const LEVELS[] = {"base", "avx2", "avx512"};
 static const int THREADS[] = {1, 2, 3};
@@ -200,8 +215,10 @@ static void check_values(trial *t, const char *how) {
     for (int i = 0; i < t->outputs; i++) expect_close(t, "output", i, &t->call.out[i], t->truth.out[i], how);
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
         if (!t->before[i]) continue;
-        if (t->reference->changes & 1u << i) expect_close(t, "changed input", i, &t->call.in[i], t->truth.in[i], how);
-        else if (memcmp(t->before[i], t->call.in[i].data, cm3_tensor_bytes(&t->call.in[i]))) fail_msg("%s: input %d was changed", t->of->name, i);
+        if (t->reference->changes & 1u << i)
+            expect_close(t, "changed input", i, &t->call.in[i], t->truth.in[i], how);
+        else if (memcmp(t->before[i], t->call.in[i].data, cm3_tensor_bytes(&t->call.in[i])))
+            fail_msg("%s: input %d was changed", t->of->name, i);
     }
 }
 
@@ -219,14 +236,16 @@ static void check_repeat(trial *t, const char *how) {
     trial_reset(t);
     trial_forward(t);
     if (memcmp(first, t->call.out[0].data, bytes)) fail_msg("%s (%s): two runs differ", t->of->name, how);
-    /* The output over an input, where the definition allows it (ACTIVATE only for RELU, whose gradient needs no input). */
+    /* The output over an input, where the definition allows it (ACTIVATE only for RELU, whose gradient needs no input).
+     */
     const int over = t->def->in_place;
     if (over >= 0 && t->before[over]) {
         trial_reset(t);
         t->call.out[0].data = t->call.in[over].data;
         trial_forward(t);
         for (size_t i = 0; i < bytes / sizeof(float); i++)
-            if (!(fabsf(((float *)first)[i] - ((float *)t->call.out[0].data)[i]) <= tolerance(t->of, largest_of(t->truth.out[0], (int64_t)(bytes / 4)))))
+            if (!(fabsf(((float *)first)[i] - ((float *)t->call.out[0].data)[i]) <=
+                  tolerance(t->of, largest_of(t->truth.out[0], (int64_t)(bytes / 4)))))
                 fail_msg("%s (%s): another result in place at %zu", t->of->name, how, i);
     }
     free(first);
@@ -237,12 +256,13 @@ static void runs_repeat_bit_for_bit_and_agree_in_place(void **state) {
     for_every_case(check_repeat);
 }
 
-/* --- gradient -------------------------------------------------------------------------------------------------------------- */
+/* --- gradient ---------------------------------------------------------------------------------------------------- */
 
 static double projection(const trial *t) {
     double sum = 0;
     t->reference->forward(&t->truth);
-    for (int64_t i = 0; i < cm3_shape_count(t->truth.out_shape[0]); i++) sum += t->truth.grad_out[i] * t->truth.out[0][i];
+    for (int64_t i = 0; i < cm3_shape_count(t->truth.out_shape[0]); i++)
+        sum += t->truth.grad_out[i] * t->truth.out[0][i];
     return sum;
 }
 
@@ -306,7 +326,8 @@ static void slopes_compare(const trial *t, const slopes *s, int i, const float *
     const int64_t count = cm3_shape_count(t->truth.in_shape[i]);
     double most = 0, along = 0;
     for (int64_t j = 0; j < count; j++) {
-        if (!isfinite(grad[j])) fail_msg("%s (%s): gradient %d [%lld] is %g", t->of->name, how, i, (long long)j, (double)grad[j]);
+        if (!isfinite(grad[j]))
+            fail_msg("%s (%s): gradient %d [%lld] is %g", t->of->name, how, i, (long long)j, (double)grad[j]);
         most = fabs(grad[j]) > most ? fabs(grad[j]) : most;
         along += (double)grad[j] * direction_value(i, j);
     }
@@ -319,13 +340,13 @@ static void slopes_compare(const trial *t, const slopes *s, int i, const float *
     for (int j = 0; j < SAMPLES; j++) {
         const int64_t at = sample_of(t, i, j);
         if (!(fabs(grad[at] - s->sampled[i][j]) <= tolerance(t->of, most) + noise))
-            fail_msg("%s (%s): gradient %d [%lld] is %.9g, differences give %.9g within %.2g", t->of->name, how, i, (long long)at,
-                     (double)grad[at], s->sampled[i][j], tolerance(t->of, most));
+            fail_msg("%s (%s): gradient %d [%lld] is %.9g, differences give %.9g within %.2g", t->of->name, how, i,
+                     (long long)at, (double)grad[at], s->sampled[i][j], tolerance(t->of, most));
     }
     const double allowed = tolerance(t->of, most * sqrt((double)count)) + noise;
     if (!(fabs(along - s->along[i]) <= allowed))
-        fail_msg("%s (%s): gradient %d along a direction is %.9g, differences give %.9g within %.2g", t->of->name, how, i, along,
-                 s->along[i], allowed);
+        fail_msg("%s (%s): gradient %d along a direction is %.9g, differences give %.9g within %.2g", t->of->name, how,
+                 i, along, s->along[i], allowed);
 }
 
 /* A backward call as the tape makes it: only what the definition reads has data. `over`: gradient of the definition's
@@ -342,13 +363,16 @@ static void trial_backward(trial *t, bool over, const float *before) {
         if (!(outputs & 1u << i)) backward.out[i].data = NULL;
     backward.grad_out = t->call.out[0];
     backward.grad_out.data = open_in(t, cm3_tensor_bytes(&backward.grad_out));
-    for (int64_t i = 0; i < cm3_shape_count(backward.grad_out.shape); i++) ((float *)backward.grad_out.data)[i] = (float)t->truth.grad_out[i];
+    for (int64_t i = 0; i < cm3_shape_count(backward.grad_out.shape); i++)
+        ((float *)backward.grad_out.data)[i] = (float)t->truth.grad_out[i];
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
         if (!t->truth.grad_in[i]) continue;
         backward.grad_in[i] = t->call.in[i];
-        backward.grad_in[i].data = over && i == t->def->grad_in_place ? backward.grad_out.data : open_in(t, cm3_tensor_bytes(&t->call.in[i]));
+        backward.grad_in[i].data =
+            over && i == t->def->grad_in_place ? backward.grad_out.data : open_in(t, cm3_tensor_bytes(&t->call.in[i]));
         backward.accumulate[i] = before != NULL;
-        for (int64_t j = 0; before && j < cm3_shape_count(backward.grad_in[i].shape); j++) ((float *)backward.grad_in[i].data)[j] = *before;
+        for (int64_t j = 0; before && j < cm3_shape_count(backward.grad_in[i].shape); j++)
+            ((float *)backward.grad_in[i].data)[j] = *before;
     }
     backward.workspace = open_in(t, t->kernel->backward_workspace ? t->kernel->backward_workspace(&backward) : 0);
     if (t->kernel->backward(&backward) != CM3_OK) fail_msg("%s: %s", t->of->name, cm3_message());

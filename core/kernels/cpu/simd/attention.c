@@ -11,12 +11,13 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* --- packing ---------------------------------------------------------------------------------------------------------- */
+/* --- packing ----------------------------------------------------------------------------------------------------- */
 
-/* to (rows, wide) = factor * from, zeros behind the d columns. Packed rows also keep strides that are large powers of two
- * from falling into the same few cache sets. Rows are far apart and short, which hides them from the processor's prefetcher. */
-static void pack_rows(float *restrict to, int64_t wide, const float *restrict from, int64_t from_row, int64_t rows, int64_t d,
-                      float factor) {
+/* to (rows, wide) = factor * from, zeros behind the d columns. Packed rows also keep strides that are large powers of
+ * two from falling into the same few cache sets. Rows are far apart and short, which hides them from the processor's
+ * prefetcher. */
+static void pack_rows(float *restrict to, int64_t wide, const float *restrict from, int64_t from_row, int64_t rows,
+                      int64_t d, float factor) {
     enum { AHEAD = 8, LINE = 16 };
     for (int64_t r = 0; r < rows; r++, to += wide, from += from_row) {
         if (r + AHEAD < rows)
@@ -30,10 +31,11 @@ static void pack_rows(float *restrict to, int64_t wide, const float *restrict fr
 /* to (wide, LANES_OF_BLOCK) = from (lanes, wide) transposed. */
 static void pack_lanes(float *restrict to, const float *restrict from, int64_t wide, int64_t lanes) {
     for (int64_t c = 0; c < wide; c += CM3_LANES)
-        for (int64_t r = 0; r < lanes; r += CM3_LANES) cm3__transpose(to + c * LANES_OF_BLOCK + r, LANES_OF_BLOCK, from + r * wide + c, wide);
+        for (int64_t r = 0; r < lanes; r += CM3_LANES)
+            cm3__transpose(to + c * LANES_OF_BLOCK + r, LANES_OF_BLOCK, from + r * wide + c, wide);
 }
 
-/* --- the tiles of one block of queries ---------------------------------------------------------------------------------- */
+/* --- the tiles of one block of queries --------------------------------------------------------------------------- */
 
 /* Keys [first, first + count) against the queries from `lane` on. On the diagonal, key r of the tile is seen from lane
  * `lane` + r on; elsewhere every lane sees every key. */
@@ -52,14 +54,24 @@ static bool next_tile(const cm3__attention *a, int64_t query, int64_t lanes, key
     }
     const int64_t lane = first - seen_by_all;
     if (!a->causal || lane >= lanes || first >= a->keys) return false;
-    *t = (key_tile){.first = first, .count = least(CM3_LANES, a->keys - first), .lane = lane, .lanes = lanes - lane, .diagonal = true};
+    *t = (key_tile){.first = first,
+                    .count = least(CM3_LANES, a->keys - first),
+                    .lane = lane,
+                    .lanes = lanes - lane,
+                    .diagonal = true};
     return true;
 }
 
 /* scores (count, lanes) = rows of k or v times the queries' or gradients' lanes */
-static void tile_scores(float *scores, const key_tile *t, const float *rows, int64_t wide, const float *lanes, int64_t d) {
-    cm3__tile_product((cm3_tile){.a = rows + t->first * wide, .a_row = wide, .a_column = 1, .b = lanes + t->lane,
-                                 .b_row = LANES_OF_BLOCK, .c = scores + t->lane, .c_row = LANES_OF_BLOCK},
+static void tile_scores(float *scores, const key_tile *t, const float *rows, int64_t wide, const float *lanes,
+                        int64_t d) {
+    cm3__tile_product((cm3_tile){.a = rows + t->first * wide,
+                                 .a_row = wide,
+                                 .a_column = 1,
+                                 .b = lanes + t->lane,
+                                 .b_row = LANES_OF_BLOCK,
+                                 .c = scores + t->lane,
+                                 .c_row = LANES_OF_BLOCK},
                       t->count, t->lanes, d, false);
 }
 
@@ -70,16 +82,16 @@ static void tile_mask(float *scores, const key_tile *t) {
         for (int64_t l = 0; l < r; l++) scores[r * LANES_OF_BLOCK + t->lane + l] = -INFINITY;
 }
 
-/* --- forward ------------------------------------------------------------------------------------------------------------ */
+/* --- forward ----------------------------------------------------------------------------------------------------- */
 
 /* Scores are kept in units of ln 2, so that 2^x takes the place of e^x. */
 static const float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
 
 typedef struct forward_block {
-    float *k, *v;    /* (keys, wide) */
-    float *q;        /* (wide, LANES_OF_BLOCK), scaled */
-    float *y;        /* (LANES_OF_BLOCK, wide), not yet divided by sum */
-    float *scores;   /* (BLOCK_KEYS, LANES_OF_BLOCK) */
+    float *k, *v;               /* (keys, wide) */
+    float *q;                   /* (wide, LANES_OF_BLOCK), scaled */
+    float *y;                   /* (LANES_OF_BLOCK, wide), not yet divided by sum */
+    float *scores;              /* (BLOCK_KEYS, LANES_OF_BLOCK) */
     float *most, *sum, *shrink; /* (LANES_OF_BLOCK): running maximum, sum of 2^(score - most); this tile's correction */
 } forward_block;
 
@@ -132,8 +144,13 @@ static void forward_tile(const cm3__attention *a, const forward_block *b, const 
 #pragma omp simd
         for (int64_t c = 0; c < wide; c++) y[c] *= factor;
     }
-    cm3__tile_product((cm3_tile){.a = b->scores + t->lane, .a_row = 1, .a_column = LANES_OF_BLOCK, .b = b->v + t->first * wide,
-                                 .b_row = wide, .c = b->y + t->lane * wide, .c_row = wide},
+    cm3__tile_product((cm3_tile){.a = b->scores + t->lane,
+                                 .a_row = 1,
+                                 .a_column = LANES_OF_BLOCK,
+                                 .b = b->v + t->first * wide,
+                                 .b_row = wide,
+                                 .c = b->y + t->lane * wide,
+                                 .c_row = wide},
                       t->lanes, wide, t->count, !first);
 }
 
@@ -157,8 +174,10 @@ void CM3_SIMD(cm3__attention_forward)(const cm3__attention *a, const cm3__attent
         pack_rows(b.v, wide, a->v, a->v_row, a->keys, a->d, 1);
     }
     for (int64_t query = part->first; query < part->last; query += LANES_OF_BLOCK) {
-        const int64_t rows = least(LANES_OF_BLOCK, part->last - query), lanes = (rows + CM3_LANES - 1) / CM3_LANES * CM3_LANES;
-        pack_rows(b.y, wide, a->q + query * a->q_row, a->q_row, rows, a->d, a->scale * LOG2_E); /* b.y is free until the first tile */
+        const int64_t rows = least(LANES_OF_BLOCK, part->last - query),
+                      lanes = (rows + CM3_LANES - 1) / CM3_LANES * CM3_LANES;
+        pack_rows(b.y, wide, a->q + query * a->q_row, a->q_row, rows, a->d,
+                  a->scale * LOG2_E); /* b.y is free until the first tile */
         clear_padding(b.y, wide, rows, lanes);
         pack_lanes(b.q, b.y, wide, lanes);
         for (int64_t l = 0; l < lanes; l++) b.most[l] = -INFINITY, b.sum[l] = 0;
@@ -174,15 +193,15 @@ void CM3_SIMD(cm3__attention_forward)(const cm3__attention *a, const cm3__attent
     }
 }
 
-/* --- backward ----------------------------------------------------------------------------------------------------------- */
+/* --- backward ---------------------------------------------------------------------------------------------------- */
 
 typedef struct backward_block {
-    float *k, *v, *dk, *dv;         /* (keys, wide) */
-    float *q, *dy;                  /* (LANES_OF_BLOCK, wide); q scaled */
-    float *q_lanes, *dy_lanes;      /* (wide, LANES_OF_BLOCK) */
-    float *dq;                      /* (LANES_OF_BLOCK, wide) */
-    float *p, *ds;                  /* (BLOCK_KEYS, LANES_OF_BLOCK) */
-    float *lse, *delta;             /* (LANES_OF_BLOCK); lse in units of ln 2; delta = sum of dy y */
+    float *k, *v, *dk, *dv;    /* (keys, wide) */
+    float *q, *dy;             /* (LANES_OF_BLOCK, wide); q scaled */
+    float *q_lanes, *dy_lanes; /* (wide, LANES_OF_BLOCK) */
+    float *dq;                 /* (LANES_OF_BLOCK, wide) */
+    float *p, *ds;             /* (BLOCK_KEYS, LANES_OF_BLOCK) */
+    float *lse, *delta;        /* (LANES_OF_BLOCK); lse in units of ln 2; delta = sum of dy y */
 } backward_block;
 
 /* p becomes 2^(score - lse), ds becomes p (dp - delta) */
@@ -202,19 +221,34 @@ static void backward_tile(const cm3__attention *a, const backward_block *b, cons
     tile_scores(b->ds, t, b->v, wide, b->dy_lanes, a->d);
     tile_mask(b->p, t);
     tile_gradient(b, t);
-    cm3_tile to_v = {.a = b->p + t->lane, .a_row = LANES_OF_BLOCK, .a_column = 1, .b = b->dy + t->lane * wide, .b_row = wide,
-                     .c = b->dv + t->first * wide, .c_row = wide};
-    cm3_tile to_k = {.a = b->ds + t->lane, .a_row = LANES_OF_BLOCK, .a_column = 1, .b = b->q + t->lane * wide, .b_row = wide,
-                     .c = b->dk + t->first * wide, .c_row = wide};
-    cm3_tile to_q = {.a = b->ds + t->lane, .a_row = 1, .a_column = LANES_OF_BLOCK, .b = b->k + t->first * wide, .b_row = wide,
-                     .c = b->dq + t->lane * wide, .c_row = wide};
+    cm3_tile to_v = {.a = b->p + t->lane,
+                     .a_row = LANES_OF_BLOCK,
+                     .a_column = 1,
+                     .b = b->dy + t->lane * wide,
+                     .b_row = wide,
+                     .c = b->dv + t->first * wide,
+                     .c_row = wide};
+    cm3_tile to_k = {.a = b->ds + t->lane,
+                     .a_row = LANES_OF_BLOCK,
+                     .a_column = 1,
+                     .b = b->q + t->lane * wide,
+                     .b_row = wide,
+                     .c = b->dk + t->first * wide,
+                     .c_row = wide};
+    cm3_tile to_q = {.a = b->ds + t->lane,
+                     .a_row = 1,
+                     .a_column = LANES_OF_BLOCK,
+                     .b = b->k + t->first * wide,
+                     .b_row = wide,
+                     .c = b->dq + t->lane * wide,
+                     .c_row = wide};
     cm3__tile_product(to_v, t->count, wide, t->lanes, true);
     cm3__tile_product(to_k, t->count, wide, t->lanes, true);
     cm3__tile_product(to_q, t->lanes, wide, t->count, t->first > 0);
 }
 
-static void unpack_rows(float *restrict to, int64_t to_row, const float *restrict from, int64_t wide, int64_t rows, int64_t d,
-                        float factor, bool accumulate) {
+static void unpack_rows(float *restrict to, int64_t to_row, const float *restrict from, int64_t wide, int64_t rows,
+                        int64_t d, float factor, bool accumulate) {
     for (int64_t r = 0; r < rows; r++, to += to_row, from += wide) {
         if (accumulate) {
 #pragma omp simd
@@ -276,7 +310,7 @@ void CM3_SIMD(cm3__attention_backward)(const cm3__attention *a, const cm3__atten
     unpack_rows(a->dv, a->v_row, b.dv, wide, a->keys, a->d, 1, a->accumulate);
 }
 
-/* --- one query against a cache -------------------------------------------------------------------------------------------- */
+/* --- one query against a cache ----------------------------------------------------------------------------------- */
 
 /* Generation reads each key and value once for one query: bound by memory, so nothing is packed. */
 void CM3_SIMD(cm3__attention_one)(const cm3__attention *a, const cm3__attention_part *part, float *scratch) {

@@ -30,9 +30,9 @@ typedef struct cm3__attention {
 
 /* What one call does. */
 typedef struct cm3__attention_part {
-    int64_t first, last;    /* queries; `first` a multiple of BLOCK_QUERIES */
-    bool new_keys;          /* k and v are others than in the last call with this scratch */
-    bool last_of_keys;      /* backward: give out dk and dv */
+    int64_t first, last; /* queries; `first` a multiple of BLOCK_QUERIES */
+    bool new_keys;       /* k and v are others than in the last call with this scratch */
+    bool last_of_keys;   /* backward: give out dk and dv */
 } cm3__attention_part;
 
 /* Floats of scratch that one thread needs. */

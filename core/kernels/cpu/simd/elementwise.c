@@ -6,14 +6,18 @@ void CM3_SIMD(cm3__exp)(float *y, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = cm3__expf(x[i]);
 }
 
-/* --- activations ---------------------------------------------------------------------------------------------------- */
+/* --- activations ------------------------------------------------------------------------------------------------- */
 
 static inline float activate(cm3_activation act, float x) {
     switch (act) {
-    case CM3_ACT_RELU: return x > 0 ? x : 0;
-    case CM3_ACT_GELU: return x * cm3__sigmoid(cm3__gelu_argument(x));
-    case CM3_ACT_SILU: return x * cm3__sigmoid(x);
-    default: return x;
+    case CM3_ACT_RELU:
+        return x > 0 ? x : 0;
+    case CM3_ACT_GELU:
+        return x * cm3__sigmoid(cm3__gelu_argument(x));
+    case CM3_ACT_SILU:
+        return x * cm3__sigmoid(x);
+    default:
+        return x;
     }
 }
 
@@ -21,14 +25,21 @@ static inline float activate(cm3_activation act, float x) {
 static inline float slope(cm3_activation act, float value) {
     float s;
     switch (act) {
-    case CM3_ACT_RELU: return value > 0 ? 1 : 0;
-    case CM3_ACT_GELU: s = cm3__sigmoid(cm3__gelu_argument(value)); return s + value * s * (1 - s) * cm3__gelu_slope(value);
-    case CM3_ACT_SILU: s = cm3__sigmoid(value); return s + value * s * (1 - s);
-    default: return 1;
+    case CM3_ACT_RELU:
+        return value > 0 ? 1 : 0;
+    case CM3_ACT_GELU:
+        s = cm3__sigmoid(cm3__gelu_argument(value));
+        return s + value * s * (1 - s) * cm3__gelu_slope(value);
+    case CM3_ACT_SILU:
+        s = cm3__sigmoid(value);
+        return s + value * s * (1 - s);
+    default:
+        return 1;
     }
 }
 
-static inline __attribute__((always_inline)) void activate_all(float *y, float *pre, const float *bias, cm3_activation act, int64_t n) {
+static inline __attribute__((always_inline)) void activate_all(float *y, float *pre, const float *bias,
+                                                               cm3_activation act, int64_t n) {
     if (bias) {
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) y[i] += bias[i];
@@ -47,15 +58,23 @@ static inline __attribute__((always_inline)) void activate_all(float *y, float *
 
 void CM3_SIMD(cm3__bias_activate)(float *y, float *pre, const float *bias, cm3_activation act, int64_t n) {
     switch (act) { /* a constant in each call, so that every loop holds one activation only */
-    case CM3_ACT_RELU: activate_all(y, pre, bias, CM3_ACT_RELU, n); break;
-    case CM3_ACT_GELU: activate_all(y, pre, bias, CM3_ACT_GELU, n); break;
-    case CM3_ACT_SILU: activate_all(y, pre, bias, CM3_ACT_SILU, n); break;
-    default: activate_all(y, pre, bias, CM3_ACT_NONE, n); break;
+    case CM3_ACT_RELU:
+        activate_all(y, pre, bias, CM3_ACT_RELU, n);
+        break;
+    case CM3_ACT_GELU:
+        activate_all(y, pre, bias, CM3_ACT_GELU, n);
+        break;
+    case CM3_ACT_SILU:
+        activate_all(y, pre, bias, CM3_ACT_SILU, n);
+        break;
+    default:
+        activate_all(y, pre, bias, CM3_ACT_NONE, n);
+        break;
     }
 }
 
-static inline __attribute__((always_inline)) void backward_all(float *dx, const float *dy, const float *value, cm3_activation act,
-                                                               bool accumulate, int64_t n) {
+static inline __attribute__((always_inline)) void backward_all(float *dx, const float *dy, const float *value,
+                                                               cm3_activation act, bool accumulate, int64_t n) {
     if (accumulate) {
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) dx[i] += dy[i] * slope(act, value[i]);
@@ -65,12 +84,21 @@ static inline __attribute__((always_inline)) void backward_all(float *dx, const 
     }
 }
 
-void CM3_SIMD(cm3__activate_backward)(float *dx, const float *dy, const float *value, cm3_activation act, bool accumulate, int64_t n) {
+void CM3_SIMD(cm3__activate_backward)(float *dx, const float *dy, const float *value, cm3_activation act,
+                                      bool accumulate, int64_t n) {
     switch (act) {
-    case CM3_ACT_RELU: backward_all(dx, dy, value, CM3_ACT_RELU, accumulate, n); break;
-    case CM3_ACT_GELU: backward_all(dx, dy, value, CM3_ACT_GELU, accumulate, n); break;
-    case CM3_ACT_SILU: backward_all(dx, dy, value, CM3_ACT_SILU, accumulate, n); break;
-    default: backward_all(dx, dy, dy, CM3_ACT_NONE, accumulate, n); break;
+    case CM3_ACT_RELU:
+        backward_all(dx, dy, value, CM3_ACT_RELU, accumulate, n);
+        break;
+    case CM3_ACT_GELU:
+        backward_all(dx, dy, value, CM3_ACT_GELU, accumulate, n);
+        break;
+    case CM3_ACT_SILU:
+        backward_all(dx, dy, value, CM3_ACT_SILU, accumulate, n);
+        break;
+    default:
+        backward_all(dx, dy, dy, CM3_ACT_NONE, accumulate, n);
+        break;
     }
 }
 
@@ -79,8 +107,8 @@ void CM3_SIMD(cm3__swiglu)(float *y, const float *gate, const float *up, int64_t
     for (int64_t i = 0; i < n; i++) y[i] = activate(CM3_ACT_SILU, gate[i]) * up[i];
 }
 
-void CM3_SIMD(cm3__swiglu_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, bool accumulate,
-                                    int64_t n) {
+void CM3_SIMD(cm3__swiglu_backward)(float *dgate, float *dup, const float *dy, const float *gate, const float *up,
+                                    bool accumulate, int64_t n) {
     if (accumulate) {
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) {
@@ -98,7 +126,8 @@ void CM3_SIMD(cm3__swiglu_backward)(float *dgate, float *dup, const float *dy, c
     }
 }
 
-void CM3_SIMD(cm3__rotate)(float *y, const float *x, const float *cosine, const float *sine, bool accumulate, int64_t n) {
+void CM3_SIMD(cm3__rotate)(float *y, const float *x, const float *cosine, const float *sine, bool accumulate,
+                           int64_t n) {
     if (accumulate) {
 #pragma omp simd
         for (int64_t j = 0; j < n; j++) {
@@ -116,7 +145,7 @@ void CM3_SIMD(cm3__rotate)(float *y, const float *x, const float *cosine, const 
     }
 }
 
-/* --- softmax of one row ------------------------------------------------------------------------------------------------ */
+/* --- softmax of one row ------------------------------------------------------------------------------------------ */
 
 static float largest(const float *x, int64_t n) {
     enum { LANES = 64 }; /* maxima of every 64th value: unlike one maximum, these are independent of each other */

@@ -21,8 +21,8 @@ static inline uint32_t cm3__bits_of_float(float value) {
     return pun.u;
 }
 
-/* e^x within 2 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, and e^r = 1 + r + r^2 P(r) with the P that minimises the relative error.
- * Below -87.3 (smaller than any normal number) it is 0, above 88.3 infinity; NaN stays NaN. */
+/* e^x within 2 ulp: x = n ln 2 + r, |r| <= ln 2 / 2, and e^r = 1 + r + r^2 P(r) with the P that minimises the relative
+ * error. Below -87.3 (smaller than any normal number) it is 0, above 88.3 infinity; NaN stays NaN. */
 static inline float cm3__expf(float x) {
     const float lowest = -87.336540f, highest = 88.376259f;
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it leaves the nearest integer in the low bits */

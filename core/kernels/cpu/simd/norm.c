@@ -31,7 +31,8 @@ void CM3_SIMD(cm3__norm_forward)(const cm3__norm_row *row) {
     *row->rstd = rstd;
 }
 
-/* With g = dy gain and n the normalised x: dx = rstd (g - mean(g) - n mean(g n)), the second term only when centered. */
+/* With g = dy gain and n the normalised x: dx = rstd (g - mean(g) - n mean(g n)), the second term only when centered.
+ */
 void CM3_SIMD(cm3__norm_backward)(const cm3__norm_row *row) {
     const float *x = row->x, *gain = row->gain, *dy = row->dy;
     float *dx = row->dx, *dgain = row->dgain, *dbias = row->dbias;

@@ -7,8 +7,8 @@
 
 typedef struct cm3__norm_row {
     int64_t d;
-    bool centered;           /* subtract the mean (layer norm), or not (RMS norm) */
-    const float *x;          /* (d) */
+    bool centered;            /* subtract the mean (layer norm), or not (RMS norm) */
+    const float *x;           /* (d) */
     const float *gain, *bias; /* (d), each may be NULL: 1 and 0 */
     /* forward */
     float epsilon;
@@ -16,10 +16,10 @@ typedef struct cm3__norm_row {
     float *mean, *rstd; /* of this row; mean may be NULL */
     /* backward: normalised x = (x - shift) factor, which lets x be the plain norm's own output (shift 0, factor 1) */
     float shift, factor, inverse_deviation;
-    const float *dy;       /* (d) */
-    float *dx;             /* (d), may be dy; NULL: not wanted */
-    bool accumulate;       /* dx += */
-    float *dgain, *dbias;  /* (d), added to; each may be NULL */
+    const float *dy;      /* (d) */
+    float *dx;            /* (d), may be dy; NULL: not wanted */
+    bool accumulate;      /* dx += */
+    float *dgain, *dbias; /* (d), added to; each may be NULL */
 } cm3__norm_row;
 
 #endif

@@ -8,5 +8,5 @@ const cm3_simd CM3_SIMD(cm3__simd) = {
 #define X(name, arguments) .name = CM3_SIMD(cm3__##name),
     CM3_SIMD_LIST(X)
 #undef X
-    .level = CM3_TEXT(CM3_SIMD_LEVEL),
+        .level = CM3_TEXT(CM3_SIMD_LEVEL),
 };

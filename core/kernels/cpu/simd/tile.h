@@ -24,25 +24,25 @@ typedef struct cm3_tile {
 
 #define CM3_UNROLL _Pragma("GCC unroll 16")
 
-#define CM3_MICRO_KERNEL(M, N)                                                                                        \
-    static void micro_##M##_##N(const cm3_tile *t, int64_t k, bool accumulate) {                                      \
-        const float *restrict a = t->a, *restrict b = t->b;                                                           \
-        const int64_t a_row = t->a_row, a_column = t->a_column, b_row = t->b_row, c_row = t->c_row;                   \
-        cm3_vec c[M][N];                                                                                           \
-        CM3_UNROLL for (int i = 0; i < M; i++) CM3_UNROLL for (int j = 0; j < N; j++) c[i][j] = (cm3_vec){0};      \
-        for (int64_t p = 0; p < k; p++, a += a_column, b += b_row) {                                                  \
-            cm3_vec row[N];                                                                                        \
-            CM3_UNROLL for (int j = 0; j < N; j++) row[j] = *(const cm3_vec *)(b + j * CM3_LANES);                 \
-            CM3_UNROLL for (int i = 0; i < M; i++) {                                                                  \
-                const float factor = a[i * a_row];                                                                    \
-                CM3_UNROLL for (int j = 0; j < N; j++) c[i][j] += factor * row[j];                                    \
-            }                                                                                                         \
-        }                                                                                                             \
-        CM3_UNROLL for (int i = 0; i < M; i++) CM3_UNROLL for (int j = 0; j < N; j++) {                               \
-            cm3_vec *to = (cm3_vec *)(t->c + i * c_row + j * CM3_LANES);                                        \
-            if (accumulate) c[i][j] += *to;                                                                           \
-            *to = c[i][j];                                                                                            \
-        }                                                                                                             \
+#define CM3_MICRO_KERNEL(M, N)                                                                                         \
+    static void micro_##M##_##N(const cm3_tile *t, int64_t k, bool accumulate) {                                       \
+        const float *restrict a = t->a, *restrict b = t->b;                                                            \
+        const int64_t a_row = t->a_row, a_column = t->a_column, b_row = t->b_row, c_row = t->c_row;                    \
+        cm3_vec c[M][N];                                                                                               \
+        CM3_UNROLL for (int i = 0; i < M; i++) CM3_UNROLL for (int j = 0; j < N; j++) c[i][j] = (cm3_vec){0};          \
+        for (int64_t p = 0; p < k; p++, a += a_column, b += b_row) {                                                   \
+            cm3_vec row[N];                                                                                            \
+            CM3_UNROLL for (int j = 0; j < N; j++) row[j] = *(const cm3_vec *)(b + j * CM3_LANES);                     \
+            CM3_UNROLL for (int i = 0; i < M; i++) {                                                                   \
+                const float factor = a[i * a_row];                                                                     \
+                CM3_UNROLL for (int j = 0; j < N; j++) c[i][j] += factor * row[j];                                     \
+            }                                                                                                          \
+        }                                                                                                              \
+        CM3_UNROLL for (int i = 0; i < M; i++) CM3_UNROLL for (int j = 0; j < N; j++) {                                \
+            cm3_vec *to = (cm3_vec *)(t->c + i * c_row + j * CM3_LANES);                                               \
+            if (accumulate) c[i][j] += *to;                                                                            \
+            *to = c[i][j];                                                                                             \
+        }                                                                                                              \
     }
 
 #define CM3_MICRO_KERNELS(M) CM3_MICRO_KERNEL(M, 1) CM3_MICRO_KERNEL(M, 2) CM3_MICRO_KERNEL(M, 3) CM3_MICRO_KERNEL(M, 4)
@@ -53,9 +53,11 @@ CM3_MICRO_KERNELS(4)
 CM3_MICRO_KERNELS(5)
 CM3_MICRO_KERNELS(6)
 
-#define CM3_MICRO_NAMES(M) {micro_##M##_1, micro_##M##_2, micro_##M##_3, micro_##M##_4}
-static void (*const cm3__micro[6][4])(const cm3_tile *, int64_t, bool) = {
-    CM3_MICRO_NAMES(1), CM3_MICRO_NAMES(2), CM3_MICRO_NAMES(3), CM3_MICRO_NAMES(4), CM3_MICRO_NAMES(5), CM3_MICRO_NAMES(6)};
+#define CM3_MICRO_NAMES(M)                                                                                             \
+    { micro_##M##_1, micro_##M##_2, micro_##M##_3, micro_##M##_4 }
+static void (*const cm3__micro[6][4])(const cm3_tile *, int64_t, bool) = {CM3_MICRO_NAMES(1), CM3_MICRO_NAMES(2),
+                                                                          CM3_MICRO_NAMES(3), CM3_MICRO_NAMES(4),
+                                                                          CM3_MICRO_NAMES(5), CM3_MICRO_NAMES(6)};
 
 static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k, bool accumulate) {
     const float *a = t.a;
@@ -73,7 +75,7 @@ static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k
     }
 }
 
-/* --- transposing CM3_LANES vectors in registers ------------------------------------------------------------------------- */
+/* --- transposing CM3_LANES vectors in registers ------------------------------------------------------------------ */
 
 /* Step h swaps bit h of the row's number with bit h of the lane's. */
 #define CM3_LOW(i, h) (((i) & (h)) ? CM3_LANES + (i) - (h) : (i))
@@ -87,12 +89,12 @@ static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k
 #else
 #define CM3_OF_LANES(f, h) CM3_OF_4(f, 0, h)
 #endif
-#define CM3_TRANSPOSE_STEP(v, h)                                                                                      \
-    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) {                                                                  \
-        if (i & (h)) continue;                                                                                        \
-        const cm3_vec a = v[i], b = v[i + (h)];                                                                       \
-        v[i] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_LOW, h));                                               \
-        v[i + (h)] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_HIGH, h));                                        \
+#define CM3_TRANSPOSE_STEP(v, h)                                                                                       \
+    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) {                                                                   \
+        if (i & (h)) continue;                                                                                         \
+        const cm3_vec a = v[i], b = v[i + (h)];                                                                        \
+        v[i] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_LOW, h));                                                \
+        v[i + (h)] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_HIGH, h));                                         \
     }
 
 /* to[c][r] = from[r][c] for rows and columns up to CM3_LANES. */
@@ -107,7 +109,7 @@ static inline void cm3__transpose(float *to, int64_t to_row, const float *from, 
 #if defined(__AVX512F__)
     CM3_TRANSPOSE_STEP(v, 8)
 #endif
-    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) *(cm3_vec *)(to + i * to_row) = v[i];
+    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) * (cm3_vec *)(to + i * to_row) = v[i];
 }
 
 #endif
