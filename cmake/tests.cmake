@@ -18,8 +18,10 @@ endfunction()
 add_custom_target(tests_of_threads)
 
 set(seconds 120) # that a test may take
+set(script_seconds 300)
 if(CM3_SANITIZE)
   set(seconds 900)
+  set(script_seconds 900)
 endif()
 
 file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*/test_*.c ${CMAKE_SOURCE_DIR}/tests/test_*.c)
@@ -49,7 +51,7 @@ foreach(source IN LISTS test_scripts)
   string(REGEX REPLACE "\\.sh$" "" name ${name})
   string(REGEX REPLACE "test_" "" name ${name})
   add_test(NAME ${name} COMMAND bash ${source} ${CMAKE_BINARY_DIR} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77) # 77: not possible on this machine
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${script_seconds} SKIP_RETURN_CODE 77) # 77: not possible on this machine
   cm3_label_test(${name} ${source})
 endforeach()
 

@@ -7,5 +7,5 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 mpi() {
     local ranks=$1
     shift
-    CM3_TEST_RANKS=$ranks timeout -k 5 100 mpirun --bind-to none -n "$ranks" "$@"
+    CM3_TEST_RANKS=$ranks timeout -k 5 250 mpirun --bind-to none -n "$ranks" "$@"
 }
