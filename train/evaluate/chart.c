@@ -84,15 +84,15 @@ static void write_line(FILE *file, const cm3_chart_line *line, const cm3_series 
 }
 
 /* Names with their last values: read by everyone, and all that is left of the colours in a black and white print. */
-static void write_legend(FILE *file, const cm3_chart *chart) {
+static void write_legend(FILE *file, const cm3_chart *chart, const cm3_series drawn[]) {
     fputs("<ul class=\"legend\">", file);
     for (int l = 0; l < chart->count; l++) {
-        if (chart->lines[l].series->count == 0) continue;
+        if (drawn[l].count == 0) continue;
         fprintf(file, "<li><i class=\"%s%s\"></i>", chart->lines[l].style, chart->lines[l].points ? " dots" : "");
         cm3_html_text(file, chart->lines[l].name);
         fputs(" <b>", file);
         char value[64];
-        snprintf(value, sizeof value, "%.*f%s", chart->decimals, cm3_series_last(chart->lines[l].series), chart->unit);
+        snprintf(value, sizeof value, "%.*f%s", chart->decimals, cm3_series_last(&drawn[l]), chart->unit);
         cm3_html_text(file, value);
         fputs("</b></li>", file);
     }
@@ -116,8 +116,8 @@ cm3_status cm3_chart_write(FILE *file, const cm3_chart *chart) {
     if (status == CM3_OK) {
         fputs("<figure class=\"chart\"><figcaption>", file);
         cm3_html_text(file, chart->title);
-        fputs("</figcaption>", file);
-        write_legend(file, chart);
+        fputs(" <em>by training step</em></figcaption>", file);
+        write_legend(file, chart, drawn);
         write_svg(file, chart, drawn);
         fputs("</figure>\n", file);
     }

@@ -182,7 +182,8 @@ static void write_run(FILE *file, const cm3__report *r) {
     const long long side = (long long)cm3_vqgan_code_side(&recipe->image_tokenizer), picture = (long long)recipe->image_tokenizer.picture;
     fprintf(file, "A picture of %lld × %lld pixels is %lld × %lld codes out of %lld. The peak learning rate was %g.", picture, picture, side, side,
             (long long)recipe->image_tokenizer.codes, recipe->optimizer.learning_rate);
-    if (r->model.mfu > 0) fprintf(file, " Its training used %.0f %% of the rate at which this machine multiplies matrices.", 100 * r->model.mfu);
+    /* Above 1 the rate was measured while the machine was busy with something else: no figure to show. */
+    if (r->model.mfu > 0 && r->model.mfu <= 1) fprintf(file, " Its training used %.0f %% of the rate at which this machine multiplies matrices.", 100 * r->model.mfu);
     fputs("</p>\n<details><summary>The whole recipe</summary><pre>", file);
     cm3_html_text(file, r->config_text);
     fputs("</pre></details>\n", file);

@@ -31,7 +31,7 @@ const char cm3__report_style[] =
     ".note{display:grid;grid-template-columns:64px 1fr;gap:12px;align-items:center;break-inside:avoid}.note figcaption{margin:0}\n"
     ".pairs{display:grid;grid-template-columns:repeat(auto-fill,minmax(170px,1fr));gap:18px 22px;margin-top:20px}.pairs .two{break-inside:avoid}\n"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:28px 32px;margin-top:20px}\n"
-    ".chart{break-inside:avoid}.chart figcaption{margin:0 0 4px;font-size:.95rem}.chart svg{display:block;width:100%;height:auto}\n"
+    ".chart{break-inside:avoid}.chart figcaption{margin:0 0 4px;font-size:.95rem}.chart figcaption em{display:inline;font-size:.82rem}.chart svg{display:block;width:100%;height:auto}\n"
     ".chart text{font:12px system-ui,sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}.chart .end{text-anchor:end}.chart .mid{text-anchor:middle}\n"
     ".grid{stroke:var(--rule);stroke-width:1}.line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}.thin{stroke-width:1;stroke-dasharray:3 3}\n"
     ".line.a{stroke:var(--a)}.line.b{stroke:var(--b)}.line.c{stroke:var(--c)}.dot.a{fill:var(--a)}.dot.b{fill:var(--b)}.dot.c{fill:var(--c)}\n"
