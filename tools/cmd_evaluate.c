@@ -10,19 +10,27 @@ static const cm3_option options[] = {
     CM3_OPTION_JSON,
     {"checkpoint", "PATH", "a checkpoint of the run; the newest is the default"},
     {"prompts", "N", "seen pairs that are judged, and held-out ones at most; 0 is all (evaluate.prompts)"},
-    {"all-checkpoints", NULL, "judge every checkpoint that is kept, and write the curve to RUN/evaluation-curve.json, too"},
+    {"all-checkpoints", NULL,
+     "judge every checkpoint that is kept, and write the curve to RUN/evaluation-curve.json, too"},
     CM3_OPTION_END};
 
 const cm3_usage cm3_usage_evaluate = {
-    .arguments = "RUN [section.key=value ...]", .min_arguments = 1, .max_arguments = 1, .takes_overrides = true, .options = options,
-    .explanation = "Draws the captions of the run's pairs, writes captions for their pictures, and says how often both are right; on pairs that training\n"
+    .arguments = "RUN [section.key=value ...]",
+    .min_arguments = 1,
+    .max_arguments = 1,
+    .takes_overrides = true,
+    .options = options,
+    .explanation = "Draws the captions of the run's pairs, writes captions for their pictures, and says how often both "
+                   "are right; on pairs that training\n"
                    "saw, and on held-out ones. Writes RUN/evaluation.json and, for the report, RUN/evaluation/.\n\n"
                    "    cm3leon evaluate out/emoji-quick\n"
                    "    mpirun -n 2 cm3leon evaluate out/emoji-quick generate.guidance=2 --prompts 100 --json\n"};
 
-static void print_share(const char *name, const cm3_evaluation *e, double seen, int64_t seen_right, double heldout, int64_t heldout_right) {
+static void print_share(const char *name, const cm3_evaluation *e, double seen, int64_t seen_right, double heldout,
+                        int64_t heldout_right) {
     printf("  %-34s %8.1f %% %5lld/%lld", name, 100 * seen, (long long)seen_right, (long long)e->seen.pairs);
-    if (e->heldout.pairs) printf("   %8.1f %% %5lld/%lld", 100 * heldout, (long long)heldout_right, (long long)e->heldout.pairs);
+    if (e->heldout.pairs)
+        printf("   %8.1f %% %5lld/%lld", 100 * heldout, (long long)heldout_right, (long long)e->heldout.pairs);
     putchar('\n');
 }
 
@@ -35,35 +43,44 @@ static void print_value(const char *name, const char *unit, const cm3_evaluation
 static void print_table(const cm3_evaluation *e) {
     char time[32];
     cm3_progress_format_seconds(e->seconds, time, sizeof time);
-    printf("step %lld: %lld seen and %lld held-out pairs of %lld pictures, in %s\n\n", (long long)e->step, (long long)e->seen.pairs,
-           (long long)e->heldout.pairs, (long long)e->pictures, time);
+    printf("step %lld: %lld seen and %lld held-out pairs of %lld pictures, in %s\n\n", (long long)e->step,
+           (long long)e->seen.pairs, (long long)e->heldout.pairs, (long long)e->pictures, time);
     printf("  %-34s %8s %s\n", "", "seen", e->heldout.pairs ? "              held out" : "");
-    print_share("drawing nearest to its picture", e, e->seen.text_to_image_top1, e->seen.drawn_right, e->heldout.text_to_image_top1, e->heldout.drawn_right);
-    print_share("caption exactly right", e, e->seen.caption_exact, e->seen.captions_right, e->heldout.caption_exact, e->heldout.captions_right);
+    print_share("drawing nearest to its picture", e, e->seen.text_to_image_top1, e->seen.drawn_right,
+                e->heldout.text_to_image_top1, e->heldout.drawn_right);
+    print_share("caption exactly right", e, e->seen.caption_exact, e->seen.captions_right, e->heldout.caption_exact,
+                e->heldout.captions_right);
     print_value("pictures from their codes, PSNR", "dB", e, e->seen.vq_psnr, e->heldout.vq_psnr);
     print_value("loss, text", "nats", e, e->seen.loss_text, e->heldout.loss_text);
     print_value("loss, image", "nats", e, e->seen.loss_image, e->heldout.loss_image);
-    if (e->left_out) printf("\n  %lld pairs are longer than the model's context and were left out\n", (long long)e->left_out);
+    if (e->left_out)
+        printf("\n  %lld pairs are longer than the model's context and were left out\n", (long long)e->left_out);
 }
 
 static void tell(const cm3_evaluation *point) {
-    cm3_log_info("step %lld: top-1 %.3f, caption %.3f; held out %.3f, %.3f", (long long)point->step, point->seen.text_to_image_top1,
-                 point->seen.caption_exact, point->heldout.text_to_image_top1, point->heldout.caption_exact);
+    cm3_log_info("step %lld: top-1 %.3f, caption %.3f; held out %.3f, %.3f", (long long)point->step,
+                 point->seen.text_to_image_top1, point->seen.caption_exact, point->heldout.text_to_image_top1,
+                 point->heldout.caption_exact);
 }
 
 static cm3_status evaluate(const cm3_command_line *line, cm3_session *session) {
     cm3_comm *comm = session->comm;
-    CM3_TRY(cm3_comm_agree_status(comm, cm3_session_of_run(line->arguments[0], line->overrides, line->override_count, session)));
+    CM3_TRY(cm3_comm_agree_status(
+        comm, cm3_session_of_run(line->arguments[0], line->overrides, line->override_count, session)));
     const cm3_run run = {.recipe = &session->recipe, .config_text = session->config_text, .comm = comm};
-    cm3_evaluate_options wanted = {.checkpoint = cm3_option_string(line, "checkpoint", NULL), .prompts = session->recipe.evaluate.prompts, .album = true};
+    cm3_evaluate_options wanted = {.checkpoint = cm3_option_string(line, "checkpoint", NULL),
+                                   .prompts = session->recipe.evaluate.prompts,
+                                   .album = true};
     const bool all = cm3_option_given(line, "all-checkpoints");
     CM3_TRY(cm3_option_int(line, "prompts", 0, INT64_MAX, &wanted.prompts));
     cm3_evaluation result;
     CM3_TRY(all ? cm3_evaluate_curve(&run, &wanted, &result, tell) : cm3_evaluate(&run, &wanted, &result));
     const bool first = cm3_run_is_first(&run);
     CM3_TRY(cm3_comm_agree_status(comm, first ? cm3_evaluation_write(&result, &session->recipe) : CM3_OK));
-    if (first && cm3_option_given(line, "json")) cm3_evaluation_print(&result, &session->recipe.generate, stdout);
-    else if (first) print_table(&result);
+    if (first && cm3_option_given(line, "json"))
+        cm3_evaluation_print(&result, &session->recipe.generate, stdout);
+    else if (first)
+        print_table(&result);
     return CM3_OK;
 }
 

@@ -6,11 +6,16 @@
 
 static const cm3_option options[] = {CM3_OPTION_END};
 
-const cm3_usage cm3_usage_report = {
-    .arguments = "RUN", .min_arguments = 1, .max_arguments = 1, .takes_overrides = false, .options = options,
-    .explanation = "Writes RUN/report.html: what the run is and cost, how it learned, and, after `cm3leon evaluate RUN`, its pictures, captions and figures.\n"
-                   "One file that needs no network; what is missing is named.\n\n"
-                   "    cm3leon report out/emoji-quick\n"};
+const cm3_usage cm3_usage_report = {.arguments = "RUN",
+                                    .min_arguments = 1,
+                                    .max_arguments = 1,
+                                    .takes_overrides = false,
+                                    .options = options,
+                                    .explanation =
+                                        "Writes RUN/report.html: what the run is and cost, how it learned, and, after "
+                                        "`cm3leon evaluate RUN`, its pictures, captions and figures.\n"
+                                        "One file that needs no network; what is missing is named.\n\n"
+                                        "    cm3leon report out/emoji-quick\n"};
 
 cm3_status cm3_cmd_report(const cm3_command_line *line) {
     cm3_session session = {0};

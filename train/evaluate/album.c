@@ -14,7 +14,8 @@ cm3_status cm3_album_create(int64_t side, int64_t pairs, int64_t rows, int64_t s
     album->pairs = calloc((size_t)pairs + 1, sizeof *album->pairs);
     album->rows = calloc((size_t)rows + 1, sizeof *album->rows);
     bool whole = album->pairs && album->rows;
-    for (int64_t r = 0; r < rows && whole; r++) whole = (album->rows[r].drawn = calloc((size_t)samples + 1, sizeof(cm3_image))) != NULL;
+    for (int64_t r = 0; r < rows && whole; r++)
+        whole = (album->rows[r].drawn = calloc((size_t)samples + 1, sizeof(cm3_image))) != NULL;
     if (whole) return CM3_OK;
     cm3_album_free(album);
     return cm3_fail(CM3_ERR_MEMORY, "no memory for an album of %lld pairs", (long long)pairs);
@@ -47,13 +48,16 @@ static int64_t seen_pairs(const cm3_album *album) {
     return n;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------------------ */
+/* --- writing
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 /* `cells` are borrowed pictures. */
-static cm3_status write_sheet(const cm3_image *cells, int64_t count, int columns, const char *folder, const char *name) {
+static cm3_status write_sheet(const cm3_image *cells, int64_t count, int columns, const char *folder,
+                              const char *name) {
     char *path = cm3_path_join(folder, name);
     cm3_image sheet = {0};
-    cm3_status status = path ? cm3_image_sheet(cells, (int)count, columns, 0, (cm3_colour){255, 255, 255}, &sheet) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    cm3_status status = path ? cm3_image_sheet(cells, (int)count, columns, 0, (cm3_colour){255, 255, 255}, &sheet)
+                             : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     if (status == CM3_OK) status = cm3_image_write_png(&sheet, path);
     cm3_image_free(&sheet);
     free(path);
@@ -136,15 +140,19 @@ cm3_status cm3_album_write(const cm3_album *album, const char *folder) {
     return write_json(album, folder); /* last: it is what a reader begins with */
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------------- */
+/* --- reading
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static cm3_status cut(const cm3_image *sheet, const char *name, int64_t cell, int columns, int side, cm3_image *out) {
     const int left = (int)(cell % columns) * side, top = (int)(cell / columns) * side;
     if (left + side > sheet->width || top + side > sheet->height || sheet->channels != 3)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %d x %d pixels, too small for picture %lld of its album", name, sheet->width, sheet->height, (long long)cell);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %d x %d pixels, too small for picture %lld of its album", name,
+                        sheet->width, sheet->height, (long long)cell);
     CM3_TRY(cm3_image_create(side, side, 3, out));
     for (int y = 0; y < side; y++)
-        memcpy(out->pixels + (size_t)y * (size_t)side * 3, sheet->pixels + ((size_t)(top + y) * (size_t)sheet->width + (size_t)left) * 3, (size_t)side * 3);
+        memcpy(out->pixels + (size_t)y * (size_t)side * 3,
+               sheet->pixels + ((size_t)(top + y) * (size_t)sheet->width + (size_t)left) * 3, (size_t)side * 3);
     return CM3_OK;
 }
 
@@ -172,7 +180,8 @@ static cm3_status read_rows(cm3_album *album, const char *folder) {
     cm3_image sheet = {0};
     cm3_status status = cm3_image_read(path, 0, &sheet);
     for (int64_t i = 0; i < album->row_count * album->samples && status == CM3_OK; i++)
-        status = cut(&sheet, path, i, (int)album->samples, (int)album->side, &album->rows[i / album->samples].drawn[i % album->samples]);
+        status = cut(&sheet, path, i, (int)album->samples, (int)album->side,
+                     &album->rows[i / album->samples].drawn[i % album->samples]);
     cm3_image_free(&sheet);
     free(path);
     return status;
@@ -208,7 +217,8 @@ static cm3_status parse(const json_t *root, const char *name, cm3_album *album) 
     album->step = step;
     for (int64_t i = 0; i < album->count; i++) {
         CM3_TRY(parse_pair(json_array_get(pairs, (size_t)i), name, &album->pairs[i]));
-        if (i > 0 && album->pairs[i - 1].heldout && !album->pairs[i].heldout) return cm3_fail(CM3_ERR_FORMAT, "%s: pairs: a seen pair behind a held-out one", name);
+        if (i > 0 && album->pairs[i - 1].heldout && !album->pairs[i].heldout)
+            return cm3_fail(CM3_ERR_FORMAT, "%s: pairs: a seen pair behind a held-out one", name);
     }
     for (int64_t r = 0; r < album->row_count; r++) {
         CM3_TRY(copy_string(json_array_get(rows, (size_t)r), name, "caption", &album->rows[r].caption));

@@ -1,8 +1,9 @@
-/* The album of an evaluation: pictures and captions that a person wants to see, kept in OUT/evaluation so that a page is made without the model.
+/* The album of an evaluation: pictures and captions that a person wants to see, kept in OUT/evaluation so that a page
+ * is made without the model.
  *
- *     seen.png, heldout.png   three pictures a pair: true, after the image tokenizer's codes and back, drawn; nothing between them
- *     samples.png             several drawings of each of a few captions, one caption a row
- *     album.json              captions and verdicts, in the order of the pictures
+ *     seen.png, heldout.png   three pictures a pair: true, after the image tokenizer's codes and back, drawn; nothing
+ * between them samples.png             several drawings of each of a few captions, one caption a row album.json
+ * captions and verdicts, in the order of the pictures
  *
  * All pictures are squares of one side. */
 #ifndef CM3_TRAIN_EVALUATE_ALBUM_H

@@ -37,6 +37,7 @@ static frame frame_of(const cm3_chart *chart, const cm3_series drawn[]) {
             f.y0 = fmin(f.y0, drawn[l].y[i]);
             f.y1 = fmax(f.y1, drawn[l].y[i]);
         }
+    if (!isfinite(f.y0)) f.y0 = f.y1 = 0; /* nothing to draw */
     if (chart->from_zero) f.y0 = fmin(f.y0, 0);
     if (!(f.y1 > f.y0)) f.y1 = f.y0 + 1;
     f.y_step = cm3_chart_step(f.y1 - f.y0, 5);
@@ -60,15 +61,21 @@ static void write_axes(FILE *file, const frame *f) {
     const int rows = (int)lround((f->y1 - f->y0) / f->y_step);
     for (int i = 0; i <= rows; i++) {
         const double value = f->y0 + i * f->y_step, y = place_y(f, value);
-        fprintf(file, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" class=\"end\">", LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4);
+        fprintf(file,
+                "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" "
+                "class=\"end\">",
+                LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4);
         fprintf(file, "%.*f</text>", decimals_of(f->y_step), value);
     }
     for (double value = 0; value <= f->x1 * (1 + 1e-9); value += f->x_step) {
         const double x = place_x(f, value);
         fprintf(file, "<text x=\"%.1f\" y=\"%d\" class=\"%s\">", x, HEIGHT - 10, x > WIDTH - 40 ? "end" : "mid");
-        if (f->x_step >= 1e6) fprintf(file, "%gM", value / 1e6);
-        else if (f->x_step >= 1e3 || value >= 1e4) fprintf(file, value > 0 ? "%gk" : "%g", value / 1e3);
-        else fprintf(file, "%g", value);
+        if (f->x_step >= 1e6)
+            fprintf(file, "%gM", value / 1e6);
+        else if (f->x_step >= 1e3 || value >= 1e4)
+            fprintf(file, value > 0 ? "%gk" : "%g", value / 1e3);
+        else
+            fprintf(file, "%g", value);
         fputs("</text>", file);
     }
 }
@@ -76,11 +83,13 @@ static void write_axes(FILE *file, const frame *f) {
 static void write_line(FILE *file, const cm3_chart_line *line, const cm3_series *s, const frame *f) {
     if (s->count == 0) return;
     fprintf(file, "<polyline class=\"line %s%s\" points=\"", line->style, line->points ? " thin" : "");
-    for (int64_t i = 0; i < s->count; i++) fprintf(file, "%s%.1f,%.1f", i ? " " : "", place_x(f, s->x[i]), place_y(f, s->y[i]));
+    for (int64_t i = 0; i < s->count; i++)
+        fprintf(file, "%s%.1f,%.1f", i ? " " : "", place_x(f, s->x[i]), place_y(f, s->y[i]));
     fputs("\"/>", file);
     if (!line->points) return;
     for (int64_t i = 0; i < s->count; i++)
-        fprintf(file, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"/>", line->style, place_x(f, s->x[i]), place_y(f, s->y[i]));
+        fprintf(file, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"/>", line->style, place_x(f, s->x[i]),
+                place_y(f, s->y[i]));
 }
 
 /* Names with their last values: read by everyone, and all that is left of the colours in a black and white print. */
@@ -112,7 +121,8 @@ static void write_svg(FILE *file, const cm3_chart *chart, const cm3_series drawn
 cm3_status cm3_chart_write(FILE *file, const cm3_chart *chart) {
     cm3_series drawn[CM3_CHART_LINES] = {{0}};
     cm3_status status = CM3_OK;
-    for (int l = 0; l < chart->count && status == CM3_OK; l++) status = cm3_series_thin(chart->lines[l].series, POINTS, &drawn[l]);
+    for (int l = 0; l < chart->count && status == CM3_OK; l++)
+        status = cm3_series_thin(chart->lines[l].series, POINTS, &drawn[l]);
     if (status == CM3_OK) {
         fputs("<figure class=\"chart\"><figcaption>", file);
         cm3_html_text(file, chart->title);

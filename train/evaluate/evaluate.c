@@ -13,10 +13,11 @@
 #include <string.h>
 
 enum {
-    PAINT_AT_ONCE = 64,         /* pictures that are decoded, or read from the source, together */
-    KEPT_PAIRS = 256,           /* of a split, in the album */
-    KEPT_PIXELS = 1 << 24,      /* the same in pixels, for large pictures */
-    SAMPLE_ROWS = 4, SAMPLES = 8,
+    PAINT_AT_ONCE = 64,    /* pictures that are decoded, or read from the source, together */
+    KEPT_PAIRS = 256,      /* of a split, in the album */
+    KEPT_PIXELS = 1 << 24, /* the same in pixels, for large pictures */
+    SAMPLE_ROWS = 4,
+    SAMPLES = 8,
 };
 
 /* One evaluation. What is (mine) belongs to this rank's share of the pairs; what is (all) is whole on rank 0. */
@@ -29,14 +30,14 @@ typedef struct evaluator {
     int64_t per_picture, side, bytes; /* codes, pixels, bytes of a picture */
     int64_t *pairs;                   /* indices of all judged pairs: seen ones, then held-out ones */
     int64_t seen, heldout, left_out;
-    int64_t share, first, count;      /* of a rank at most; where mine begin; how many are mine */
-    char **captions, **written;       /* (mine) */
-    int32_t *codes, *drawn;           /* (mine, C): of the true pictures; drawn ones */
-    uint8_t *drawn_bytes;             /* (mine, bytes) */
-    cm3_hash *hashes;                 /* of all pictures of the source */
+    int64_t share, first, count; /* of a rank at most; where mine begin; how many are mine */
+    char **captions, **written;  /* (mine) */
+    int32_t *codes, *drawn;      /* (mine, C): of the true pictures; drawn ones */
+    uint8_t *drawn_bytes;        /* (mine, bytes) */
+    cm3_hash *hashes;            /* of all pictures of the source */
     cm3_judgement *mine, *all;
-    int32_t *all_drawn;               /* (all, C) */
-    char *all_written;                /* (all, written_size) */
+    int32_t *all_drawn; /* (all, C) */
+    char *all_written;  /* (all, written_size) */
     int64_t written_size;
     double draw_seconds, describe_seconds;
 } evaluator;
@@ -45,7 +46,8 @@ static bool is_first(const evaluator *e) {
     return cm3_comm_rank(e->run->comm) == 0;
 }
 
-/* --- which pairs ---------------------------------------------------------------------------------------------------------------- */
+/* --- which pairs
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 /* <eos> TEXT <break> IMAGE <eos>: the last token is never an input. */
 static cm3_status fits(evaluator *e, int64_t index, bool *fit) {
@@ -65,8 +67,10 @@ static cm3_status choose_split(evaluator *e, bool heldout, int64_t *chosen) {
         const int64_t index = heldout ? cm3_store_heldout(e->store, k) : cm3_store_training(e->store, k);
         bool fit;
         CM3_TRY(fits(e, index, &fit));
-        if (fit) e->pairs[e->seen + (*chosen)++] = index;
-        else e->left_out++;
+        if (fit)
+            e->pairs[e->seen + (*chosen)++] = index;
+        else
+            e->left_out++;
     }
     return CM3_OK;
 }
@@ -74,15 +78,18 @@ static cm3_status choose_split(evaluator *e, bool heldout, int64_t *chosen) {
 static cm3_status choose(evaluator *e) {
     const cm3_store_info *info = cm3_store_get_info(e->store);
     if (info->samples != cm3_source_count(e->source))
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %lld samples, but the source has %lld pairs now; run `cm3leon tokenize` again", cm3_store_path(e->store),
-                        (long long)info->samples, (long long)cm3_source_count(e->source));
+        return cm3_fail(CM3_ERR_FORMAT,
+                        "%s: %lld samples, but the source has %lld pairs now; run `cm3leon tokenize` again",
+                        cm3_store_path(e->store), (long long)info->samples, (long long)cm3_source_count(e->source));
     e->pairs = calloc((size_t)info->samples + 1, sizeof *e->pairs);
     if (!e->pairs) return cm3_fail(CM3_ERR_MEMORY, "no memory for a list of %lld pairs", (long long)info->samples);
     int64_t seen;
     CM3_TRY(choose_split(e, false, &seen));
     e->seen = seen;
     CM3_TRY(choose_split(e, true, &e->heldout));
-    if (e->seen + e->heldout == 0) return cm3_fail(CM3_ERR_RECIPE, "model.context: no pair fits into %lld tokens", (long long)e->run->recipe->model.context);
+    if (e->seen + e->heldout == 0)
+        return cm3_fail(CM3_ERR_RECIPE, "model.context: no pair fits into %lld tokens",
+                        (long long)e->run->recipe->model.context);
     const int64_t all = e->seen + e->heldout, ranks = cm3_comm_size(e->run->comm);
     e->share = (all + ranks - 1) / ranks;
     e->first = e->share * cm3_comm_rank(e->run->comm);
@@ -101,7 +108,8 @@ static cm3_status take_memory(evaluator *e) {
     e->mine = calloc(share, sizeof *e->mine);
     e->all = calloc(share * ranks, sizeof *e->all);
     e->all_drawn = calloc(share * ranks * codes, sizeof *e->all_drawn);
-    const bool whole = e->captions && e->written && e->codes && e->drawn && e->drawn_bytes && e->hashes && e->mine && e->all && e->all_drawn;
+    const bool whole = e->captions && e->written && e->codes && e->drawn && e->drawn_bytes && e->hashes && e->mine &&
+                       e->all && e->all_drawn;
     return whole ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to judge %lld pairs", (long long)e->share);
 }
 
@@ -114,7 +122,8 @@ static cm3_status set_up(evaluator *e) {
     CM3_TRY(cm3_source_open(&recipe->source, &e->source));
     char *path = cm3_stage_path(recipe, "tokenize", "store.h5");
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    const cm3_status status = cm3_store_open(path, &e->artist.tokenizers.vocab.fingerprint, recipe->data.memory << 20, &e->store);
+    const cm3_status status =
+        cm3_store_open(path, &e->artist.tokenizers.vocab.fingerprint, recipe->data.memory << 20, &e->store);
     free(path);
     CM3_TRY(status);
     CM3_TRY(choose(e));
@@ -148,7 +157,8 @@ static void tear_down(evaluator *e) {
     free(e->all_written);
 }
 
-/* --- what the model makes --------------------------------------------------------------------------------------------------------- */
+/* --- what the model makes
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void advanced(void *context, int64_t done) {
     if (context) cm3_progress_update(context, (uint64_t)done);
@@ -157,8 +167,9 @@ static void advanced(void *context, int64_t done) {
 static cm3_status draw(evaluator *e) {
     cm3_progress progress = cm3_progress_start("evaluate: draw", "pictures", (uint64_t)e->count);
     const double begin = cm3_clock_seconds();
-    const cm3_status status = cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, (const char *const *)e->captions, e->count, (uint64_t)e->first,
-                                                    e->drawn, advanced, is_first(e) ? &progress : NULL);
+    const cm3_status status =
+        cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, (const char *const *)e->captions, e->count,
+                              (uint64_t)e->first, e->drawn, advanced, is_first(e) ? &progress : NULL);
     e->draw_seconds = cm3_clock_seconds() - begin;
     if (is_first(e)) cm3_progress_end(&progress);
     return status;
@@ -169,8 +180,8 @@ static cm3_status describe(evaluator *e) {
     greedy.temperature = 0;
     cm3_progress progress = cm3_progress_start("evaluate: describe", "pictures", (uint64_t)e->count);
     const double begin = cm3_clock_seconds();
-    const cm3_status status = cm3_artist_describe(&e->artist, &greedy, e->codes, e->count, (uint64_t)e->first, e->written, advanced,
-                                                  is_first(e) ? &progress : NULL);
+    const cm3_status status = cm3_artist_describe(&e->artist, &greedy, e->codes, e->count, (uint64_t)e->first,
+                                                  e->written, advanced, is_first(e) ? &progress : NULL);
     e->describe_seconds = cm3_clock_seconds() - begin;
     if (is_first(e)) cm3_progress_end(&progress);
     CM3_TRY(status);
@@ -202,20 +213,25 @@ static cm3_status read_truth(const evaluator *e, int64_t index, uint8_t *bytes) 
     cm3_pair pair;
     CM3_TRY(cm3_source_read(e->source, index, &pair));
     cm3_status status = CM3_OK;
-    if (cm3_image_size(&pair.image) == (size_t)e->bytes) memcpy(bytes, pair.image.pixels, (size_t)e->bytes);
-    else status = cm3_fail(CM3_ERR_INTERNAL, "%s: is not %lld pixels square", pair.name, (long long)e->side);
+    if (cm3_image_size(&pair.image) == (size_t)e->bytes)
+        memcpy(bytes, pair.image.pixels, (size_t)e->bytes);
+    else
+        status = cm3_fail(CM3_ERR_INTERNAL, "%s: is not %lld pixels square", pair.name, (long long)e->side);
     cm3_pair_free(&pair);
     return status;
 }
 
-/* --- judging ---------------------------------------------------------------------------------------------------------------------- */
+/* --- judging
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
 
 /* The nearest picture of the whole source to each of my drawings. */
 static cm3_status search(evaluator *e) {
     const int64_t total = cm3_source_count(e->source);
     uint8_t *truth = malloc((size_t)(PAINT_AT_ONCE * e->bytes));
     cm3_match *best = malloc((size_t)e->share * sizeof *best);
-    cm3_status status = truth && best ? paint(e, e->drawn, e->count, e->drawn_bytes) : cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", PAINT_AT_ONCE);
+    cm3_status status = truth && best ? paint(e, e->drawn, e->count, e->drawn_bytes)
+                                      : cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", PAINT_AT_ONCE);
     for (int64_t i = 0; i < e->count && status == CM3_OK; i++) best[i] = CM3_MATCH_NONE;
     for (int64_t first = 0; first < total && status == CM3_OK; first += PAINT_AT_ONCE) {
         const int64_t n = total - first < PAINT_AT_ONCE ? total - first : PAINT_AT_ONCE;
@@ -258,7 +274,8 @@ static cm3_status render(evaluator *e, int64_t i, int32_t *text, cm3_tokens *sam
     cm3_document document = {0};
     cm3_status status = cm3_store_text(e->store, e->mine[i].index, text, &count);
     if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_TEXT, text, (size_t)count);
-    if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_IMAGE, e->codes + i * e->per_picture, (size_t)e->per_picture);
+    if (status == CM3_OK)
+        status = cm3_document_add(&document, CM3_MODALITY_IMAGE, e->codes + i * e->per_picture, (size_t)e->per_picture);
     if (status == CM3_OK) status = cm3_document_render(&document, &e->artist.tokenizers.vocab, sample);
     cm3_document_free(&document);
     return status;
@@ -268,10 +285,13 @@ static cm3_status score(evaluator *e) {
     cm3_tokens *samples = calloc((size_t)e->share, sizeof *samples);
     cm3_sample_score *scores = calloc((size_t)e->share, sizeof *scores);
     int32_t *text = calloc((size_t)cm3_store_get_info(e->store)->longest_text + 1, sizeof *text);
-    cm3_status status = samples && scores && text ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)e->share);
+    cm3_status status = samples && scores && text
+                            ? CM3_OK
+                            : cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)e->share);
     for (int64_t i = 0; i < e->count && status == CM3_OK; i++) status = render(e, i, text, &samples[i]);
     if (status == CM3_OK && e->count)
-        status = cm3_score_samples(e->artist.model, &e->artist.tokenizers.vocab, samples, e->count, e->run->recipe->evaluate.rows, scores);
+        status = cm3_score_samples(e->artist.model, &e->artist.tokenizers.vocab, samples, e->count,
+                                   e->run->recipe->evaluate.rows, scores);
     for (int64_t i = 0; i < e->count && status == CM3_OK; i++) {
         e->mine[i].text_tokens = scores[i].text_tokens;
         e->mine[i].image_tokens = scores[i].image_tokens;
@@ -285,7 +305,9 @@ static cm3_status score(evaluator *e) {
     return status;
 }
 
-/* --- together --------------------------------------------------------------------------------------------------------------------- */
+/* --- together
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 static cm3_status gather_written(evaluator *e) {
     int64_t longest = 1;
@@ -305,7 +327,8 @@ static cm3_status gather_written(evaluator *e) {
 
 static cm3_status gather(evaluator *e) {
     CM3_TRY(cm3_comm_gather(e->run->comm, e->mine, e->share * (int64_t)sizeof *e->mine, e->all, 0));
-    CM3_TRY(cm3_comm_gather(e->run->comm, e->drawn, e->share * e->per_picture * (int64_t)sizeof *e->drawn, e->all_drawn, 0));
+    CM3_TRY(cm3_comm_gather(e->run->comm, e->drawn, e->share * e->per_picture * (int64_t)sizeof *e->drawn, e->all_drawn,
+                            0));
     return gather_written(e);
 }
 
@@ -327,12 +350,15 @@ cm3_score cm3_score_of(const cm3_judgement *judgements, int64_t count) {
     s.caption_exact = (double)s.captions_right / (double)count;
     s.loss_text = text_nats / (double)s.text_tokens;
     s.loss_image = image_nats / (double)s.image_tokens;
-    /* Pictures that come back without any error have no finite ratio; 100 dB is far above what 8 bits can tell apart. */
+    /* Pictures that come back without any error have no finite ratio; 100 dB is far above what 8 bits can tell apart.
+     */
     s.vq_psnr = fmin(10 * log10(255.0 * 255.0 * bytes / squared_error), 100);
     return s;
 }
 
-/* --- the album ---------------------------------------------------------------------------------------------------------------------- */
+/* --- the album
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
 
 static cm3_status image_of(const evaluator *e, const uint8_t *bytes, cm3_image *image) {
     CM3_TRY(cm3_image_create((int)e->side, (int)e->side, 3, image));
@@ -340,7 +366,8 @@ static cm3_status image_of(const evaluator *e, const uint8_t *bytes, cm3_image *
     return CM3_OK;
 }
 
-static cm3_status fill_pair(const evaluator *e, int64_t at, const uint8_t *decoded, const uint8_t *drawn, uint8_t *truth, cm3_album_pair *p) {
+static cm3_status fill_pair(const evaluator *e, int64_t at, const uint8_t *decoded, const uint8_t *drawn,
+                            uint8_t *truth, cm3_album_pair *p) {
     const cm3_judgement *j = &e->all[at];
     size_t length;
     p->drawn_right = j->drawn_right;
@@ -361,26 +388,32 @@ static cm3_status fill_pairs(evaluator *e, cm3_album *album, int64_t seen) {
     int32_t *codes = malloc((size_t)(2 * count * e->per_picture) * sizeof *codes); /* true ones, then drawn ones */
     uint8_t *bytes = malloc((size_t)((2 * count + 1) * e->bytes));
     int64_t *at = malloc((size_t)count * sizeof *at);
-    cm3_status status = codes && bytes && at ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for an album of %lld pairs", (long long)count);
+    cm3_status status = codes && bytes && at
+                            ? CM3_OK
+                            : cm3_fail(CM3_ERR_MEMORY, "no memory for an album of %lld pairs", (long long)count);
     for (int64_t i = 0; i < count && status == CM3_OK; i++) {
         album->pairs[i].heldout = i >= seen;
         at[i] = i < seen ? i * e->seen / seen : e->seen + (i - seen) * e->heldout / heldout;
         status = cm3_store_image(e->store, e->all[at[i]].index, codes + i * e->per_picture);
-        memcpy(codes + (count + i) * e->per_picture, e->all_drawn + at[i] * e->per_picture, (size_t)e->per_picture * sizeof *codes);
+        memcpy(codes + (count + i) * e->per_picture, e->all_drawn + at[i] * e->per_picture,
+               (size_t)e->per_picture * sizeof *codes);
     }
     if (status == CM3_OK) status = paint(e, codes, 2 * count, bytes);
     for (int64_t i = 0; i < count && status == CM3_OK; i++)
-        status = fill_pair(e, at[i], bytes + i * e->bytes, bytes + (count + i) * e->bytes, bytes + 2 * count * e->bytes, &album->pairs[i]);
+        status = fill_pair(e, at[i], bytes + i * e->bytes, bytes + (count + i) * e->bytes, bytes + 2 * count * e->bytes,
+                           &album->pairs[i]);
     free(codes);
     free(bytes);
     free(at);
     return status;
 }
 
-/* Which pair gives row r its caption: the first half of the rows are of seen pairs, the rest of held-out ones; if there are both. */
+/* Which pair gives row r its caption: the first half of the rows are of seen pairs, the rest of held-out ones; if there
+ * are both. */
 static int64_t pair_of_row(const evaluator *e, int64_t r, int64_t rows) {
     const int64_t of_heldout = !e->heldout ? 0 : !e->seen ? rows : rows / 2, of_seen = rows - of_heldout;
-    return r < of_seen ? (2 * r + 1) * e->seen / (2 * of_seen) : e->seen + (2 * (r - of_seen) + 1) * e->heldout / (2 * of_heldout);
+    return r < of_seen ? (2 * r + 1) * e->seen / (2 * of_seen)
+                       : e->seen + (2 * (r - of_seen) + 1) * e->heldout / (2 * of_heldout);
 }
 
 /* Several drawings of a few captions. */
@@ -389,7 +422,8 @@ static cm3_status fill_rows(evaluator *e, cm3_album *album) {
     int32_t *codes = calloc((size_t)(count * e->per_picture), sizeof *codes);
     uint8_t *bytes = malloc((size_t)(count * e->bytes));
     const char **captions = calloc((size_t)count, sizeof *captions);
-    cm3_status status = codes && bytes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld pictures", (long long)count);
+    cm3_status status =
+        codes && bytes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld pictures", (long long)count);
     for (int64_t r = 0; r < rows && status == CM3_OK; r++) {
         const int64_t at = pair_of_row(e, r, rows);
         size_t length;
@@ -398,9 +432,12 @@ static cm3_status fill_rows(evaluator *e, cm3_album *album) {
         for (int s = 0; s < SAMPLES; s++) captions[r * SAMPLES + s] = album->rows[r].caption;
     }
     const uint64_t first = UINT64_C(1) << 40; /* numbers that no judged pair has */
-    if (status == CM3_OK) status = cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, captions, count, first, codes, NULL, NULL);
+    if (status == CM3_OK)
+        status =
+            cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, captions, count, first, codes, NULL, NULL);
     if (status == CM3_OK) status = paint(e, codes, count, bytes);
-    for (int64_t i = 0; i < count && status == CM3_OK; i++) status = image_of(e, bytes + i * e->bytes, &album->rows[i / SAMPLES].drawn[i % SAMPLES]);
+    for (int64_t i = 0; i < count && status == CM3_OK; i++)
+        status = image_of(e, bytes + i * e->bytes, &album->rows[i / SAMPLES].drawn[i % SAMPLES]);
     free(codes);
     free(bytes);
     free(captions);
@@ -423,13 +460,16 @@ static cm3_status make_album(evaluator *e) {
     cm3_status status = fill_pairs(e, &album, seen);
     if (status == CM3_OK) status = fill_rows(e, &album);
     char *folder = cm3_stage_path(e->run->recipe, "evaluation", NULL);
-    if (status == CM3_OK) status = folder ? cm3_album_write(&album, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (status == CM3_OK)
+        status = folder ? cm3_album_write(&album, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     free(folder);
     cm3_album_free(&album);
     return status;
 }
 
-/* --- all of it ----------------------------------------------------------------------------------------------------------------------- */
+/* --- all of it
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static cm3_status judge(evaluator *e) {
     CM3_TRY(draw(e));
@@ -446,12 +486,18 @@ cm3_status cm3_evaluate(const cm3_run *run, const cm3_evaluate_options *options,
     cm3_status status = cm3_comm_agree_status(run->comm, set_up(&e));
     if (status == CM3_OK) status = cm3_comm_agree_status(run->comm, judge(&e));
     if (status == CM3_OK) status = gather(&e);
-    if (status == CM3_OK && options->album) status = cm3_comm_agree_status(run->comm, is_first(&e) ? make_album(&e) : CM3_OK);
+    if (status == CM3_OK && options->album)
+        status = cm3_comm_agree_status(run->comm, is_first(&e) ? make_album(&e) : CM3_OK);
     if (status == CM3_OK)
-        *evaluation = (cm3_evaluation){.step = e.artist.step, .parameters = cm3_params_elements(cm3_transformer_params(e.artist.model)),
-                                       .image_parameters = cm3_params_elements(e.artist.tokenizers.params), .pictures = cm3_source_count(e.source),
-                                       .left_out = e.left_out, .seconds = cm3_clock_seconds() - begin, .draw_seconds = e.draw_seconds,
-                                       .describe_seconds = e.describe_seconds, .seen = cm3_score_of(e.all, e.seen),
+        *evaluation = (cm3_evaluation){.step = e.artist.step,
+                                       .parameters = cm3_params_elements(cm3_transformer_params(e.artist.model)),
+                                       .image_parameters = cm3_params_elements(e.artist.tokenizers.params),
+                                       .pictures = cm3_source_count(e.source),
+                                       .left_out = e.left_out,
+                                       .seconds = cm3_clock_seconds() - begin,
+                                       .draw_seconds = e.draw_seconds,
+                                       .describe_seconds = e.describe_seconds,
+                                       .seen = cm3_score_of(e.all, e.seen),
                                        .heldout = cm3_score_of(e.all + e.seen, e.heldout)};
     tear_down(&e);
     return status;

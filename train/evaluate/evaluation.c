@@ -73,7 +73,9 @@ cm3_status cm3_evaluation_write(const cm3_evaluation *evaluation, const cm3_reci
     return cm3_output_commit(output);
 }
 
-/* --- the curve -------------------------------------------------------------------------------------------------------------------- */
+/* --- the curve
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 /* "step-1200" -> 1200, -1 for any other name. */
 static int64_t step_of(const char *name) {
@@ -101,14 +103,16 @@ static cm3_status write_curve(const cm3_recipe *recipe, const cm3_evaluation *po
     return cm3_output_commit(output);
 }
 
-static cm3_status evaluate_names(const cm3_run *run, const cm3_evaluate_options *options, const char *folder, const cm3_names *names, cm3_evaluation *points,
-                                 int64_t *count, void (*told)(const cm3_evaluation *point)) {
+static cm3_status evaluate_names(const cm3_run *run, const cm3_evaluate_options *options, const char *folder,
+                                 const cm3_names *names, cm3_evaluation *points, int64_t *count,
+                                 void (*told)(const cm3_evaluation *point)) {
     *count = 0;
     for (size_t i = 0; i < names->count; i++) {
         if (step_of(names->names[i]) < 0) continue;
         char *checkpoint = cm3_path_join(folder, names->names[i]);
         if (!checkpoint) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-        const cm3_evaluate_options one = {.checkpoint = checkpoint, .prompts = options->prompts, .album = options->album && i + 1 == names->count};
+        const cm3_evaluate_options one = {
+            .checkpoint = checkpoint, .prompts = options->prompts, .album = options->album && i + 1 == names->count};
         const cm3_status status = cm3_evaluate(run, &one, &points[*count]);
         free(checkpoint);
         CM3_TRY(status);
@@ -129,8 +133,11 @@ cm3_status cm3_evaluate_curve(const cm3_run *run, const cm3_evaluate_options *op
     status = cm3_comm_agree_status(run->comm, status);
     int64_t count = 0;
     if (status == CM3_OK) status = evaluate_names(run, options, folder, &names, points, &count, told);
-    if (status == CM3_OK && count == 0) status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: has no checkpoint; run `cm3leon pretrain` first", folder);
-    if (status == CM3_OK) status = cm3_comm_agree_status(run->comm, cm3_run_is_first(run) ? write_curve(run->recipe, points, count) : CM3_OK);
+    if (status == CM3_OK && count == 0)
+        status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: has no checkpoint; run `cm3leon pretrain` first", folder);
+    if (status == CM3_OK)
+        status =
+            cm3_comm_agree_status(run->comm, cm3_run_is_first(run) ? write_curve(run->recipe, points, count) : CM3_OK);
     if (status == CM3_OK) *evaluation = points[count - 1];
     free(points);
     cm3_names_free(&names);

@@ -5,14 +5,26 @@
 void cm3_html_text(FILE *file, const char *text) {
     for (const char *c = text; *c; c++) {
         switch (*c) {
-        case '&': fputs("&amp;", file); break;
-        case '<': fputs("&lt;", file); break;
-        case '>': fputs("&gt;", file); break;
-        case '"': fputs("&quot;", file); break;
-        case '\'': fputs("&#39;", file); break;
+        case '&':
+            fputs("&amp;", file);
+            break;
+        case '<':
+            fputs("&lt;", file);
+            break;
+        case '>':
+            fputs("&gt;", file);
+            break;
+        case '"':
+            fputs("&quot;", file);
+            break;
+        case '\'':
+            fputs("&#39;", file);
+            break;
         default:
-            if (((unsigned char)*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f) fputs("\xef\xbf\xbd", file);
-            else fputc(*c, file);
+            if (((unsigned char)*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f)
+                fputs("\xef\xbf\xbd", file);
+            else
+                fputc(*c, file);
         }
     }
 }
@@ -21,7 +33,8 @@ void cm3_html_base64(FILE *file, const uint8_t *bytes, size_t length) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < length; i += 3) {
         const size_t left = length - i;
-        const uint32_t three = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
+        const uint32_t three =
+            (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
         fputc(digits[three >> 18], file);
         fputc(digits[three >> 12 & 63], file);
         fputc(left > 1 ? digits[three >> 6 & 63] : '=', file);

@@ -6,7 +6,8 @@
 
 #include <stdio.h>
 
-/* Text that may stand in an element or in a quoted attribute: & < > " ' are written as entities, control characters that HTML forbids as U+FFFD. */
+/* Text that may stand in an element or in a quoted attribute: & < > " ' are written as entities, control characters
+ * that HTML forbids as U+FFFD. */
 void cm3_html_text(FILE *file, const char *text);
 /* `<img>` that holds its picture as PNG, for screen readers described by `alt`. */
 cm3_status cm3_html_picture(FILE *file, const cm3_image *image, const char *alt);

@@ -10,13 +10,17 @@
 
 enum { JSON_MAX = 64 << 20, WANTED_MAX = 16 };
 
-/* --- the stages' metrics ------------------------------------------------------------------------------------------------------------ */
+/* --- the stages' metrics
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* The figures that both stages have, beside the `own` curves. */
-static cm3_status read_stage(const cm3_recipe *recipe, const char *stage, const cm3_series_wanted *own, int own_count, cm3__report_stage *out) {
+static cm3_status read_stage(const cm3_recipe *recipe, const char *stage, const cm3_series_wanted *own, int own_count,
+                             cm3__report_stage *out) {
     cm3_series seconds = {0}, items = {0}, speed = {0}, mfu = {0};
-    cm3_series_wanted wanted[WANTED_MAX] = {
-        {"train", "seconds", &seconds}, {"train", "tokens", &items}, {"train", "tokens_per_second", &speed}, {"train", "mfu", &mfu}};
+    cm3_series_wanted wanted[WANTED_MAX] = {{"train", "seconds", &seconds},
+                                            {"train", "tokens", &items},
+                                            {"train", "tokens_per_second", &speed},
+                                            {"train", "mfu", &mfu}};
     memcpy(wanted + 4, own, (size_t)own_count * sizeof *own);
     char *path = cm3_stage_path(recipe, stage, "metrics.jsonl");
     cm3_status status = path ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
@@ -39,8 +43,10 @@ static cm3_status read_stage(const cm3_recipe *recipe, const char *stage, const 
 
 static cm3_status read_stages(cm3__report *r) {
     const cm3_series_wanted image[] = {{"train", "psnr", &r->psnr}, {"validation", "psnr", &r->heldout_psnr}};
-    const cm3_series_wanted model[] = {{"train", "loss_text", &r->text}, {"train", "loss_image", &r->picture},
-                                       {"validation", "loss_text", &r->heldout_text}, {"validation", "loss_image", &r->heldout_picture}};
+    const cm3_series_wanted model[] = {{"train", "loss_text", &r->text},
+                                       {"train", "loss_image", &r->picture},
+                                       {"validation", "loss_text", &r->heldout_text},
+                                       {"validation", "loss_image", &r->heldout_picture}};
     CM3_TRY(read_stage(r->recipe, "image-tokenizer", image, 2, &r->image));
     CM3_TRY(read_stage(r->recipe, "pretrain", model, 4, &r->model));
     cm3_stage_plan plan;
@@ -53,7 +59,8 @@ static cm3_status read_stages(cm3__report *r) {
     return CM3_OK;
 }
 
-/* --- the evaluation ------------------------------------------------------------------------------------------------------------------ */
+/* --- the evaluation
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static cm3_status load_json(const cm3_recipe *recipe, const char *name, json_t **root) {
     char *path = cm3_path_join(recipe->run.out, name);
@@ -93,7 +100,9 @@ static cm3_status read_album(cm3__report *r) {
     return status;
 }
 
-/* --- all of it ----------------------------------------------------------------------------------------------------------------------- */
+/* --- all of it
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static cm3_status write_page(const cm3__report *r) {
     char *path = cm3_path_join(r->recipe->run.out, "report.html");
@@ -115,8 +124,9 @@ cm3_status cm3_report_write(const cm3_recipe *recipe, const char *config_text) {
     if (status == CM3_OK) status = read_curve(&r);
     if (status == CM3_OK) status = read_album(&r);
     if (status == CM3_OK) status = write_page(&r);
-    cm3_series *const all[] = {&r.psnr, &r.heldout_psnr, &r.text, &r.picture, &r.heldout_text, &r.heldout_picture,
-                               &r.top1, &r.caption, &r.heldout_top1, &r.heldout_caption};
+    cm3_series *const all[] = {&r.psnr,         &r.heldout_psnr,    &r.text, &r.picture,
+                               &r.heldout_text, &r.heldout_picture, &r.top1, &r.caption,
+                               &r.heldout_top1, &r.heldout_caption};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) cm3_series_free(all[i]);
     json_decref(r.evaluation);
     cm3_album_free(&r.album);

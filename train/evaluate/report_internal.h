@@ -10,7 +10,7 @@
 /* A stage that trains. */
 typedef struct cm3__report_stage {
     bool there;
-    int64_t parameters, items; /* of the network; tokens or pictures learned from */
+    int64_t parameters, items;                           /* of the network; tokens or pictures learned from */
     double steps, seconds, items_per_second, mfu, flops; /* items_per_second, mfu: medians of the steps */
 } cm3__report_stage;
 
@@ -18,11 +18,12 @@ typedef struct cm3__report {
     const cm3_recipe *recipe;
     const char *config_text;
     cm3__report_stage image, model;
-    cm3_series psnr, heldout_psnr;                   /* image tokenizer */
+    cm3_series psnr, heldout_psnr;                           /* image tokenizer */
     cm3_series text, picture, heldout_text, heldout_picture; /* losses of the transformer */
-    cm3_series top1, caption, heldout_top1, heldout_caption; /* over the checkpoints, if `evaluate --all-checkpoints` was run */
-    json_t *evaluation;                              /* NULL: not evaluated */
-    cm3_album album;                                 /* without pairs: none */
+    cm3_series top1, caption, heldout_top1,
+        heldout_caption; /* over the checkpoints, if `evaluate --all-checkpoints` was run */
+    json_t *evaluation;  /* NULL: not evaluated */
+    cm3_album album;     /* without pairs: none */
 } cm3__report;
 
 extern const char cm3__report_style[];

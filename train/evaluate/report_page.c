@@ -9,7 +9,9 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* --- small things -------------------------------------------------------------------------------------------------------------------- */
+/* --- small things
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 /* "12.3 M": three digits and a prefix. */
 static const char *amount(double value, char text[32]) {
@@ -50,7 +52,9 @@ static const char *run_name(const cm3__report *r) {
     return slash && slash[1] ? slash + 1 : out;
 }
 
-/* --- head ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- head
+ * ------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void fact(FILE *file, const char *value, const char *meaning) {
     fprintf(file, "<li><b>%s</b><span>%s</span></li>\n", value, meaning);
@@ -67,7 +71,8 @@ static void share_fact(FILE *file, const json_t *object, const char *key, const 
 static void write_facts(FILE *file, const cm3__report *r) {
     char text[32];
     fputs("<ul class=\"facts\">\n", file);
-    share_fact(file, r->evaluation, "text_to_image_top1", "of the pictures drawn from seen captions look most like the true one, among all pictures");
+    share_fact(file, r->evaluation, "text_to_image_top1",
+               "of the pictures drawn from seen captions look most like the true one, among all pictures");
     share_fact(file, heldout_of(r), "text_to_image_top1", "of those drawn from combinations it has never seen");
     share_fact(file, r->evaluation, "caption_exact", "of the captions written for pictures are exactly right");
     if (r->model.there) {
@@ -83,10 +88,13 @@ static void write_head(FILE *file, const cm3__report *r) {
     cm3_html_text(file, run_name(r));
     fputs("</h1>\n<p class=\"lead\">", file);
     if (r->model.there) {
-        fprintf(file, "A CM3Leon model of %s parameters, trained from scratch on ", amount((double)r->model.parameters, text));
+        fprintf(file, "A CM3Leon model of %s parameters, trained from scratch on ",
+                amount((double)r->model.parameters, text));
         const double pictures = number(r->evaluation, "pictures");
-        if (isfinite(pictures)) fprintf(file, "%.0f pictures and their captions", pictures);
-        else fputs("pictures and their captions", file);
+        if (isfinite(pictures))
+            fprintf(file, "%.0f pictures and their captions", pictures);
+        else
+            fputs("pictures and their captions", file);
         fputs(". It draws what it is told and names what it sees.", file);
     } else {
         fputs("A CM3Leon run that has not trained its model yet.", file);
@@ -96,17 +104,33 @@ static void write_head(FILE *file, const cm3__report *r) {
     fputs("</header>\n", file);
 }
 
-/* --- curves ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- curves
+ * ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 static cm3_status write_curves(FILE *file, const cm3__report *r) {
-    const cm3_chart loss = {.title = "Transformer: cross-entropy, nats a token", .decimals = 3, .unit = "", .count = 4,
-                            .lines = {{"text", "a", false, &r->text}, {"image", "b", false, &r->picture},
-                                      {"text, held out", "a", true, &r->heldout_text}, {"image, held out", "b", true, &r->heldout_picture}}};
-    const cm3_chart psnr = {.title = "Image tokenizer: pictures from their codes, PSNR", .decimals = 2, .unit = " dB", .count = 2,
+    const cm3_chart loss = {.title = "Transformer: cross-entropy, nats a token",
+                            .decimals = 3,
+                            .unit = "",
+                            .count = 4,
+                            .lines = {{"text", "a", false, &r->text},
+                                      {"image", "b", false, &r->picture},
+                                      {"text, held out", "a", true, &r->heldout_text},
+                                      {"image, held out", "b", true, &r->heldout_picture}}};
+    const cm3_chart psnr = {.title = "Image tokenizer: pictures from their codes, PSNR",
+                            .decimals = 2,
+                            .unit = " dB",
+                            .count = 2,
                             .lines = {{"training", "b", false, &r->psnr}, {"held out", "b", true, &r->heldout_psnr}}};
-    const cm3_chart curve = {.title = "Evaluated checkpoints: share that is right", .decimals = 3, .unit = "", .from_zero = true, .count = 4,
-                             .lines = {{"drawings", "b", true, &r->top1}, {"captions", "a", true, &r->caption},
-                                       {"drawings, held out", "c", true, &r->heldout_top1}, {"captions, held out", "a", true, &r->heldout_caption}}};
+    const cm3_chart curve = {.title = "Evaluated checkpoints: share that is right",
+                             .decimals = 3,
+                             .unit = "",
+                             .from_zero = true,
+                             .count = 4,
+                             .lines = {{"drawings", "b", true, &r->top1},
+                                       {"captions", "a", true, &r->caption},
+                                       {"drawings, held out", "c", true, &r->heldout_top1},
+                                       {"captions, held out", "a", true, &r->heldout_caption}}};
     fputs("<h2>Learning</h2>\n", file);
     if (!r->image.there && !r->model.there) missing(file, r, "No network has been trained yet.", "run RECIPE out=");
     fputs("<div class=\"charts\">\n", file);
@@ -117,18 +141,25 @@ static cm3_status write_curves(FILE *file, const cm3__report *r) {
     return CM3_OK;
 }
 
-/* --- tables ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- tables
+ * ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void share_cell(FILE *file, const json_t *object, const char *key, const char *right) {
     const double value = number(object, key);
-    if (!isfinite(value)) fputs("<td>–</td>", file);
-    else fprintf(file, "<td>%.1f %% <em>%.0f of %.0f</em></td>", 100 * value, number(object, right), number(object, "pairs"));
+    if (!isfinite(value))
+        fputs("<td>–</td>", file);
+    else
+        fprintf(file, "<td>%.1f %% <em>%.0f of %.0f</em></td>", 100 * value, number(object, right),
+                number(object, "pairs"));
 }
 
 static void value_cell(FILE *file, const json_t *object, const char *key, int decimals, const char *unit) {
     const double value = number(object, key);
-    if (!isfinite(value)) fputs("<td>–</td>", file);
-    else fprintf(file, "<td>%.*f%s</td>", decimals, value, unit);
+    if (!isfinite(value))
+        fputs("<td>–</td>", file);
+    else
+        fprintf(file, "<td>%.*f%s</td>", decimals, value, unit);
 }
 
 static void write_evaluation(FILE *file, const cm3__report *r) {
@@ -140,7 +171,8 @@ static void write_evaluation(FILE *file, const cm3__report *r) {
     const json_t *columns[] = {r->evaluation, heldout_of(r)};
     const int count = columns[1] ? 2 : 1;
     char text[32];
-    fprintf(file, "<div class=\"wide\"><table><thead><tr><th></th><th>seen in training</th>%s</tr></thead><tbody>\n", count > 1 ? "<th>held out</th>" : "");
+    fprintf(file, "<div class=\"wide\"><table><thead><tr><th></th><th>seen in training</th>%s</tr></thead><tbody>\n",
+            count > 1 ? "<th>held out</th>" : "");
     fputs("<tr><th>Drawing is nearest to its own picture, among all</th>", file);
     for (int i = 0; i < count; i++) share_cell(file, columns[i], "text_to_image_top1", "drawn_right");
     fputs("</tr>\n<tr><th>Caption is exactly the true one</th>", file);
@@ -152,10 +184,15 @@ static void write_evaluation(FILE *file, const cm3__report *r) {
     fputs("</tr>\n<tr><th>Loss of images, nats a token</th>", file);
     for (int i = 0; i < count; i++) value_cell(file, columns[i], "loss_image", 3, "");
     const json_t *decode = json_object_get(r->evaluation, "decode");
-    fprintf(file, "</tr>\n</tbody></table></div>\n<p><em>One drawing a caption at step %.0f, compared by squared differences of pixels with all %.0f pictures; ",
+    fprintf(file,
+            "</tr>\n</tbody></table></div>\n<p><em>One drawing a caption at step %.0f, compared by squared differences "
+            "of pixels with all %.0f pictures; ",
             number(r->evaluation, "step"), number(r->evaluation, "pictures"));
-    fprintf(file, "guidance %g, top-p %g, temperature %g. Captions are written greedily. Losses are of whole samples, read from left to right. It took %s.</em></p>\n",
-            number(decode, "guidance"), number(decode, "top_p"), number(decode, "temperature"), duration(number(r->evaluation, "seconds"), text));
+    fprintf(file,
+            "guidance %g, top-p %g, temperature %g. Captions are written greedily. Losses are of whole samples, read "
+            "from left to right. It took %s.</em></p>\n",
+            number(decode, "guidance"), number(decode, "top_p"), number(decode, "temperature"),
+            duration(number(r->evaluation, "seconds"), text));
 }
 
 static void stage_row(FILE *file, const char *name, const char *unit, const cm3__report_stage *s) {
@@ -165,31 +202,43 @@ static void stage_row(FILE *file, const char *name, const char *unit, const cm3_
         fputs("<td colspan=\"6\"><em>not trained yet</em></td></tr>\n", file);
         return;
     }
-    fprintf(file, "<td>%s</td><td>%.0f</td><td>%s <em>%s</em></td>", amount((double)s->parameters, a), s->steps, amount((double)s->items, b), unit);
-    fprintf(file, "<td>%s</td><td>%s <em>%s/s</em></td><td>%s</td></tr>\n", duration(s->seconds, c), amount(s->items_per_second, d), unit, amount(s->flops, a));
+    fprintf(file, "<td>%s</td><td>%.0f</td><td>%s <em>%s</em></td>", amount((double)s->parameters, a), s->steps,
+            amount((double)s->items, b), unit);
+    fprintf(file, "<td>%s</td><td>%s <em>%s/s</em></td><td>%s</td></tr>\n", duration(s->seconds, c),
+            amount(s->items_per_second, d), unit, amount(s->flops, a));
 }
 
 static void write_run(FILE *file, const cm3__report *r) {
     const cm3_recipe *recipe = r->recipe;
-    fputs("<h2>The run</h2>\n<div class=\"wide\"><table><thead><tr><th></th><th>parameters</th><th>steps</th><th>learned from</th><th>time</th>"
-          "<th>speed</th><th>FLOPs</th></tr></thead><tbody>\n", file);
+    fputs(
+        "<h2>The run</h2>\n<div class=\"wide\"><table><thead><tr><th></th><th>parameters</th><th>steps</th><th>learned "
+        "from</th><th>time</th>"
+        "<th>speed</th><th>FLOPs</th></tr></thead><tbody>\n",
+        file);
     stage_row(file, "Image tokenizer", "pictures", &r->image);
     stage_row(file, "Transformer", "tokens", &r->model);
     fputs("</tbody></table></div>\n", file);
-    fprintf(file, "<p>The transformer has %lld layers of width %lld with %lld heads and reads %lld tokens at once, %lld sequences a step, with the CM3 objective. ",
-            (long long)recipe->model.layers, (long long)recipe->model.width, (long long)recipe->model.heads, (long long)recipe->data.context,
-            (long long)recipe->data.lanes);
-    const long long side = (long long)cm3_vqgan_code_side(&recipe->image_tokenizer), picture = (long long)recipe->image_tokenizer.picture;
-    fprintf(file, "A picture of %lld × %lld pixels is %lld × %lld codes out of %lld. The peak learning rate was %g.", picture, picture, side, side,
-            (long long)recipe->image_tokenizer.codes, recipe->optimizer.learning_rate);
+    fprintf(file,
+            "<p>The transformer has %lld layers of width %lld with %lld heads and reads %lld tokens at once, %lld "
+            "sequences a step, with the CM3 objective. ",
+            (long long)recipe->model.layers, (long long)recipe->model.width, (long long)recipe->model.heads,
+            (long long)recipe->data.context, (long long)recipe->data.lanes);
+    const long long side = (long long)cm3_vqgan_code_side(&recipe->image_tokenizer),
+                    picture = (long long)recipe->image_tokenizer.picture;
+    fprintf(file, "A picture of %lld × %lld pixels is %lld × %lld codes out of %lld. The peak learning rate was %g.",
+            picture, picture, side, side, (long long)recipe->image_tokenizer.codes, recipe->optimizer.learning_rate);
     /* Above 1 the rate was measured while the machine was busy with something else: no figure to show. */
-    if (r->model.mfu > 0 && r->model.mfu <= 1) fprintf(file, " Its training used %.0f %% of the rate at which this machine multiplies matrices.", 100 * r->model.mfu);
+    if (r->model.mfu > 0 && r->model.mfu <= 1)
+        fprintf(file, " Its training used %.0f %% of the rate at which this machine multiplies matrices.",
+                100 * r->model.mfu);
     fputs("</p>\n<details><summary>The whole recipe</summary><pre>", file);
     cm3_html_text(file, r->config_text);
     fputs("</pre></details>\n", file);
 }
 
-/* --- pictures -------------------------------------------------------------------------------------------------------------------------- */
+/* --- pictures
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
 
 static cm3_status write_pictures(FILE *file, const cm3__report *r) {
     fputs("<h2>Drawn from words</h2>\n", file);
@@ -197,22 +246,30 @@ static cm3_status write_pictures(FILE *file, const cm3__report *r) {
         missing(file, r, "There are no drawings yet.", "evaluate");
         return CM3_OK;
     }
-    fprintf(file, "<p>Each caption was drawn once, at step %lld; beside it is the true picture. "
-                  "<span class=\"right\">✓</span> says that of all pictures the true one is the nearest to the drawing. Nothing here is chosen: pairs are spread evenly over the set.</p>\n",
+    fprintf(file,
+            "<p>Each caption was drawn once, at step %lld; beside it is the true picture. "
+            "<span class=\"right\">✓</span> says that of all pictures the true one is the nearest to the drawing. "
+            "Nothing here is chosen: pairs are spread evenly over the set.</p>\n",
             (long long)r->album.step);
     CM3_TRY(cm3__report_drawings(file, r));
     if (r->album.row_count) {
         fputs("<h2>One caption, several drawings</h2>\n", file);
         CM3_TRY(cm3__report_samples(file, r));
     }
-    fputs("<h2>Words for pictures</h2>\n<p>The caption that the model writes for a picture, greedily; right only if it is the true one to the letter.</p>\n", file);
+    fputs("<h2>Words for pictures</h2>\n<p>The caption that the model writes for a picture, greedily; right only if it "
+          "is the true one to the letter.</p>\n",
+          file);
     CM3_TRY(cm3__report_captions(file, r));
-    fputs("<h2>Pictures and their codes</h2>\n<p>What the model can see and draw at best: each picture after it went through the image tokenizer and back.</p>\n", file);
+    fputs("<h2>Pictures and their codes</h2>\n<p>What the model can see and draw at best: each picture after it went "
+          "through the image tokenizer and back.</p>\n",
+          file);
     return cm3__report_reconstructions(file, r);
 }
 
 cm3_status cm3__report_page(FILE *file, const cm3__report *r) {
-    fputs("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>", file);
+    fputs("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+          "content=\"width=device-width,initial-scale=1\">\n<title>",
+          file);
     cm3_html_text(file, run_name(r));
     fputs(" · cm3leon</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n", file);
     fputs(cm3__report_style, file);

@@ -21,10 +21,12 @@ static int64_t seen_pairs(const cm3_album *album) {
 }
 
 /* Picture with a small word above it. `what` and the caption make the description. */
-static cm3_status labelled(FILE *file, const cm3_image *image, const char *label, const char *what, const char *caption) {
+static cm3_status labelled(FILE *file, const cm3_image *image, const char *label, const char *what,
+                           const char *caption) {
     char alt[512];
     snprintf(alt, sizeof alt, "%s: %s", what, caption);
-    for (size_t end = strlen(alt); end && ((unsigned char)alt[end - 1] & 0xc0) == 0x80;) alt[--end] = 0; /* no half of a character at the cut */
+    for (size_t end = strlen(alt); end && ((unsigned char)alt[end - 1] & 0xc0) == 0x80;)
+        alt[--end] = 0; /* no half of a character at the cut */
     fputs("<span class=\"shot\">", file);
     if (label) fprintf(file, "<small>%s</small>", label);
     CM3_TRY(cm3_html_picture(file, image, alt));
@@ -33,11 +35,14 @@ static cm3_status labelled(FILE *file, const cm3_image *image, const char *label
 }
 
 static void verdict(FILE *file, bool right, const char *right_word, const char *wrong_word) {
-    fprintf(file, "<span class=\"%s\" title=\"%s\"><span aria-hidden=\"true\">%s</span><span class=\"hidden\">%s</span></span> ", right ? "right" : "wrong",
-            right ? right_word : wrong_word, right ? "✓" : "✗", right ? right_word : wrong_word);
+    fprintf(
+        file,
+        "<span class=\"%s\" title=\"%s\"><span aria-hidden=\"true\">%s</span><span class=\"hidden\">%s</span></span> ",
+        right ? "right" : "wrong", right ? right_word : wrong_word, right ? "✓" : "✗", right ? right_word : wrong_word);
 }
 
-/* --- drawn from words ------------------------------------------------------------------------------------------------------------------ */
+/* --- drawn from words
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static cm3_status drawing(FILE *file, const cm3_album_pair *p) {
     fputs("<figure class=\"card\"><div class=\"two\">", file);
@@ -70,7 +75,9 @@ cm3_status cm3__report_drawings(FILE *file, const cm3__report *r) {
         CM3_TRY(drawings_of(file, r, 0, seen, DRAWN_SEEN));
     }
     if (heldout) {
-        fputs("<h3>Captions it has never seen</h3>\n<p>Held-out combinations: every part of them occurs in training, never together.</p>\n", file);
+        fputs("<h3>Captions it has never seen</h3>\n<p>Held-out combinations: every part of them occurs in training, "
+              "never together.</p>\n",
+              file);
         CM3_TRY(drawings_of(file, r, seen, heldout, DRAWN_HELDOUT));
     }
     return CM3_OK;
@@ -83,13 +90,15 @@ cm3_status cm3__report_samples(FILE *file, const cm3__report *r) {
         fputs("<figure class=\"row\"><figcaption>", file);
         cm3_html_text(file, row->caption);
         fprintf(file, "%s</figcaption><div class=\"strip\">", row->heldout ? " <em>never seen</em>" : "");
-        for (int64_t s = 0; s < samples; s++) CM3_TRY(labelled(file, &row->drawn[s], NULL, "One of several drawings", row->caption));
+        for (int64_t s = 0; s < samples; s++)
+            CM3_TRY(labelled(file, &row->drawn[s], NULL, "One of several drawings", row->caption));
         fputs("</div></figure>\n", file);
     }
     return CM3_OK;
 }
 
-/* --- words for pictures ------------------------------------------------------------------------------------------------------------------ */
+/* --- words for pictures
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static cm3_status caption(FILE *file, const cm3_album_pair *p) {
     fputs("<figure class=\"note\">", file);
@@ -114,10 +123,12 @@ static int64_t between(int64_t i, int64_t count, int64_t available) {
 
 cm3_status cm3__report_captions(FILE *file, const cm3__report *r) {
     const int64_t seen = seen_pairs(&r->album), heldout = r->album.count - seen;
-    const int64_t of_seen = few(r, heldout ? CAPTIONS * 2 / 3 : CAPTIONS, seen), of_heldout = few(r, seen ? CAPTIONS / 3 : CAPTIONS, heldout);
+    const int64_t of_seen = few(r, heldout ? CAPTIONS * 2 / 3 : CAPTIONS, seen),
+                  of_heldout = few(r, seen ? CAPTIONS / 3 : CAPTIONS, heldout);
     fputs("<div class=\"notes\">", file);
     for (int64_t i = 0; i < of_seen; i++) CM3_TRY(caption(file, &r->album.pairs[between(i, of_seen, seen)]));
-    for (int64_t i = 0; i < of_heldout; i++) CM3_TRY(caption(file, &r->album.pairs[seen + between(i, of_heldout, heldout)]));
+    for (int64_t i = 0; i < of_heldout; i++)
+        CM3_TRY(caption(file, &r->album.pairs[seen + between(i, of_heldout, heldout)]));
     fputs("</div>\n", file);
     return CM3_OK;
 }

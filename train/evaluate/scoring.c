@@ -22,10 +22,15 @@ static cm3_status scorer_open(const cm3_transformer *model, int64_t rows, int64_
     s->ids = calloc(tokens, sizeof *s->ids);
     s->targets = calloc(tokens, sizeof *s->targets);
     s->positions = calloc(tokens, sizeof *s->positions);
-    if (!s->ids || !s->targets || !s->positions) return cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)rows);
+    if (!s->ids || !s->targets || !s->positions)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)rows);
     for (int64_t i = 0; i < rows * sequence; i++) s->positions[i] = (int32_t)(i % sequence);
     CM3_TRY(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu()}, &s->tape));
-    const cm3_sequence_batch batch = {.batch = rows, .sequence = sequence, .ids = s->ids, .targets = s->targets, .positions = s->positions,
+    const cm3_sequence_batch batch = {.batch = rows,
+                                      .sequence = sequence,
+                                      .ids = s->ids,
+                                      .targets = s->targets,
+                                      .positions = s->positions,
                                       .scale = &s->scale};
     cm3_tape_keep(s->tape, cm3_transformer_loss(model, s->tape, &batch, &s->losses));
     return cm3_tape_plan(s->tape);
@@ -59,14 +64,15 @@ static void add_row(const scorer *s, int64_t row, cm3_sample_score *score) {
     }
 }
 
-cm3_status cm3_score_samples(const cm3_transformer *model, const cm3_vocab *vocab, const cm3_tokens *samples, int64_t count, int64_t rows,
-                             cm3_sample_score *scores) {
+cm3_status cm3_score_samples(const cm3_transformer *model, const cm3_vocab *vocab, const cm3_tokens *samples,
+                             int64_t count, int64_t rows, cm3_sample_score *scores) {
     int64_t longest = 2;
     for (int64_t i = 0; i < count; i++)
         if ((int64_t)samples[i].count > longest) longest = (int64_t)samples[i].count;
     const int64_t sequence = longest - 1, context = cm3_transformer_get_config(model)->context;
     if (sequence > context)
-        return cm3_fail(CM3_ERR_USAGE, "a sample has %lld tokens, the model's context is %lld", (long long)longest, (long long)context);
+        return cm3_fail(CM3_ERR_USAGE, "a sample has %lld tokens, the model's context is %lld", (long long)longest,
+                        (long long)context);
     if (rows * sequence > TOKENS_AT_ONCE) rows = TOKENS_AT_ONCE / sequence;
     if (rows > count) rows = count;
     if (rows < 1) rows = 1;
@@ -75,7 +81,8 @@ cm3_status cm3_score_samples(const cm3_transformer *model, const cm3_vocab *voca
     for (int64_t first = 0; first < count && status == CM3_OK; first += rows) {
         for (int64_t row = 0; row < rows; row++) set_row(&s, row, first + row < count ? &samples[first + row] : NULL);
         status = cm3_tape_run(s.tape, NULL);
-        for (int64_t row = 0; row < rows && first + row < count && status == CM3_OK; row++) add_row(&s, row, &scores[first + row]);
+        for (int64_t row = 0; row < rows && first + row < count && status == CM3_OK; row++)
+            add_row(&s, row, &scores[first + row]);
     }
     scorer_close(&s);
     return status;

@@ -28,9 +28,11 @@ void cm3_series_free(cm3_series *s) {
     *s = (cm3_series){0};
 }
 
-static cm3_status take_line(const char *path, const char *line, size_t length, const cm3_series_wanted *wanted, int count) {
+static cm3_status take_line(const char *path, const char *line, size_t length, const cm3_series_wanted *wanted,
+                            int count) {
     json_t *object;
-    if (length == 0 || line[length - 1] != '\n' || cm3_json_parse(path, line, length, &object) != CM3_OK) return CM3_OK; /* cut short by a kill */
+    if (length == 0 || line[length - 1] != '\n' || cm3_json_parse(path, line, length, &object) != CM3_OK)
+        return CM3_OK; /* cut short by a kill */
     const char *kind = json_string_value(json_object_get(object, "kind"));
     const json_t *step = json_object_get(object, "step");
     cm3_status status = CM3_OK;
@@ -45,11 +47,13 @@ static cm3_status take_line(const char *path, const char *line, size_t length, c
 
 cm3_status cm3_series_read(const char *path, const cm3_series_wanted *wanted, int count) {
     FILE *file = fopen(path, "r");
-    if (!file) return cm3_fail(errno == ENOENT ? CM3_ERR_NOT_FOUND : CM3_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    if (!file)
+        return cm3_fail(errno == ENOENT ? CM3_ERR_NOT_FOUND : CM3_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
     char *line = NULL;
     size_t capacity = 0;
     cm3_status status = CM3_OK;
-    for (ssize_t length; status == CM3_OK && (length = getline(&line, &capacity, file)) > 0;) status = take_line(path, line, (size_t)length, wanted, count);
+    for (ssize_t length; status == CM3_OK && (length = getline(&line, &capacity, file)) > 0;)
+        status = take_line(path, line, (size_t)length, wanted, count);
     if (status == CM3_OK && ferror(file)) status = cm3_fail(CM3_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
     free(line);
     fclose(file);

@@ -21,8 +21,8 @@ typedef struct cm3_series_wanted {
     cm3_series *series;
 } cm3_series_wanted;
 
-/* Reads the file once. Values that are not there or not finite are left out, and so is a last line that was cut short. CM3_ERR_NOT_FOUND if there is no
- * file. */
+/* Reads the file once. Values that are not there or not finite are left out, and so is a last line that was cut short.
+ * CM3_ERR_NOT_FOUND if there is no file. */
 cm3_status cm3_series_read(const char *path, const cm3_series_wanted *wanted, int count);
 
 /* Means of consecutive points, at most `most` of them: a long noisy curve as one that can be drawn. */
