@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """One training step of the same transformer: cm3leon beside PyTorch, speed and memory, in one run.
 
-Both sides train the decoder of the CM3Leon paper in fp32 with the same shape, batch and threads: pre-norm LayerNorm without
-gain and bias, causal attention, ReLU, no biases, learned positions, tied embeddings, cross-entropy over every token, the
-gradient's global norm clipped to 1, AdamW. PyTorch's side is what its documentation recommends on a CPU:
-scaled_dot_product_attention, F.cross_entropy, the fused AdamW. Every measurement is a process of its own, the two sides
+Both sides train the decoder of the CM3Leon paper in fp32 with the same shape, batch and threads: pre-norm LayerNorm
+without gain and bias, causal attention, ReLU, no biases, the recipe's positions (learned or rotary), tied embeddings,
+cross-entropy over every token, the gradient's global norm clipped to 1, AdamW. PyTorch's side is what its documentation
+recommends on a CPU: scaled_dot_product_attention, F.cross_entropy, the fused AdamW. Every measurement is a process of its own, the two sides
 take turns, and each side's best turn counts, so that whatever else the machine does harms both alike.
 
 PyTorch is no dependency of cm3leon. To install it for this script only:
@@ -20,13 +20,40 @@ import subprocess
 import sys
 import time
 
-# The recipe that `cm3leon bench step` reads, and the same shape for PyTorch.
+# What `cm3leon bench step` is given, and PyTorch's timed steps in a turn.
 SHAPES = {
-    "350m": dict(recipe="configs/paper-350m.yaml", layers=24, width=1024, heads=16, ffn=4096, vocabulary=65536,
-                 sequence=4096, batch=1, steps=2),
-    "emoji-quick": dict(recipe="configs/emoji-quick.yaml", layers=4, width=256, heads=4, ffn=1024, vocabulary=800,
-                        sequence=288, batch=4, steps=40),
+    "350m": dict(recipe="configs/paper-350m.yaml", steps=2,
+                 overrides=["data.lanes=1", "train.micro_batch=1", "cluster.gpus=1"]),
+    "emoji-quick": dict(recipe="configs/emoji-quick.yaml", overrides=[], steps=40),
 }
+
+
+def read_shape(program, recipe, overrides):
+    """The shape that a recipe describes, asked of cm3leon itself, so that both sides train the same network."""
+    resolved = subprocess.run([program, "pretrain", recipe, *overrides, "--print-config"], check=True, text=True,
+                              stdout=subprocess.PIPE).stdout
+    config, section = {}, ""
+    for line in resolved.splitlines():
+        key, _, value = line.partition(":")
+        if not line.startswith(" "):
+            section = key
+        config[f"{section}.{key.strip()}" if line.startswith(" ") else key] = value.strip()
+
+    def number(field):
+        return int(config[field])
+
+    layers, width, sequence = number("model.layers"), number("model.width"), number("data.context")
+    ffn = number("model.ffn") or 4 * width
+    rotary = config["model.positions"] == "rotary"
+    plan = json.loads(subprocess.run([program, "plan", recipe, *overrides, "--json"], check=True, text=True,
+                                     stdout=subprocess.PIPE).stdout)
+    # All parameters but the table of embeddings are known; what remains is its rows.
+    positions = 0 if rotary else number("model.context") * width
+    rows, rest = divmod(plan["parameters"] - positions - layers * width * (4 * width + 2 * ffn), width)
+    if rest or config["model.architecture"] != "cm3leon":
+        sys.exit(f"torch_step: {recipe} is not of the architecture that this script builds")
+    return dict(layers=layers, width=width, heads=number("model.heads"), ffn=ffn, vocabulary=rows, sequence=sequence,
+                batch=number("train.micro_batch") or number("data.lanes"), rotary=rotary)
 
 
 def make_step(shape, compiled):
@@ -41,6 +68,14 @@ def make_step(shape, compiled):
     def norm(x):
         return F.layer_norm(x, (width,), eps=1e-5)
 
+    size = width // heads
+    angles = torch.outer(torch.arange(sequence), 1e4 ** (-torch.arange(0, size, 2) / size))
+    cos, sin = angles.cos(), angles.sin()  # (S, D/2)
+
+    def rotate(x):  # (B, H, S, D): pairs (j, j + D/2)
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
     class Block(nn.Module):
         def __init__(self):
             super().__init__()
@@ -51,6 +86,8 @@ def make_step(shape, compiled):
 
         def forward(self, x):  # (B, S, d)
             q, k, v = (t.view(batch, sequence, heads, -1).transpose(1, 2) for t in self.qkv(norm(x)).split(width, 2))
+            if shape["rotary"]:
+                q, k = rotate(q), rotate(k)
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, S, D)
             x = x + self.out(y.transpose(1, 2).reshape(batch, sequence, width))
             return x + self.down(F.relu(self.up(norm(x))))
@@ -59,20 +96,23 @@ def make_step(shape, compiled):
         def __init__(self):
             super().__init__()
             self.tokens = nn.Embedding(vocabulary, width)
-            self.positions = nn.Parameter(torch.empty(sequence, width))
+            self.positions = None if shape["rotary"] else nn.Parameter(torch.empty(sequence, width))
             self.blocks = nn.ModuleList(Block() for _ in range(shape["layers"]))
             for parameter in self.parameters():
                 nn.init.normal_(parameter, std=0.006)
 
         def forward(self, ids, targets):
-            x = self.tokens(ids) + self.positions
+            x = self.tokens(ids)
+            if self.positions is not None:
+                x = x + self.positions
             for block in self.blocks:
                 x = block(x)
             return F.cross_entropy(F.linear(norm(x), self.tokens.weight).flatten(0, 1), targets.flatten())
 
     torch.manual_seed(0)
     model = Transformer()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1,
+                                  fused=True)
     forward = torch.compile(model) if compiled else model
 
     def step():
@@ -111,17 +151,14 @@ def worker(shape, threads, compiled):
 
 
 def run_child(command, threads):
-    """Runs a command that prints a JSON object as its last line; adds the child's peak memory."""
+    """Runs a command that prints one JSON object; adds the child's peak memory."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
     output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         sys.exit(f"torch_step: '{' '.join(command)}' failed with status {os.waitstatus_to_exitcode(status)}")
-    try:
-        result = json.loads(output)
-    except ValueError:
-        result = json.loads(output.strip().splitlines()[-1])
+    result = json.loads(output)
     result.setdefault("rss", usage.ru_maxrss * 1024)
     return result
 
@@ -132,30 +169,33 @@ def best(turns):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cm3leon", metavar="PROGRAM", help="the built program, build/cm3leon; without it only PyTorch")
+    parser.add_argument("--cm3leon", metavar="PROGRAM", help="the built program, build/cm3leon")
     parser.add_argument("--shape", choices=SHAPES, default="emoji-quick")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each side (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),
+                        help="of each side (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=2, help="measurements of each side (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="timed steps of PyTorch in a turn")
     parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="for the recipe that cm3leon measures")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value",
+                        help="for the recipe that cm3leon measures")
     options = parser.parse_args()
     if options.worker:
         return worker(json.loads(options.worker), options.threads, options.compile)
 
-    shape = dict(SHAPES[options.shape])
-    if options.steps:
-        shape["steps"] = options.steps
-    this = [sys.executable, os.path.abspath(__file__), "--threads", str(options.threads), "--worker", json.dumps(shape)]
+    if not options.cm3leon:
+        parser.error("--cm3leon PROGRAM is needed: the shape is read from its recipe")
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    recipe = os.path.join(root, SHAPES[options.shape]["recipe"])
+    overrides = SHAPES[options.shape]["overrides"] + options.overrides
+    shape = read_shape(options.cm3leon, recipe, overrides)
+    shape["steps"] = options.steps or SHAPES[options.shape]["steps"]
+    this = [sys.executable, os.path.abspath(__file__), "--threads", str(options.threads), "--worker", json.dumps(shape)]
     commands = {"PyTorch": this}
     if options.compile:
         commands["PyTorch, compiled"] = this + ["--compile"]
-    if options.cm3leon:
-        commands["cm3leon"] = [options.cm3leon, "bench", "step", os.path.join(root, shape["recipe"]), "--json",
-                               *options.overrides]
+    commands["cm3leon"] = [options.cm3leon, "bench", "step", recipe, "--json", *overrides]
     turns = {name: [] for name in commands}
     for _ in range(options.turns):
         for name, command in commands.items():
@@ -171,16 +211,14 @@ def main():
           f"PyTorch {torch_side['version']}; best of {options.turns} turns")
     print(f"{'':18}  {'tokens/s':>9}  {'speed':>6}  {'peak RSS':>10}  {'memory':>6}")
     for name, result in results.items():
-        print(f"{name:18}  {result['tokens_per_second']:9.1f}  {result['tokens_per_second'] / torch_side['tokens_per_second']:5.2f}x"
-              f"  {result['rss'] / 2**20:6.0f} MiB  {result['rss'] / torch_side['rss']:5.2f}x")
-    runtime = torch_side["runtime"]
-    print(f"Of PyTorch's memory {runtime / 2**20:.0f} MiB are the library itself, before any tensor.", end="")
-    if "cm3leon" in results:
-        ours = results["cm3leon"]
-        print(f" Without them cm3leon needs {ours['rss'] / (torch_side['rss'] - runtime):.2f}x.\n"
-              f"cm3leon: {ours['flops_per_second'] / 1e9:.0f} GFLOP/s, {ours['ratio']:.2f} of sgemm's "
-              f"{ours['sgemm_flops_per_second'] / 1e9:.0f} GFLOP/s; memory of the step {ours['peak_bytes'] / 2**20:.0f} MiB.", end="")
-    print()
+        speed = result["tokens_per_second"] / torch_side["tokens_per_second"]
+        print(f"{name:18}  {result['tokens_per_second']:9.1f}  {speed:5.2f}x  {result['rss'] / 2**20:6.0f} MiB  {result['rss'] / torch_side['rss']:5.2f}x")
+    runtime, ours = torch_side["runtime"], results["cm3leon"]
+    print(f"Of PyTorch's memory {runtime / 2**20:.0f} MiB are the library itself, before any tensor. Without them "
+          f"cm3leon needs {ours['rss'] / (torch_side['rss'] - runtime):.2f}x.\n"
+          f"cm3leon: {ours['flops_per_second'] / 1e9:.0f} GFLOP/s, {ours['ratio']:.2f} of sgemm's "
+          f"{ours['sgemm_flops_per_second'] / 1e9:.0f} GFLOP/s; memory of the step "
+          f"{ours['peak_bytes'] / 2**20:.0f} MiB.")
 
 
 if __name__ == "__main__":
