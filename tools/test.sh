@@ -34,7 +34,8 @@ ctest --test-dir build-test -j2 --output-on-failure --no-tests=error
 lightly=(-DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCMAKE_C_FLAGS_RELWITHDEBINFO=-O1 -g1")
 build build-asan all "${lightly[@]}" "-DCM3_SANITIZE=address;undefined"
 # The fake stacks that find uses after return are aligned too little for vectors of AVX-512, so they stay off.
-ASAN_OPTIONS=detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1 \
+# One thread a test: two tests at a time already use the cores, and threads of slow code would wait for each other.
+OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1 \
     ctest --test-dir build-asan -j2 --output-on-failure --no-tests=error -LE slow
 
 build build-tsan tests_of_threads "${lightly[@]}" -DCM3_SANITIZE=thread
