@@ -242,6 +242,7 @@ static void write_album(const char *folder) {
     cm3_album album;
     assert_int_equal(cm3_album_create(5, 9, 2, 3, &album), CM3_OK);
     album.step = 12;
+    album.temperature = 0.5;
     for (int i = 0; i < 9; i++) {
         char caption[32];
         snprintf(caption, sizeof caption, "<b>%d & \"\xc3\xa9\"", i);
@@ -268,7 +269,8 @@ static void an_album_reads_back_as_it_was_written(void **state) {
     write_album(*state);
     cm3_album album;
     assert_int_equal(cm3_album_read(*state, &album), CM3_OK);
-    assert_true(album.count == 9 && album.row_count == 2 && album.samples == 3 && album.side == 5 && album.step == 12);
+    assert_true(album.count == 9 && album.row_count == 2 && album.samples == 3 && album.side == 5 && album.step == 12 &&
+                album.temperature == 0.5);
     for (int i = 0; i < 9; i++) {
         const cm3_album_pair *p = &album.pairs[i];
         char caption[32];

@@ -108,6 +108,7 @@ static void print_json(const cm3_album *album, FILE *file) {
     }
     cm3_json_end_array(&w);
     cm3_json_put_int(&w, "samples", album->samples);
+    cm3_json_put_double(&w, "temperature", album->temperature);
     cm3_json_begin_array(&w, "rows");
     for (int64_t r = 0; r < album->row_count; r++) {
         cm3_json_begin_object(&w, NULL);
@@ -205,16 +206,19 @@ static cm3_status parse_pair(const json_t *object, const char *name, cm3_album_p
 
 static cm3_status parse(const json_t *root, const char *name, cm3_album *album) {
     int64_t step, side, samples;
+    double temperature;
     const json_t *pairs, *rows;
     CM3_TRY(cm3_json_need_int(root, name, "step", 0, INT64_MAX, &step));
     CM3_TRY(cm3_json_need_int(root, name, "side", 1, CM3_IMAGE_SIDE_MAX, &side));
     CM3_TRY(cm3_json_need_int(root, name, "samples", 0, 1024, &samples));
+    CM3_TRY(cm3_json_need_double(root, name, "temperature", &temperature));
     CM3_TRY(cm3_json_need_array(root, name, "pairs", &pairs));
     CM3_TRY(cm3_json_need_array(root, name, "rows", &rows));
     if (json_array_size(pairs) > PAIRS_MAX || json_array_size(rows) > PAIRS_MAX)
         return cm3_fail(CM3_ERR_FORMAT, "%s: more than %d pairs", name, PAIRS_MAX);
     CM3_TRY(cm3_album_create(side, (int64_t)json_array_size(pairs), (int64_t)json_array_size(rows), samples, album));
     album->step = step;
+    album->temperature = temperature;
     for (int64_t i = 0; i < album->count; i++) {
         CM3_TRY(parse_pair(json_array_get(pairs, (size_t)i), name, &album->pairs[i]));
         if (i > 0 && album->pairs[i - 1].heldout && !album->pairs[i].heldout)

@@ -33,6 +33,7 @@ typedef struct cm3_album {
     int64_t count;
     cm3_album_row *rows;
     int64_t row_count, samples; /* samples: drawings of a row */
+    double temperature;         /* of the rows' drawings */
 } cm3_album;
 
 /* Room for so many pairs and rows, all empty. */

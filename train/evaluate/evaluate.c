@@ -14,7 +14,7 @@
 
 enum {
     PAINT_AT_ONCE = 64,    /* pictures that are decoded, or read from the source, together */
-    KEPT_PAIRS = 256,      /* of a split, in the album */
+    KEPT_PAIRS = 128,      /* of a split, in the album */
     KEPT_PIXELS = 1 << 24, /* the same in pixels, for large pictures */
     SAMPLE_ROWS = 4,
     SAMPLES = 8,
@@ -416,9 +416,13 @@ static int64_t pair_of_row(const evaluator *e, int64_t r, int64_t rows) {
                        : e->seen + (2 * (r - of_seen) + 1) * e->heldout / (2 * of_heldout);
 }
 
-/* Several drawings of a few captions. */
+/* Several drawings of a few captions. The likeliest drawing is always the same one: a recipe that asks for it
+ * (temperature 0) gets its samples at temperature 1. */
 static cm3_status fill_rows(evaluator *e, cm3_album *album) {
     const int64_t rows = album->row_count, count = rows * SAMPLES;
+    cm3_decode_config config = e->run->recipe->generate;
+    if (config.temperature <= 0) config.temperature = 1;
+    album->temperature = config.temperature;
     int32_t *codes = calloc((size_t)(count * e->per_picture), sizeof *codes);
     uint8_t *bytes = malloc((size_t)(count * e->bytes));
     const char **captions = calloc((size_t)count, sizeof *captions);
@@ -433,8 +437,7 @@ static cm3_status fill_rows(evaluator *e, cm3_album *album) {
     }
     const uint64_t first = UINT64_C(1) << 40; /* numbers that no judged pair has */
     if (status == CM3_OK)
-        status =
-            cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, captions, count, first, codes, NULL, NULL);
+        status = cm3_artist_draw_codes(&e->artist, &config, captions, count, first, codes, NULL, NULL);
     if (status == CM3_OK) status = paint(e, codes, count, bytes);
     for (int64_t i = 0; i < count && status == CM3_OK; i++)
         status = image_of(e, bytes + i * e->bytes, &album->rows[i / SAMPLES].drawn[i % SAMPLES]);

@@ -253,7 +253,9 @@ static cm3_status write_pictures(FILE *file, const cm3__report *r) {
             (long long)r->album.step);
     CM3_TRY(cm3__report_drawings(file, r));
     if (r->album.row_count) {
-        fputs("<h2>One caption, several drawings</h2>\n", file);
+        fprintf(file,
+                "<h2>One caption, several drawings</h2>\n<p>Other draws of the same captions, at temperature %g.</p>\n",
+                r->album.temperature);
         CM3_TRY(cm3__report_samples(file, r));
     }
     fputs("<h2>Words for pictures</h2>\n<p>The caption that the model writes for a picture, greedily; right only if it "
