@@ -92,10 +92,10 @@ static void write_head(FILE *file, const cm3__report *r) {
                 amount((double)r->model.parameters, text));
         const double pictures = number(r->evaluation, "pictures");
         if (isfinite(pictures))
-            fprintf(file, "%.0f pictures and their captions", pictures);
+            fprintf(file, "a set of %.0f pictures and their captions", pictures);
         else
             fputs("pictures and their captions", file);
-        fputs(". It draws what it is told and names what it sees.", file);
+        fputs(". It draws pictures for captions and writes captions for pictures.", file);
     } else {
         fputs("A CM3Leon run that has not trained its model yet.", file);
     }

@@ -75,9 +75,10 @@ cm3_status cm3__report_drawings(FILE *file, const cm3__report *r) {
         CM3_TRY(drawings_of(file, r, 0, seen, DRAWN_SEEN));
     }
     if (heldout) {
-        fputs("<h3>Captions it has never seen</h3>\n<p>Held-out combinations: every part of them occurs in training, "
-              "never together.</p>\n",
-              file);
+        fprintf(file, "<h3>Captions it has never seen</h3>\n<p>%s</p>\n",
+                r->recipe->source.kind == CM3_SOURCE_EMOJI
+                    ? "Held-out combinations of a person and a skin tone: both occur in training, never together."
+                    : "Held-out pairs of the same source.");
         CM3_TRY(drawings_of(file, r, seen, heldout, DRAWN_HELDOUT));
     }
     return CM3_OK;
