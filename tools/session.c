@@ -8,7 +8,6 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session) {
     CM3_TRY(cm3_config_load(&cm3_recipe_schema, line->arguments[0], line->overrides, line->override_count,

@@ -161,8 +161,7 @@ static cm3_status validate(trainer *t) {
     cm3_metrics_begin(t->metrics, "validation", t->step);
     CM3_TRY(learner->validate(learner->context, t->comm, t->step, t->metrics, &score));
     CM3_TRY(cm3_comm_agree_status(t->comm, cm3_metrics_end(t->metrics)));
-    if (!(score < t->best)) return CM3_OK;
-    t->best = score;
+    if (score < t->best) t->best = score;
     return CM3_OK;
 }
 

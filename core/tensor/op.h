@@ -1,7 +1,7 @@
 /* The operations: one contract, many backends.
  *
  * An operation is declared here once: its inputs, outputs, attributes and mathematics. core/tensor/op.c says for each how
- * shapes follow, what the backward pass reads, and how many FLOPs and bytes it costs. A backend (core/kernels/) supplies
+ * shapes follow, what the backward pass reads, and how many FLOPs it costs. A backend (core/kernels/) supplies
  * a forward and a backward kernel for each. Networks do not call kernels: they record operations on a tape
  * (core/tensor/tape.h).
  *

@@ -122,7 +122,7 @@ static int64_t contrast(cm3_sampler *sampler, const cm3_decode_config *config, c
     gather(c, &one, logits, allowed, ranges);
     normalise(c, count);
 
-    /* The k-th largest, kept as a heap would give it, on a copy that holds scores only. */
+    /* The k-th largest. */
     int64_t kept = 0;
     double threshold = -INFINITY, last = INFINITY;
     const int64_t k = config->cdk_k < count ? config->cdk_k : count;
