@@ -89,6 +89,11 @@ static void draw_free(const window *w, cm3_rng *rng, cm3_plan *plan) {
     }
 }
 
+int64_t cm3_plan_count(const cm3_mask_config *config, const cm3_rng *rng, int64_t length) {
+    cm3_rng ahead = *rng;
+    return draw_count(config, &ahead, length);
+}
+
 void cm3_plan_draw(const cm3_mask_config *config, cm3_rng *rng, int64_t length, const int64_t *boundaries,
                    int64_t boundary_count, int64_t available, cm3_plan *plan) {
     plan->drawn = draw_count(config, rng, min64(length, available));

@@ -18,6 +18,8 @@ const cm3_field cm3_data_fields[] = {
                     "probability that a block's masked spans are whole segments: how captioning is learnt"),
     CM3_FIELD_BOOL(cm3_data_config, keep_images_whole, "false",
                    "skip the rest of an image that the block before has cut, and the separator after it"),
+    CM3_FIELD_BOOL(cm3_data_config, keep_documents_whole, "false",
+                   "a document that does not fit into the rest of a block begins the next one; padding takes the rest"),
     CM3_FIELD_INT(cm3_data_config, prefetch, "4", 0, 1024, "micro-batches",
                   "prepared ahead by a background thread; 0: none, without a thread"),
     CM3_FIELD_INT(cm3_data_config, memory, "256", 0, 1 << 24, "MiB", "a token store up to this size is kept in memory"),
@@ -34,6 +36,8 @@ void cm3_data_check(const cm3_data_config *config, const char *section, cm3_faul
     if (config->mask_min > config->sentinels)
         cm3_faults_add(faults, section, "mask_min", "found %" PRId64 ", expected at most sentinels (%" PRId64 ")",
                        config->mask_min, config->sentinels);
+    if (config->keep_documents_whole && config->keep_images_whole)
+        cm3_faults_add(faults, section, "keep_images_whole", "means nothing beside keep_documents_whole; keep one");
     if (config->mask_min > (config->context + 1) / 4)
         cm3_faults_add(faults, section, "mask_min",
                        "found %" PRId64 ", expected at most a quarter of context (%" PRId64 ")", config->mask_min,

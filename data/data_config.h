@@ -12,7 +12,7 @@ typedef struct cm3_data_config {
     double mask_mean;
     int64_t mask_min, mask_max;
     double mask_whole;
-    bool keep_images_whole;
+    bool keep_images_whole, keep_documents_whole;
     int64_t prefetch; /* micro-batches prepared ahead; 0: none, all in the caller's thread */
     int64_t memory;   /* MiB up to which a store is kept in memory */
     int vocab_layout; /* cm3_vocab_layout */

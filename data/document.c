@@ -128,6 +128,7 @@ static cm3_status render_prompt(const cm3_document *document, const cm3_vocab *v
     CM3_TRY(render_segments(document, count, vocab, tokens, &blank));
     if (goes_on) return count ? add_id(tokens, cm3_vocab_id(vocab, CM3_REGION_BREAK, 0)) : CM3_OK;
     if (blank == count) return cm3_fail(CM3_ERR_USAGE, "a prompt has no blank: there is nothing to fill in");
+    CM3_TRY(add_id(tokens, cm3_vocab_id(vocab, CM3_REGION_EOS, 0)));
     return add_id(tokens, cm3_vocab_id(vocab, CM3_REGION_SENTINEL, 0));
 }
 

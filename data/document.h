@@ -11,10 +11,11 @@
  *   [pairs ..., text, blank image]   <eos> pair <break> ... TEXT <break>             the same with retrieved pairs
  *   [blank text, blank image]        <eos> <sentinel:0> <break>                      guidance's unconditional stream
  *   [pairs ..., blank image]         <eos> pair <break> ... pair <break>             the same, documents kept
- *   [blank text, image]              <eos> <sentinel:0> <break> IMAGE <sentinel:0>   then a caption, until <eoss>
+ *   [blank text, image]              <eos> <sentinel:0> <break> IMAGE <eos> <sentinel:0>   then a caption, until <eoss>
  *
  * A last segment that is blank is simply not there yet: the model goes on after its <break>. Any other blank is a
- * sentinel; if the last segment is not blank, the first blank is asked for by naming its sentinel again at the end.
+ * sentinel; if the last segment is not blank, the document is closed, and the first blank is asked for by naming its
+ * sentinel again, as the CM3 objective writes it.
  *
  * Segments hold numbers of the tokenizers, not ids: see vocab.h. */
 #ifndef CM3_DATA_DOCUMENT_H

@@ -126,23 +126,25 @@ static bool inside_image(const shape *s, int64_t offset) {
     return offset > s->text_end + 1 && offset < s->image_end;
 }
 
-/* Lines up samples from the cursor on until the block is full. */
-static cm3_status lay_out(cm3_packer *packer, cm3_cursor cursor, cm3_block *block) {
-    int64_t sample = cursor.sample, offset = cursor.offset, filled = 0;
-    block->piece_count = packer->boundary_count = 0;
-    while (filled < packer->length) {
+/* Lines up samples from the cursor on until `length` tokens are full, or until the next document would be cut and may not
+ * be. `*filled` is set to their tokens. */
+static cm3_status lay_out(cm3_packer *packer, cm3_cursor cursor, int64_t length, cm3_block *block, int64_t *filled) {
+    int64_t sample = cursor.sample, offset = cursor.offset;
+    *filled = block->piece_count = packer->boundary_count = 0;
+    while (*filled < length) {
         const int64_t index = index_of(packer, sample);
         shape s;
         CM3_TRY(sample_shape(packer, index, &s));
         if (offset < 0 || offset > s.size)
             return cm3_fail(CM3_ERR_FORMAT, "%s: a lane's cursor points to token %" PRId64 " of a sample of %" PRId64,
                             cm3_store_path(packer->store), offset, s.size);
-        if (packer->config->keep_images_whole && filled == 0 && inside_image(&s, offset)) offset = s.size;
+        if (packer->config->keep_images_whole && *filled == 0 && inside_image(&s, offset)) offset = s.size;
         if (offset < s.size) {
-            const int64_t room = packer->length - filled, end = s.size - offset < room ? s.size : offset + room;
-            note_boundaries(packer, &s, offset, end, filled);
+            const int64_t room = length - *filled, end = s.size - offset < room ? s.size : offset + room;
+            if (packer->config->keep_documents_whole && *filled > 0 && end < s.size) break;
+            note_boundaries(packer, &s, offset, end, *filled);
             CM3_TRY(push_piece(block, (cm3_piece){.sample = sample, .index = index, .begin = offset, .end = end}));
-            filled += end - offset;
+            *filled += end - offset;
         }
         sample += packer->config->lanes;
         offset = 0;
@@ -163,12 +165,15 @@ static void trim(cm3_block *block, int64_t extra) {
 
 /* Samples and spans of the block at the cursor, without tokens; moves the cursor. */
 static cm3_status plan_block(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, cm3_block *block) {
-    CM3_TRY(lay_out(packer, *cursor, block));
     cm3_rng rng =
         cm3_rng_stream((uint64_t)packer->config->seed, CM3_RNG_SPANS, (uint64_t)lane, (uint64_t)cursor->block);
-    cm3_plan_draw(&packer->masks, &rng, packer->length, packer->boundaries, packer->boundary_count, packer->length,
+    const int64_t masks =
+        packer->config->keep_documents_whole ? 3 * cm3_plan_count(&packer->masks, &rng, packer->length) : 0;
+    int64_t filled;
+    CM3_TRY(lay_out(packer, *cursor, packer->length - masks, block, &filled));
+    cm3_plan_draw(&packer->masks, &rng, packer->length, packer->boundaries, packer->boundary_count, filled,
                   &block->plan);
-    trim(block, packer->length - block->plan.source);
+    trim(block, filled - block->plan.source);
     block->lane = lane;
     block->number = cursor->block;
     block->length = cm3_plan_output(&block->plan);

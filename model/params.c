@@ -1,5 +1,6 @@
 #include "model/params.h"
 
+#include "core/pages.h"
 #include "core/rng.h"
 
 #include <stdarg.h>
@@ -47,8 +48,8 @@ void cm3_params_free(cm3_params *params) {
     for (int i = 0; i < params->count; i++) free(params->list[i].name);
     free(params->list);
     free(params->starts);
-    free(params->values);
-    free(params->gradients);
+    cm3_pages_give(params->values, (size_t)params->size * sizeof(float));
+    cm3_pages_give(params->gradients, (size_t)params->size * sizeof(float));
     free(params);
 }
 
@@ -179,17 +180,11 @@ cm3_param_range cm3_params_segment_range(const cm3_params *params, int segment) 
 
 /* --- the memory --------------------------------------------------------------------------------------------------- */
 
-static float *take_zeroed(int64_t size) {
-    const size_t bytes = ((size_t)size * sizeof(float) + 63) / 64 * 64;
-    float *memory = aligned_alloc(64, bytes ? bytes : 64);
-    if (memory) memset(memory, 0, bytes);
-    return memory;
-}
-
 cm3_status cm3_params_allocate(cm3_params *params, bool with_gradients) {
     if (!params->starts) return cm3_fail(CM3_ERR_INTERNAL, "parameters are allocated before their layout");
-    if (!params->values) params->values = take_zeroed(params->size);
-    if (with_gradients && !params->gradients) params->gradients = take_zeroed(params->size);
+    const size_t bytes = (size_t)params->size * sizeof(float);
+    if (!params->values) params->values = cm3_pages_take(bytes);
+    if (with_gradients && !params->gradients) params->gradients = cm3_pages_take(bytes);
     if (!params->values || (with_gradients && !params->gradients))
         return cm3_fail(CM3_ERR_MEMORY, "no memory for %lld parameters%s", (long long)params->size,
                         with_gradients ? " and their gradients" : "");

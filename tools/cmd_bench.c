@@ -47,15 +47,17 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
         cm3_json_put_double(&w, "planned_bytes", r.planned_bytes);
         cm3_json_put_double(&w, "seconds_gradients", r.seconds_gradients);
         cm3_json_put_double(&w, "seconds_update", r.seconds_update);
+        cm3_json_put_double(&w, "mean_seconds", r.mean_seconds);
         cm3_json_put_int(&w, "tokens_per_step", r.tokens);
         cm3_json_put_int(&w, "steps", r.steps);
         cm3_json_end_object(&w);
         cm3_json_end_line(&w);
         return CM3_OK;
     }
-    printf("step             %lld tokens in %.3f s: gradients %.3f s, norm and AdamW %.3f s (%lld steps)\n",
+    printf("step             %lld tokens in %.3f s: gradients %.3f s, norm and AdamW %.3f s "
+           "(fastest of %lld steps; mean %.3f s)\n",
            (long long)r.tokens, r.seconds_gradients + r.seconds_update, r.seconds_gradients, r.seconds_update,
-           (long long)r.steps);
+           (long long)r.steps, r.mean_seconds);
     printf("speed            %.0f tokens/s, %.1f GFLOP/s of model FLOPs\n", r.tokens_per_second,
            r.flops_per_second / 1e9);
     printf("sgemm            %.1f GFLOP/s in the same run: the step reaches %.3f of it\n",

@@ -6,13 +6,14 @@
 #include "train/recipe.h"
 
 typedef struct cm3_bench_step_result {
-    double tokens_per_second;      /* of whole steps: forward, backward, norm, AdamW */
+    double tokens_per_second;      /* of the fastest step: forward, backward, norm, AdamW */
     double flops_per_second;       /* model FLOPs: recomputation and masked-out attention not counted */
-    double sgemm_flops_per_second; /* the best of several measurements between the steps, on the same threads */
+    double sgemm_flops_per_second; /* the fastest of many between the steps, on the same threads */
     double ratio;                  /* of the two */
     double peak_bytes;             /* what the process's memory grew by: measured */
     double planned_bytes;          /* what the plan says: parameters, gradients, optimizer, step */
-    double seconds_gradients, seconds_update; /* of one step */
+    double seconds_gradients, seconds_update; /* of the fastest step */
+    double mean_seconds;                      /* of all steps: larger where other work shares the machine */
     int64_t tokens, steps;
 } cm3_bench_step_result;
 

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include "core/clock.h"
+#include "core/pages.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "optim/clip.h"
@@ -283,14 +284,12 @@ static cm3_status prepare(trainer *t) {
     const size_t bytes = (size_t)cm3_params_size(params) * sizeof(float);
     CM3_TRY(cm3_checkpoint_table_of(params, &t->table));
     CM3_TRY(cm3_params_adamw_spans(params, &t->spans, &t->span_count));
-    t->m = aligned_alloc(64, bytes);
-    t->v = aligned_alloc(64, bytes);
+    t->m = cm3_pages_take(bytes);
+    t->v = cm3_pages_take(bytes);
     t->reductions = calloc((size_t)cm3_params_segment_count(params) + 1, sizeof *t->reductions);
     if (!t->m || !t->v || !t->reductions)
         return cm3_fail(CM3_ERR_MEMORY, "no memory for the optimizer's moments (%.2f GiB)",
                         2.0 * (double)bytes / 0x1p30);
-    memset(t->m, 0, bytes);
-    memset(t->v, 0, bytes);
     return CM3_OK;
 }
 
@@ -307,8 +306,9 @@ cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learne
     if (status == CM3_OK) status = closed;
     cm3_checkpoint_table_free(&t.table);
     free(t.spans);
-    free(t.m);
-    free(t.v);
+    const size_t bytes = (size_t)cm3_params_size(learner->params) * sizeof(float);
+    cm3_pages_give(t.m, bytes);
+    cm3_pages_give(t.v, bytes);
     free(t.reductions);
     return status;
 }

@@ -1,10 +1,11 @@
 #include "core/tensor/arena.h"
 
+#include "core/pages.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 typedef struct hole {
     size_t offset, bytes;
@@ -30,7 +31,7 @@ cm3_status cm3_arena_create(cm3_arena **arena) {
 
 void cm3_arena_free(cm3_arena *arena) {
     if (!arena) return;
-    if (arena->base) munmap(arena->base, arena->mapped);
+    cm3_pages_give(arena->base, arena->mapped);
     free(arena->holes);
     free(arena);
 }
@@ -94,11 +95,10 @@ size_t cm3_arena_peak(const cm3_arena *arena) {
 
 cm3_status cm3_arena_base(cm3_arena *arena, void **base) {
     if (!arena->base && arena->peak) {
-        void *block = mmap(NULL, arena->peak, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (block == MAP_FAILED)
+        void *block = cm3_pages_take(arena->peak);
+        if (!block)
             return cm3_fail(CM3_ERR_MEMORY, "the step needs %.2f GiB of memory, which the system refuses",
                             (double)arena->peak / 0x1p30);
-        madvise(block, arena->peak, MADV_HUGEPAGE);
         arena->base = block;
         arena->mapped = arena->peak;
     }

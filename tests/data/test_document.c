@@ -75,7 +75,7 @@ static void blanks_make_every_prompt_of_the_paper(void **state) {
 
     add(&d, CM3_MODALITY_TEXT, 0, 0);
     add(&d, CM3_MODALITY_IMAGE, 2, 2);
-    expect_prompt(&d, "<eos> <sentinel:0> <break> <image:2> <image:3> <sentinel:0>");
+    expect_prompt(&d, "<eos> <sentinel:0> <break> <image:2> <image:3> <eos> <sentinel:0>");
     cm3_document_free(&d);
 
     cm3_tokens t = {0};

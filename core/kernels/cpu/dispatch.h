@@ -6,6 +6,7 @@
 
 #include "core/kernels/cpu/simd/attention.h"
 #include "core/kernels/cpu/simd/conv.h"
+#include "core/kernels/cpu/simd/gemm.h"
 #include "core/kernels/cpu/simd/group_norm.h"
 #include "core/kernels/cpu/simd/norm.h"
 #include "core/tensor/op.h"
@@ -35,6 +36,7 @@
     X(attention_forward, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                  \
     X(attention_backward, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                 \
     X(attention_one, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                      \
+    X(gemm_block, (const cm3__gemm_block *block, float *scratch))                                                     \
     X(conv_sizes_of, (cm3__conv_sizes *sizes))                                                                        \
     X(conv_rows, (const cm3__conv_rows *job))                                                                         \
     X(conv_pack, (const cm3__conv_pack *job))                                                                         \

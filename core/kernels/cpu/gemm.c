@@ -1,5 +1,8 @@
 #include "core/kernels/cpu/gemm.h"
 
+#include "core/kernels/cpu/dispatch.h"
+#include "core/pages.h"
+
 #include <cblas.h>
 #include <omp.h>
 #undef I /* complex.h, which cblas.h includes */
@@ -12,6 +15,19 @@ static int64_t row_of(int64_t given, int64_t dense) {
     return given ? given : dense;
 }
 
+/* The calling thread's scratch memory for packed products, kept until the thread ends; NULL if there is none to be had. */
+static float *scratch_of_thread(void) {
+    static _Thread_local float *scratch;
+    if (!scratch) scratch = cm3_pages_take(CM3__GEMM_SCRATCH * sizeof *scratch);
+    return scratch;
+}
+
+/* Packing pays where each packed element is used often; where there is little to compute, OpenBLAS knows better. */
+static bool pays_to_pack(int64_t rows, int64_t columns, int64_t depth) {
+    enum { FEWEST_ROWS = 48, FEWEST_COLUMNS = 32, SHALLOWEST = 16 };
+    return rows >= FEWEST_ROWS && columns >= FEWEST_COLUMNS && depth >= SHALLOWEST;
+}
+
 /* One piece of C on the calling thread. */
 static void multiply(const cm3_gemm *p, int64_t row, int64_t rows, int64_t column, int64_t columns) {
     const int64_t a_row = row_of(p->a_row, p->a_transposed ? p->m : p->k),
@@ -19,6 +35,23 @@ static void multiply(const cm3_gemm *p, int64_t row, int64_t rows, int64_t colum
     const int64_t c_row = row_of(p->c_row, p->n);
     const float *a = p->a + (p->a_transposed ? row : row * a_row),
                 *b = p->b + (p->b_transposed ? column * b_row : column);
+    float *scratch = !p->library && pays_to_pack(rows, columns, p->k) ? scratch_of_thread() : NULL;
+    if (scratch) {
+        const cm3__gemm_block block = {.m = rows,
+                                       .n = columns,
+                                       .k = p->k,
+                                       .a = a,
+                                       .a_row = p->a_transposed ? 1 : a_row,
+                                       .a_column = p->a_transposed ? a_row : 1,
+                                       .b = b,
+                                       .b_row = p->b_transposed ? 1 : b_row,
+                                       .b_column = p->b_transposed ? b_row : 1,
+                                       .c = p->c + row * c_row + column,
+                                       .c_row = c_row,
+                                       .accumulate = p->accumulate};
+        cm3__simd()->gemm_block(&block, scratch);
+        return;
+    }
     cblas_sgemm(CblasRowMajor, p->a_transposed ? CblasTrans : CblasNoTrans, p->b_transposed ? CblasTrans : CblasNoTrans,
                 (int)rows, (int)columns, (int)p->k, 1, a, (int)a_row, b, (int)b_row, p->accumulate ? 1.0f : 0.0f,
                 p->c + row * c_row + column, (int)c_row);

@@ -16,6 +16,7 @@ typedef struct cm3_gemm {
     int64_t a_row, b_row, c_row; /* distance of stored rows; 0: dense */
     bool a_transposed, b_transposed;
     bool accumulate; /* C += */
+    bool library;    /* by OpenBLAS whatever the shape: to compare with */
     /* Called for finished pieces of C while they are in cache: rows [row, row + rows), columns [column, column +
      * columns). Pieces do not overlap and together are all of C. NULL: nothing. */
     void (*epilogue)(void *context, int64_t row, int64_t rows, int64_t column, int64_t columns);

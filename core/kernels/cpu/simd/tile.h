@@ -97,10 +97,11 @@ static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k
         v[i + (h)] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_HIGH, h));                                         \
     }
 
-/* to[c][r] = from[r][c] for rows and columns up to CM3_LANES. */
-static inline void cm3__transpose(float *to, int64_t to_row, const float *from, int64_t from_row) {
+/* to[c][r] = from[r][c] for rows and columns up to CM3_LANES; only the first `rows` are read, the last of them again and
+ * again for those that are not there. */
+static inline void cm3__transpose_rows(float *to, int64_t to_row, const float *from, int64_t from_row, int64_t rows) {
     cm3_vec v[CM3_LANES];
-    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) v[i] = *(const cm3_vec *)(from + i * from_row);
+    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) v[i] = *(const cm3_vec *)(from + (i < rows ? i : rows - 1) * from_row);
     CM3_TRANSPOSE_STEP(v, 1)
     CM3_TRANSPOSE_STEP(v, 2)
 #if defined(__AVX2__)
@@ -110,6 +111,10 @@ static inline void cm3__transpose(float *to, int64_t to_row, const float *from, 
     CM3_TRANSPOSE_STEP(v, 8)
 #endif
     CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) * (cm3_vec *)(to + i * to_row) = v[i];
+}
+
+static inline void cm3__transpose(float *to, int64_t to_row, const float *from, int64_t from_row) {
+    cm3__transpose_rows(to, to_row, from, from_row, CM3_LANES);
 }
 
 #endif
