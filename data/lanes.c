@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct range {
+    int64_t begin, end;
+} range;
+
 struct cm3_packer {
     const cm3_data_config *config;
     const cm3_vocab *vocab;
@@ -17,6 +21,8 @@ struct cm3_packer {
     int32_t *source;       /* (length) tokens before masking */
     int32_t *text, *image; /* numbers of one sample */
     int64_t *heldout_ends; /* (heldout) tokens up to the end of each held-out sample; NULL until asked for */
+    range *heldout_ranges; /* (heldout_blocks) tokens of each block of held-out samples */
+    int64_t heldout_blocks;
 };
 
 /* A sample's shape: <eos> TEXT <break> IMAGE <eos>. */
@@ -78,6 +84,7 @@ void cm3_packer_free(cm3_packer *packer) {
     free(packer->text);
     free(packer->image);
     free(packer->heldout_ends);
+    free(packer->heldout_ranges);
     free(packer);
 }
 
@@ -245,28 +252,62 @@ cm3_status cm3_lane_next(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, c
 
 /* ---- held-out samples ---- */
 
-static cm3_status measure_heldout(cm3_packer *packer) {
-    if (packer->heldout_ends) return CM3_OK;
+/* Fills heldout_ends. */
+static cm3_status measure_samples(cm3_packer *packer) {
     const int64_t count = cm3_store_get_info(packer->store)->heldout;
-    int64_t *ends = malloc((size_t)(count + 1) * sizeof *ends), total = 0;
-    if (!ends) return cm3_fail(CM3_ERR_MEMORY, "no memory for %" PRId64 " held-out samples", count);
+    int64_t total = 0;
     for (int64_t i = 0; i < count; i++) {
         shape s;
-        const cm3_status status = sample_shape(packer, cm3_store_heldout(packer->store, i), &s);
-        if (status != CM3_OK) {
-            free(ends);
-            return status;
-        }
-        ends[i] = total += s.size;
+        CM3_TRY(sample_shape(packer, cm3_store_heldout(packer->store, i), &s));
+        packer->heldout_ends[i] = total += s.size;
     }
-    if (total != cm3_heldout_tokens(packer)) {
-        free(ends);
-        return cm3_fail(CM3_ERR_FORMAT,
-                        "%s: the token store is damaged: %" PRId64 " held-out tokens, its attributes say %" PRId64,
-                        cm3_store_path(packer->store), total, cm3_heldout_tokens(packer));
+    if (total == cm3_heldout_tokens(packer)) return CM3_OK;
+    return cm3_fail(CM3_ERR_FORMAT,
+                    "%s: the token store is damaged: %" PRId64 " held-out tokens, its attributes say %" PRId64,
+                    cm3_store_path(packer->store), total, cm3_heldout_tokens(packer));
+}
+
+/* Where the block that begins at token `begin` ends: full, or before the first document that it would have to cut. */
+static int64_t heldout_end(const cm3_packer *packer, int64_t begin, int64_t *sample) {
+    const int64_t count = cm3_store_get_info(packer->store)->heldout, tokens = packer->heldout_ends[count - 1];
+    const int64_t full = begin + packer->length < tokens ? begin + packer->length : tokens;
+    int64_t whole = begin;
+    while (*sample < count && packer->heldout_ends[*sample] <= full) whole = packer->heldout_ends[(*sample)++];
+    return packer->config->keep_documents_whole && whole > begin ? whole : full;
+}
+
+/* A block that ends inside a document shares a token with the next, so that every token of it is a target. */
+static void cut_heldout(cm3_packer *packer) {
+    const int64_t tokens = cm3_heldout_tokens(packer);
+    int64_t sample = 0, begin = 0;
+    while (begin < tokens - 1) {
+        const int64_t end = heldout_end(packer, begin, &sample);
+        const bool at_document = sample > 0 && end == packer->heldout_ends[sample - 1];
+        packer->heldout_ranges[packer->heldout_blocks++] = (range){begin, end};
+        if (end == tokens) break;
+        begin = packer->config->keep_documents_whole && at_document ? end : end - 1;
     }
-    packer->heldout_ends = ends;
-    return CM3_OK;
+}
+
+static cm3_status plan_heldout(cm3_packer *packer) {
+    if (packer->heldout_ranges) return CM3_OK;
+    const int64_t count = cm3_store_get_info(packer->store)->heldout,
+                  most = cm3_heldout_tokens(packer) / packer->config->context + count + 1;
+    packer->heldout_ends = malloc((size_t)(count + 1) * sizeof *packer->heldout_ends);
+    packer->heldout_ranges = malloc((size_t)most * sizeof *packer->heldout_ranges);
+    const cm3_status status =
+        packer->heldout_ends && packer->heldout_ranges
+            ? measure_samples(packer)
+            : cm3_fail(CM3_ERR_MEMORY, "no memory for %" PRId64 " held-out samples", count);
+    if (status == CM3_OK) {
+        if (count) cut_heldout(packer);
+        return CM3_OK;
+    }
+    free(packer->heldout_ends);
+    free(packer->heldout_ranges);
+    packer->heldout_ends = NULL;
+    packer->heldout_ranges = NULL;
+    return status;
 }
 
 int64_t cm3_heldout_tokens(const cm3_packer *packer) {
@@ -274,18 +315,19 @@ int64_t cm3_heldout_tokens(const cm3_packer *packer) {
     return info->heldout_text_tokens + info->heldout * (packer->codes + 3);
 }
 
-int64_t cm3_heldout_blocks(const cm3_packer *packer) {
-    const int64_t tokens = cm3_heldout_tokens(packer), context = packer->config->context;
-    return tokens ? (tokens - 1 + context - 1) / context : 0; /* the first token is no target */
+cm3_status cm3_heldout_blocks(cm3_packer *packer, int64_t *blocks) {
+    CM3_TRY(plan_heldout(packer));
+    *blocks = packer->heldout_blocks;
+    return CM3_OK;
 }
 
 cm3_status cm3_heldout_block(cm3_packer *packer, int64_t number, cm3_block *block) {
-    const int64_t blocks = cm3_heldout_blocks(packer), tokens = cm3_heldout_tokens(packer);
-    if (number < 0 || number >= blocks)
-        return cm3_fail(CM3_ERR_NOT_FOUND, "held-out block %" PRId64 ", expected one of %" PRId64, number, blocks);
-    CM3_TRY(measure_heldout(packer));
-    int64_t at = number * packer->config->context, sample = 0;
-    const int64_t end = tokens - at < packer->length ? tokens : at + packer->length;
+    CM3_TRY(plan_heldout(packer));
+    if (number < 0 || number >= packer->heldout_blocks)
+        return cm3_fail(CM3_ERR_NOT_FOUND, "held-out block %" PRId64 ", expected one of %" PRId64, number,
+                        packer->heldout_blocks);
+    int64_t at = packer->heldout_ranges[number].begin, sample = 0;
+    const int64_t end = packer->heldout_ranges[number].end;
     block->length = end - at;
     block->lane = -1;
     block->number = number;

@@ -7,6 +7,10 @@
  * numbers, its cursor, which do not depend on ranks, threads or micro-batches: resuming is exact, and any block of any
  * step can be made again.
  *
+ * A block is filled to its last token, and the next goes on behind it: samples are cut wherever a block ends. With
+ * data.keep_documents_whole a block takes only samples that fit whole and is padded to the end; a sample longer than a block
+ * is cut all the same. That is how small sets learn fastest: a block then looks like a prompt.
+ *
  * Samples of a store are `<eos> TEXT <break> IMAGE <eos>`: lengths alone tell where the boundaries are, so a cursor
  * moves through blocks without reading tokens (cm3_lane_skip), about a microsecond a sample. */
 #ifndef CM3_DATA_LANES_H
@@ -60,10 +64,11 @@ cm3_status cm3_lane_skip(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, i
 
 /* Held-out samples in the order of the store, rendered one after another, in plain causal order. Block i holds tokens
  * [i * context, i * context + context + 1): blocks share one token, so every token but the first is a target once; the
- * last may be shorter. 0 blocks when nothing is held out. The first block to be made reads the lengths of all held-out
+ * last may be shorter. With keep_documents_whole a block ends where the next document would not fit, and only parts of
+ * a cut document share a token. 0 blocks when nothing is held out. The first call reads the lengths of all held-out
  * samples. */
 int64_t cm3_heldout_tokens(const cm3_packer *packer);
-int64_t cm3_heldout_blocks(const cm3_packer *packer);
+cm3_status cm3_heldout_blocks(cm3_packer *packer, int64_t *blocks);
 cm3_status cm3_heldout_block(cm3_packer *packer, int64_t number, cm3_block *block);
 
 /* All B cursors and what they belong to, as JSON text for checkpoints; `*text` is the caller's to free. */

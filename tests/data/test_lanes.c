@@ -52,6 +52,14 @@ typedef struct bench {
     cm3_block block;
 } bench;
 
+enum { KEEP_NOTHING, KEEP_IMAGES, KEEP_DOCUMENTS, KEEPS };
+static cm3_data_config config_keeping(int keep) {
+    cm3_data_config config = small_config();
+    config.keep_images_whole = keep == KEEP_IMAGES;
+    config.keep_documents_whole = keep == KEEP_DOCUMENTS;
+    return config;
+}
+
 static bench bench_open(cm3_data_config config, cm3_store *from) {
     static cm3_data_config kept[16]; /* a packer borrows its config */
     static int used = 0;
@@ -123,9 +131,8 @@ static void an_epoch_gives_every_training_sample_once_and_no_heldout_one(void **
 
 static void skipping_lands_where_making_blocks_does(void **state) {
     (void)state;
-    for (int keep = 0; keep < 2; keep++) {
-        cm3_data_config config = small_config();
-        config.keep_images_whole = keep;
+    for (int keep = 0; keep < KEEPS; keep++) {
+        const cm3_data_config config = config_keeping(keep);
         bench b = bench_open(config, store), f = bench_open(config, file_store);
         for (int64_t lane = 0; lane < config.lanes; lane++) {
             cm3_cursor made = cm3_lane_start(lane), skipped = made, from_file = made;
@@ -216,8 +223,7 @@ static void a_cursor_outside_its_sample_is_a_fault_and_stays(void **state) {
 
 static void with_images_kept_whole_no_block_begins_inside_an_image(void **state) {
     (void)state;
-    cm3_data_config config = small_config();
-    config.keep_images_whole = true;
+    const cm3_data_config config = config_keeping(KEEP_IMAGES);
     bench b = bench_open(config, store);
     int64_t cut = 0;
     for (int64_t lane = 0; lane < config.lanes; lane++) {
@@ -236,19 +242,45 @@ static void with_images_kept_whole_no_block_begins_inside_an_image(void **state)
     bench_close(&b);
 }
 
+static void with_documents_kept_whole_a_block_holds_as_many_as_fit(void **state) {
+    (void)state;
+    const cm3_data_config config = config_keeping(KEEP_DOCUMENTS);
+    bench b = bench_open(config, store);
+    for (int64_t lane = 0; lane < config.lanes; lane++) {
+        cm3_cursor cursor = cm3_lane_start(lane);
+        for (int i = 0; i < 60; i++) {
+            assert_int_equal(cm3_lane_next(b.packer, lane, &cursor, &b.block), CM3_OK);
+            for (int64_t p = 0; p < b.block.piece_count; p++) {
+                const cm3_piece *piece = &b.block.pieces[p];
+                int64_t text;
+                assert_int_equal(cm3_store_text_count(store, piece->index, &text), CM3_OK);
+                assert_int_equal(piece->begin, 0);
+                assert_int_equal(piece->end, 3 + text + SMALL_CODES);
+            }
+            const int64_t most = config.context + 1, next = cursor.sample + config.lanes;
+            const int64_t index = cm3_store_training(store, (int64_t)cm3_rng_permute(5, CM3_RNG_SHUFFLE,
+                                                     (uint64_t)next / TRAINING, (uint64_t)next % TRAINING, TRAINING));
+            int64_t text;
+            assert_int_equal(cm3_store_text_count(store, index, &text), CM3_OK);
+            assert_true(b.block.length <= most);
+            assert_true(b.block.length + 3 + text + SMALL_CODES > most - 3 * (b.block.plan.drawn - b.block.plan.count));
+        }
+    }
+    bench_close(&b);
+}
+
 static void images_longer_than_a_block_still_make_progress(void **state) {
     (void)state;
-    for (int keep = 0; keep < 2; keep++) {
-        cm3_data_config config = small_config();
+    for (int keep = 0; keep < KEEPS; keep++) {
+        cm3_data_config config = config_keeping(keep);
         config.context = 10;
-        config.keep_images_whole = keep;
         bench b = bench_open(config, store);
         cm3_cursor cursor = cm3_lane_start(0);
         for (int i = 0; i < 300; i++) {
             const cm3_cursor before = cursor;
             assert_int_equal(cm3_lane_next(b.packer, 0, &cursor, &b.block), CM3_OK);
             assert_true(cursor.sample > before.sample || cursor.offset > before.offset);
-            assert_int_equal(b.block.length, 11);
+            assert_true(keep == KEEP_DOCUMENTS ? b.block.length <= 11 : b.block.length == 11);
         }
         bench_close(&b);
     }
@@ -279,8 +311,9 @@ static void heldout_blocks_make_every_token_but_the_first_a_target_once(void **s
     bench b = bench_open(small_config(), file_store);
     cm3_tokens all = {0};
     for (int64_t i = 0; i < HELDOUT; i++) render_sample(cm3_store_heldout(store, i), &all);
-    const int64_t blocks = cm3_heldout_blocks(b.packer), tokens = cm3_heldout_tokens(b.packer);
-    int64_t targets = 0;
+    const int64_t tokens = cm3_heldout_tokens(b.packer);
+    int64_t blocks, targets = 0;
+    assert_int_equal(cm3_heldout_blocks(b.packer, &blocks), CM3_OK);
     assert_int_equal(tokens, all.count);
     for (int64_t i = 0; i < blocks; i++) {
         assert_int_equal(cm3_heldout_block(b.packer, i, &b.block), CM3_OK);
@@ -292,6 +325,32 @@ static void heldout_blocks_make_every_token_but_the_first_a_target_once(void **s
     assert_int_equal(cm3_heldout_block(b.packer, blocks, &b.block), CM3_ERR_NOT_FOUND);
     cm3_tokens_free(&all);
     bench_close(&b);
+}
+
+static void heldout_documents_kept_whole_are_each_in_one_block(void **state) {
+    (void)state;
+    for (int64_t context = 10; context <= 90; context += 40) { /* documents longer than a block, one a block, two */
+        cm3_data_config config = config_keeping(KEEP_DOCUMENTS);
+        config.context = context;
+        bench b = bench_open(config, file_store);
+        cm3_tokens all = {0};
+        for (int64_t i = 0; i < HELDOUT; i++) render_sample(cm3_store_heldout(store, i), &all);
+        int64_t blocks, at = 0, shared = 0;
+        assert_int_equal(cm3_heldout_blocks(b.packer, &blocks), CM3_OK);
+        for (int64_t i = 0; i < blocks; i++) {
+            assert_int_equal(cm3_heldout_block(b.packer, i, &b.block), CM3_OK);
+            assert_true(b.block.length >= 2 && b.block.length <= context + 1);
+            const bool cut = b.block.pieces[0].begin > 0;
+            at -= cut;
+            shared += cut;
+            assert_memory_equal(b.block.ids, all.ids + at, (size_t)b.block.length * sizeof *all.ids);
+            at += b.block.length;
+        }
+        assert_int_equal(at, all.count);
+        assert_true(context == 10 ? shared > HELDOUT : shared == 0);
+        cm3_tokens_free(&all);
+        bench_close(&b);
+    }
 }
 
 static void targets_are_the_inputs_shifted_by_one_and_classes_tell_what_they_are(void **state) {
@@ -306,8 +365,9 @@ static void targets_are_the_inputs_shifted_by_one_and_classes_tell_what_they_are
     cm3_batch_set(&batch, &vocab, 1, &b.block);
     assert_memory_equal(batch.inputs, b.block.ids, (size_t)s * 4);
     assert_memory_equal(batch.targets + s, b.block.ids + 1, (size_t)s * 4);
-    assert_int_equal(cm3_heldout_block(b.packer, cm3_heldout_blocks(b.packer) - 1, &b.block),
-                     CM3_OK); /* a short one over a full one */
+    int64_t blocks;
+    assert_int_equal(cm3_heldout_blocks(b.packer, &blocks), CM3_OK);
+    assert_int_equal(cm3_heldout_block(b.packer, blocks - 1, &b.block), CM3_OK); /* a short one over a full one */
     const int64_t length = b.block.length;
     assert_true(length <= s);
     cm3_batch_set(&batch, &vocab, 1, &b.block);
@@ -397,9 +457,11 @@ int main(void) {
         cmocka_unit_test(cursors_of_another_run_are_refused),
         cmocka_unit_test(a_cursor_outside_its_sample_is_a_fault_and_stays),
         cmocka_unit_test(with_images_kept_whole_no_block_begins_inside_an_image),
+        cmocka_unit_test(with_documents_kept_whole_a_block_holds_as_many_as_fit),
         cmocka_unit_test(images_longer_than_a_block_still_make_progress),
         cmocka_unit_test(masks_differ_between_lanes_and_blocks),
         cmocka_unit_test(heldout_blocks_make_every_token_but_the_first_a_target_once),
+        cmocka_unit_test(heldout_documents_kept_whole_are_each_in_one_block),
         cmocka_unit_test(targets_are_the_inputs_shifted_by_one_and_classes_tell_what_they_are),
         cmocka_unit_test(a_step_is_the_same_bits_for_ever),
         cmocka_unit_test(a_block_prints_readably),

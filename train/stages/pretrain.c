@@ -91,8 +91,9 @@ static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *
 }
 
 static cm3_status score_heldout(token_learner *l, cm3_comm *comm, double sums[CM3_SUMS_MAX]) {
-    const int64_t blocks = cm3_heldout_blocks(l->packer), stride = l->micro * cm3_comm_size(comm),
-                  limit = l->run->recipe->train.validate_batches;
+    const int64_t stride = l->micro * cm3_comm_size(comm), limit = l->run->recipe->train.validate_batches;
+    int64_t blocks;
+    CM3_TRY(cm3_heldout_blocks(l->packer, &blocks));
     cm3_block block = {0};
     cm3_batch batch = {0};
     cm3_status status = cm3_block_init(&block, &l->run->recipe->data);

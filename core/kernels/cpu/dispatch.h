@@ -51,6 +51,7 @@ typedef struct cm3_simd {
     CM3_SIMD_LIST(X)
 #undef X
     const char *level;
+    bool fast_gemm; /* does gemm_block beat OpenBLAS at this level? */
 } cm3_simd;
 
 /* The best level that this processor has, or the one that the environment variable CM3_SIMD names (base, avx2, avx512) if

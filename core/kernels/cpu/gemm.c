@@ -24,8 +24,9 @@ static float *scratch_of_thread(void) {
 
 /* Packing pays where each packed element is used often; where there is little to compute, OpenBLAS knows better. */
 static bool pays_to_pack(int64_t rows, int64_t columns, int64_t depth) {
-    enum { FEWEST_ROWS = 48, FEWEST_COLUMNS = 32, SHALLOWEST = 16 };
-    return rows >= FEWEST_ROWS && columns >= FEWEST_COLUMNS && depth >= SHALLOWEST;
+    enum { FEWEST_ROWS = 112, FEWEST_COLUMNS = 64, SHALLOWEST = 32, SMALLEST = 1 << 21 };
+    return rows >= FEWEST_ROWS && columns >= FEWEST_COLUMNS && depth >= SHALLOWEST &&
+           rows * columns >= SMALLEST / depth;
 }
 
 /* One piece of C on the calling thread. */
@@ -35,7 +36,9 @@ static void multiply(const cm3_gemm *p, int64_t row, int64_t rows, int64_t colum
     const int64_t c_row = row_of(p->c_row, p->n);
     const float *a = p->a + (p->a_transposed ? row : row * a_row),
                 *b = p->b + (p->b_transposed ? column * b_row : column);
-    float *scratch = !p->library && pays_to_pack(rows, columns, p->k) ? scratch_of_thread() : NULL;
+    const cm3_simd *simd = cm3__simd();
+    const bool ours = !p->library && simd->fast_gemm && pays_to_pack(rows, columns, p->k);
+    float *scratch = ours ? scratch_of_thread() : NULL;
     if (scratch) {
         const cm3__gemm_block block = {.m = rows,
                                        .n = columns,
@@ -49,7 +52,7 @@ static void multiply(const cm3_gemm *p, int64_t row, int64_t rows, int64_t colum
                                        .c = p->c + row * c_row + column,
                                        .c_row = c_row,
                                        .accumulate = p->accumulate};
-        cm3__simd()->gemm_block(&block, scratch);
+        simd->gemm_block(&block, scratch);
         return;
     }
     cblas_sgemm(CblasRowMajor, p->a_transposed ? CblasTrans : CblasNoTrans, p->b_transposed ? CblasTrans : CblasNoTrans,

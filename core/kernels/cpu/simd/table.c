@@ -1,4 +1,5 @@
 #include "core/kernels/cpu/simd/prototypes.h"
+#include "core/kernels/cpu/simd/vec.h"
 
 #define CM3_TEXT_(level) #level
 #define CM3_TEXT(level) CM3_TEXT_(level)
@@ -9,4 +10,5 @@ const cm3_simd CM3_SIMD(cm3__simd) = {
     CM3_SIMD_LIST(X)
 #undef X
         .level = CM3_TEXT(CM3_SIMD_LEVEL),
+        .fast_gemm = CM3_VEC_REGISTERS == 32,
 };
