@@ -395,7 +395,8 @@ CM3_OP_LIST(X)
 #define NOWHERE .in_place = -1, .passes_gradient = -1, .grad_in_place = -1
 
 static const cm3_op_def definitions[CM3_OP_COUNT] = {
-    [CM3_OP_EMBED] = {COMMON(embed), NOWHERE, .flops = flops_none, .inputs = 4, .differentiable = IN(0) | IN(2)},
+    [CM3_OP_EMBED] = {COMMON(embed), NOWHERE, .flops = flops_none, .inputs = 4, .gathered = IN(0) | IN(2),
+                      .differentiable = IN(0) | IN(2)},
     [CM3_OP_LAYER_NORM] = {COMMON(layer_norm), .flops = flops_none, .inputs = 3,
                            .differentiable = IN(0) | IN(1) | IN(2), .in_place = -1, .passes_gradient = -1,
                            .grad_in_place = 0},
@@ -425,8 +426,8 @@ static const cm3_op_def definitions[CM3_OP_COUNT] = {
     [CM3_OP_UPSAMPLE] = {COMMON(upsample), NOWHERE, .flops = flops_none, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_AVERAGE_POOL] = {COMMON(average_pool), NOWHERE, .flops = flops_none, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_NEAREST_CODE] = {COMMON(nearest_code), NOWHERE, .flops = flops_nearest_code, .inputs = 2},
-    [CM3_OP_CODE_LOOKUP] = {COMMON(code_lookup), .flops = flops_none, .inputs = 3, .differentiable = IN(0),
-                            .in_place = -1, .passes_gradient = 0, .grad_in_place = -1},
+    [CM3_OP_CODE_LOOKUP] = {COMMON(code_lookup), .flops = flops_none, .inputs = 3, .gathered = IN(1),
+                            .differentiable = IN(0), .in_place = -1, .passes_gradient = 0, .grad_in_place = -1},
     [CM3_OP_CODE_LOSS] = {COMMON(code_loss), NOWHERE, .flops = flops_none, .inputs = 4,
                           .differentiable = IN(0) | IN(1)},
     [CM3_OP_PIXEL_LOSS] = {COMMON(pixel_loss), NOWHERE, .flops = flops_none, .inputs = 3, .differentiable = IN(0)},
@@ -436,4 +437,32 @@ static const cm3_op_def definitions[CM3_OP_COUNT] = {
 
 const cm3_op_def *cm3_op_definition(cm3_op op) {
     return &definitions[op];
+}
+
+/* --- bytes ------------------------------------------------------------------------------------------------------- */
+
+static double bytes_of(const cm3_tensor *t) {
+    return present(t) ? (double)cm3_tensor_bytes(t) : 0;
+}
+
+static double at_most(double bytes, double limit) {
+    return bytes < limit ? bytes : limit;
+}
+
+double cm3_op_bytes(cm3_op op, const cm3_call *call, bool backward) {
+    const cm3_op_def *def = &definitions[op];
+    unsigned inputs = ~0u, outputs = ~0u;
+    double bytes = 0;
+    if (backward) {
+        def->reads(call->attr, call->in, &inputs, &outputs);
+        bytes += bytes_of(&call->grad_out);
+        for (int i = 0; i < CM3_OP_INPUTS; i++) bytes += bytes_of(&call->grad_in[i]);
+    }
+    for (int i = 0; i < CM3_OP_INPUTS; i++) {
+        const double whole = bytes_of(&call->in[i]);
+        if (inputs & IN(i)) bytes += def->gathered & IN(i) ? at_most(whole, bytes_of(&call->out[0])) : whole;
+    }
+    for (int i = 0; i < CM3_OP_OUTPUTS; i++)
+        if (outputs & OUT(i)) bytes += bytes_of(&call->out[i]);
+    return bytes;
 }

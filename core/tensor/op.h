@@ -1,7 +1,7 @@
 /* The operations: one contract, many backends.
  *
  * An operation is declared here once: its inputs, outputs, attributes and mathematics. core/tensor/op.c says for each how
- * shapes follow, what the backward pass reads, and how many FLOPs it costs. A backend (core/kernels/) supplies
+ * shapes follow, what the backward pass reads, and how many FLOPs and bytes it costs. A backend (core/kernels/) supplies
  * a forward and a backward kernel for each. Networks do not call kernels: they record operations on a tape
  * (core/tensor/tape.h).
  *
@@ -115,6 +115,7 @@ typedef struct cm3_op_def {
     void (*reads)(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs);
     /* Model FLOPs (a multiply-add is two; causal attention counts what is not masked; nothing for recomputation). */
     double (*flops)(const cm3_call *call, bool backward);
+    unsigned gathered;       /* mask of tables of which the forward kernel reads only rows that another input picks */
     unsigned differentiable; /* mask of inputs that get a gradient */
     int in_place;            /* input whose memory out[0] may take when nobody needs it later, or -1 */
     int passes_gradient;     /* input whose gradient is grad_out itself, or -1 */
@@ -123,6 +124,10 @@ typedef struct cm3_op_def {
 } cm3_op_def;
 
 const cm3_op_def *cm3_op_definition(cm3_op op);
+
+/* Bytes that must cross memory at least once: what is read and what is written, each once, without any scratch. Like
+ * FLOPs they follow from shapes and attributes: no data is touched. */
+double cm3_op_bytes(cm3_op op, const cm3_call *call, bool backward);
 
 typedef struct cm3_kernel {
     cm3_status (*forward)(const cm3_call *call);

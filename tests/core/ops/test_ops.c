@@ -1,5 +1,5 @@
 #include "core/rng.h"
-#include "tests/core/ops/case.h"
+#include "tests/core/ops/reference.h"
 
 #include <float.h>
 #include <math.h>
@@ -41,7 +41,7 @@ static bool buffer_is_whole(const buffer *b) {
 enum { BUFFERS = CM3_OP_INPUTS + CM3_OP_OUTPUTS + 1 + CM3_OP_INPUTS + 1 };
 
 typedef struct trial {
-    const op_case *of;
+    const cm3_op_case *of;
     const op_reference *reference;
     const cm3_op_def *def;
     const cm3_kernel *kernel;
@@ -57,63 +57,39 @@ static void *open_in(trial *t, size_t bytes) {
     return buffer_open(&t->buffers[t->opened++], bytes);
 }
 
-static float fill_value(const op_input *in, cm3_rng *rng, int64_t i) {
-    switch (in->fill) {
-    case FILL_NORMAL:
-        return (float)(in->a * cm3_rng_normal(rng));
-    case FILL_POSITIVE:
-        return (float)(1 + 0.2 * cm3_rng_normal(rng));
-    case FILL_VALUE:
-        return (float)in->a;
-    case FILL_INDEX:
-        return (float)cm3_rng_below(rng, (uint64_t)in->a);
-    case FILL_TARGET:
-        return in->a == 0 || cm3_rng_below(rng, 5) == 0 ? -1 : (float)cm3_rng_below(rng, (uint64_t)in->a);
-    case FILL_COUNT:
-        return (float)(i % (int64_t)in->a);
-    default:
-        return 0;
-    }
+static const op_reference *reference_of(cm3_op op) {
+    const bool mine = op_references_transformer[op].forward != NULL;
+    return mine ? &op_references_transformer[op] : &op_references_convolution[op];
 }
 
-static bool is_integer(op_fill fill) {
-    return fill >= FILL_INDEX;
+static void fill_input(trial *t, int i) {
+    const int64_t count = cm3_shape_count(t->call.in[i].shape);
+    t->before[i] = malloc((size_t)count * sizeof(float));
+    t->truth.in[i] = malloc((size_t)count * sizeof(double));
+    t->truth.in_shape[i] = t->call.in[i].shape;
+    cm3_op_input_fill(&t->of->in[i], t->of->op * CM3_OP_INPUTS + (uint64_t)i, t->before[i]);
+    for (int64_t j = 0; j < count; j++)
+        t->truth.in[i][j] = t->call.in[i].type == CM3_I32 ? ((int32_t *)t->before[i])[j] : t->before[i][j];
 }
 
-static void trial_open(trial *t, const op_family *family, const op_case *of) {
+static void trial_open(trial *t, const cm3_op_case *of) {
     *t = (trial){.of = of,
-                 .reference = &family->references[of->op],
+                 .reference = reference_of(of->op),
                  .def = cm3_op_definition(of->op),
                  .kernel = cm3_backend_cpu()->kernels[of->op],
                  .truth = {.of = of},
                  .call = {.attr = &of->attr}};
-    cm3_tensor in[CM3_OP_INPUTS] = {0};
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
-        const op_input *input = &of->in[i];
-        if (input->fill == FILL_ABSENT) continue;
-        const int64_t count = cm3_shape_count(input->shape);
-        cm3_rng rng = cm3_rng_stream(1, CM3_RNG_TEST, of->op, (uint64_t)i);
-        t->before[i] = malloc((size_t)count * sizeof(float));
-        t->truth.in[i] = malloc((size_t)count * sizeof(double));
-        t->truth.in_shape[i] = input->shape;
-        for (int64_t j = 0; j < count; j++) {
-            const float value = fill_value(input, &rng, j);
-            t->truth.in[i][j] = value;
-            if (is_integer(input->fill))
-                ((int32_t *)t->before[i])[j] = (int32_t)value;
-            else
-                t->before[i][j] = value;
-        }
-        in[i] = (cm3_tensor){.type = is_integer(input->fill) ? CM3_I32 : CM3_F32, .shape = input->shape};
+        t->call.in[i] = cm3_op_input_tensor(&of->in[i]);
+        if (t->call.in[i].shape.rank) fill_input(t, i);
     }
     cm3_tensor out[CM3_OP_OUTPUTS];
-    if (t->def->infer(&of->attr, in, out, &t->outputs) != CM3_OK) fail_msg("%s: %s", of->name, cm3_message());
+    if (t->def->infer(&of->attr, t->call.in, out, &t->outputs) != CM3_OK) fail_msg("%s: %s", of->name, cm3_message());
     for (int i = 0; i < t->outputs; i++) {
         t->truth.out_shape[i] = out[i].shape;
         t->truth.out[i] = calloc((size_t)cm3_shape_count(out[i].shape), sizeof(double));
         t->call.out[i] = out[i];
     }
-    for (int i = 0; i < CM3_OP_INPUTS; i++) t->call.in[i] = in[i];
     t->reference->forward(&t->truth);
 }
 
@@ -157,9 +133,8 @@ static void trial_forward(trial *t) {
 
 /* A sum of n rounded terms is off by about sqrt(n) half units of its largest partial sum; 8 units are for the few
  * further operations around it. */
-static double tolerance(const op_case *of, double largest) {
-    return FLT_EPSILON * (8 + 2 * sqrt(of->sum)) * (of->magnitude > 0 ? of->magnitude : 1) *
-           (largest > 0 ? largest : 1e-3);
+static double tolerance(const cm3_op_case *of, double largest) {
+    return FLT_EPSILON * (8 + 2 * sqrt(of->sum)) * of->magnitude * (largest > 0 ? largest : 1e-3);
 }
 
 static double largest_of(const double *x, int64_t count) {
@@ -187,26 +162,39 @@ static const int THREADS[] = {1, 2, 3};
 
 typedef void (*check)(trial *t, const char *how);
 
-static void for_every_case(check run) {
-    const op_family *families[] = {&op_family_transformer, &op_family_convolution};
+static void for_every_case(cm3_op_mode mode, check run) {
     const int threads_before = omp_get_max_threads();
-    for (size_t f = 0; f < 2; f++) {
-        if (!families[f]) continue;
-        for (size_t c = 0; c < families[f]->count; c++) {
-            trial t;
-            trial_open(&t, families[f], &families[f]->cases[c]);
-            for (size_t i = 0; i < 9; i++) {
-                char how[64];
-                snprintf(how, sizeof how, "%s, %d threads", LEVELS[i / 3], THREADS[i % 3]);
-                setenv("CM3_SIMD", LEVELS[i / 3], 1);
-                omp_set_num_threads(THREADS[i % 3]);
-                run(&t, how);
-            }
-            trial_close(&t);
+    size_t count;
+    const cm3_op_case *cases = cm3_op_cases(&count);
+    for (size_t c = 0; c < count; c++) {
+        if (!(cases[c].modes & mode)) continue;
+        trial t;
+        trial_open(&t, &cases[c]);
+        for (size_t i = 0; i < 9; i++) {
+            char how[64];
+            snprintf(how, sizeof how, "%s, %d threads", LEVELS[i / 3], THREADS[i % 3]);
+            setenv("CM3_SIMD", LEVELS[i / 3], 1);
+            omp_set_num_threads(THREADS[i % 3]);
+            run(&t, how);
         }
+        trial_close(&t);
     }
     unsetenv("CM3_SIMD");
     omp_set_num_threads(threads_before);
+}
+
+static void every_operation_has_a_case_of_every_mode(void **state) {
+    (void)state;
+    size_t count;
+    const cm3_op_case *cases = cm3_op_cases(&count);
+    for (cm3_op op = 0; op < CM3_OP_COUNT; op++) {
+        const cm3_kernel *kernel = cm3_backend_cpu()->kernels[op];
+        unsigned modes = 0;
+        if (!kernel) continue;
+        for (size_t c = 0; c < count; c++) modes |= cases[c].op == op ? cases[c].modes : 0;
+        if (modes != (CM3_MODE_TEST | CM3_MODE_GRADIENT | CM3_MODE_BENCH))
+            fail_msg("%s: no case of modes %#x", cm3_op_definition(op)->name, ~modes & 7);
+    }
 }
 
 static void check_values(trial *t, const char *how) {
@@ -224,7 +212,7 @@ static void check_values(trial *t, const char *how) {
 
 static void every_operation_agrees_with_its_reference(void **state) {
     (void)state;
-    for_every_case(check_values);
+    for_every_case(CM3_MODE_TEST, check_values);
 }
 
 static void check_repeat(trial *t, const char *how) {
@@ -253,7 +241,7 @@ static void check_repeat(trial *t, const char *how) {
 
 static void runs_repeat_bit_for_bit_and_agree_in_place(void **state) {
     (void)state;
-    for_every_case(check_repeat);
+    for_every_case(CM3_MODE_TEST, check_repeat);
 }
 
 /* --- gradient ---------------------------------------------------------------------------------------------------- */
@@ -404,14 +392,38 @@ static void check_gradient(trial *t, const char *how) {
 
 static void every_gradient_agrees_with_differences_of_the_reference(void **state) {
     (void)state;
-    for_every_case(check_gradient);
+    for_every_case(CM3_MODE_GRADIENT, check_gradient);
+}
+
+/* --- bytes ------------------------------------------------------------------------------------------------------- */
+
+static void bytes_count_the_rows_that_are_read_and_what_backward_needs(void **state) {
+    (void)state;
+    enum { V = 100, N = 6, D = 8, F = sizeof(float) };
+    const cm3_op_attr attr = {0};
+    cm3_call embed = {.attr = &attr,
+                      .in = {{.shape = cm3_shape_of(V, D)}, {.type = CM3_I32, .shape = cm3_shape_of(N)}},
+                      .out = {{.shape = cm3_shape_of(N, D)}}};
+    assert_true(cm3_op_bytes(CM3_OP_EMBED, &embed, false) == (N * D + N + N * D) * F);
+    embed.grad_out = embed.out[0];
+    embed.grad_in[0] = embed.in[0];
+    assert_true(cm3_op_bytes(CM3_OP_EMBED, &embed, true) == (N * D + N + V * D) * F);
+    const cm3_call add = {.attr = &attr,
+                          .in = {embed.out[0], embed.out[0]},
+                          .out = {embed.out[0]},
+                          .grad_out = embed.out[0],
+                          .grad_in = {{0}, embed.out[0]}};
+    assert_true(cm3_op_bytes(CM3_OP_ADD, &add, false) == 3 * N * D * F);
+    assert_true(cm3_op_bytes(CM3_OP_ADD, &add, true) == 2 * N * D * F);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_operation_has_a_case_of_every_mode),
         cmocka_unit_test(every_operation_agrees_with_its_reference),
         cmocka_unit_test(runs_repeat_bit_for_bit_and_agree_in_place),
         cmocka_unit_test(every_gradient_agrees_with_differences_of_the_reference),
+        cmocka_unit_test(bytes_count_the_rows_that_are_read_and_what_backward_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

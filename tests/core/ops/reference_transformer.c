@@ -1,9 +1,7 @@
-#include "tests/core/ops/case.h"
+#include "tests/core/ops/reference.h"
 
 #include <math.h>
 #include <string.h>
-
-/* --- references -------------------------------------------------------------------------------------------------- */
 
 static int64_t dim(const op_values *v, int input, int i) {
     return v->in_shape[input].dim[i];
@@ -180,7 +178,7 @@ static void linear_cross_entropy(const op_values *v) {
     }
 }
 
-static const op_reference references[CM3_OP_COUNT] = {
+const op_reference op_references_transformer[CM3_OP_COUNT] = {
     [CM3_OP_EMBED] = {.forward = embed},
     [CM3_OP_LAYER_NORM] = {.forward = layer_norm},
     [CM3_OP_RMS_NORM] = {.forward = rms_norm},
@@ -194,73 +192,3 @@ static const op_reference references[CM3_OP_COUNT] = {
     [CM3_OP_ADD] = {.forward = add},
     [CM3_OP_LINEAR_CROSS_ENTROPY] = {.forward = linear_cross_entropy},
 };
-
-/* --- cases ------------------------------------------------------------------------------------------------------- */
-
-#define HEADS(h, g, s) .heads = h, .kv_heads = g, .sequence = s
-
-/* clang-format off */
-static const op_case cases[] = {
-    {"embed", CM3_OP_EMBED, {0}, {NORMAL(11, 33), INDEX(11, 50)}, 20, 0},
-    {"embed with positions", CM3_OP_EMBED, {0},
-     {NORMAL(300, 40), INDEX(300, 90), NORMAL(31, 40), COUNT(31, 90)}, 20, 0},
-    {"embed, one row", CM3_OP_EMBED, {0}, {NORMAL(1, 1), INDEX(1, 70)}, 70, 0},
-
-    {"layer norm", CM3_OP_LAYER_NORM, {.epsilon = 1e-5f}, {NORMAL(7, 129)}, 129, 0},
-    {"layer norm, affine", CM3_OP_LAYER_NORM, {.epsilon = 1e-5f}, {NORMAL(301, 65), GAIN(65), NORMAL(65)}, 301, 0},
-    {"layer norm, far from zero", CM3_OP_LAYER_NORM, {.epsilon = 1e-5f}, {SCALED(30, 3, 1024)}, 1024, 0},
-    {"rms norm", CM3_OP_RMS_NORM, {.epsilon = 1e-5f}, {NORMAL(67, 257), GAIN(257)}, 257, 0},
-
-    {"linear", CM3_OP_LINEAR, {0}, {NORMAL(5, 3), NORMAL(7, 3)}, 7, 0},
-    {"linear, many threads", CM3_OP_LINEAR, {0}, {NORMAL(131, 70), NORMAL(97, 70)}, 131, 0},
-    {"linear with bias", CM3_OP_LINEAR, {0}, {NORMAL(40, 65), NORMAL(130, 65), NORMAL(130)}, 130, 0},
-    {"linear with residual", CM3_OP_LINEAR, {0}, {NORMAL(66, 33), NORMAL(65, 33), ABSENT, NORMAL(66, 65)}, 66, 0},
-    {"linear with bias and residual", CM3_OP_LINEAR, {0},
-     {NORMAL(9, 17), NORMAL(20, 17), NORMAL(20), NORMAL(9, 20)}, 20, 0},
-    {"linear, relu", CM3_OP_LINEAR, {.activation = CM3_ACT_RELU},
-     {NORMAL(50, 31), NORMAL(63, 31), NORMAL(63)}, 63, 0},
-    {"linear, gelu", CM3_OP_LINEAR, {.activation = CM3_ACT_GELU},
-     {NORMAL(50, 31), SCALED(0.3, 63, 31), NORMAL(63)}, 63, 2},
-    {"linear, silu", CM3_OP_LINEAR, {.activation = CM3_ACT_SILU}, {NORMAL(50, 31), SCALED(0.3, 63, 31)}, 63, 2},
-    {"linear, one row", CM3_OP_LINEAR, {0}, {NORMAL(1, 300), NORMAL(513, 300)}, 513, 0},
-
-    {"attention, one token", CM3_OP_ATTENTION, {HEADS(1, 1, 1), .causal = true, .scale = 1}, {NORMAL(3, 24)}, 8, 0},
-    {"attention, causal", CM3_OP_ATTENTION, {HEADS(2, 2, 37), .causal = true, .scale = 0.35f},
-     {NORMAL(74, 48)}, 37, 4},
-    {"attention, causal, several tiles", CM3_OP_ATTENTION, {HEADS(1, 1, 203), .causal = true, .scale = 0.125f},
-     {NORMAL(203, 192)}, 203, 4},
-    {"attention, causal, whole tiles", CM3_OP_ATTENTION, {HEADS(1, 1, 192), .causal = true, .scale = 0.25f},
-     {NORMAL(192, 48)}, 192, 4},
-    {"attention, all keys", CM3_OP_ATTENTION, {HEADS(1, 1, 150), .scale = 0.2f}, {NORMAL(150, 60)}, 150, 4},
-    {"attention, wide head", CM3_OP_ATTENTION, {HEADS(1, 1, 70), .scale = 0.05f}, {NORMAL(70, 1200)}, 400, 4},
-    {"attention, shared keys", CM3_OP_ATTENTION, {HEADS(6, 2, 66), .causal = true, .scale = 0.3f},
-     {NORMAL(132, 90)}, 200, 4},
-    {"attention, large scores", CM3_OP_ATTENTION, {HEADS(2, 1, 80), .causal = true, .scale = 1},
-     {SCALED(3, 80, 64)}, 160, 60},
-
-    {"attention cached, one token", CM3_OP_ATTENTION_CACHED, {HEADS(4, 2, 1), .scale = 0.25f},
-     {NORMAL(3, 128), NORMAL(3, 50, 32), NORMAL(3, 50, 32), INDEX(50, 3)}, 50, 4},
-    {"attention cached, a prompt", CM3_OP_ATTENTION_CACHED, {HEADS(2, 2, 75), .scale = 0.25f},
-     {NORMAL(150, 102), NORMAL(2, 120, 34), NORMAL(2, 120, 34), INDEX(45, 2)}, 120, 4},
-
-    {"qk norm", CM3_OP_QK_NORM, {HEADS(4, 2, 0), .epsilon = 1e-5f},
-     {NORMAL(35, 160), GAIN(4, 20), NORMAL(4, 20), GAIN(2, 20), NORMAL(2, 20)}, 40, 2},
-    {"rotary", CM3_OP_ROTARY, {HEADS(3, 1, 0), .theta = 10000}, {NORMAL(60, 110), COUNT(50, 60)}, 2, 0},
-    {"rotary, positions beyond the rows", CM3_OP_ROTARY, {HEADS(2, 2, 0), .theta = 500},
-     {NORMAL(5, 48), INDEX(4096, 5)}, 2, 0},
-    {"swiglu", CM3_OP_SWIGLU, {0}, {NORMAL(19, 134)}, 4, 2},
-    {"relu", CM3_OP_ACTIVATE, {.activation = CM3_ACT_RELU}, {NORMAL(9001)}, 1, 0},
-    {"gelu", CM3_OP_ACTIVATE, {.activation = CM3_ACT_GELU}, {SCALED(3, 17, 23)}, 4, 2},
-    {"silu", CM3_OP_ACTIVATE, {.activation = CM3_ACT_SILU}, {SCALED(3, 3, 5, 7, 11)}, 4, 2},
-    {"add", CM3_OP_ADD, {0}, {NORMAL(77, 33), NORMAL(77, 33)}, 1, 0},
-
-    {"linear cross entropy", CM3_OP_LINEAR_CROSS_ENTROPY, {0},
-     {NORMAL(13, 30), SCALED(0.3, 71, 30), TARGET(71, 13), VALUE(0.25, 1)}, 71, 4},
-    {"linear cross entropy, z loss", CM3_OP_LINEAR_CROSS_ENTROPY, {.z_loss = 0.01f},
-     {NORMAL(70, 20), SCALED(0.3, 301, 20), TARGET(301, 70), VALUE(0.02, 1)}, 301, 4},
-    {"linear cross entropy, nothing to predict", CM3_OP_LINEAR_CROSS_ENTROPY, {0},
-     {NORMAL(2, 8), NORMAL(9, 8), {SHAPE(2), FILL_TARGET, 0}, VALUE(1, 1)}, 9, 0},
-};
-/* clang-format on */
-
-const op_family op_family_transformer = {"transformer", cases, sizeof cases / sizeof *cases, references};
