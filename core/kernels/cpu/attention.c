@@ -1,25 +1,11 @@
 /* ATTENTION: who computes which head and which queries; the mathematics is in simd/attention.c. */
-#include "core/kernels/cpu/kernel.h"
+#include "core/kernels/cpu/packed.h"
 
 #include <math.h>
 
-typedef struct shape {
-    int64_t batch, sequence, heads, kv_heads, d, width;
-} shape;
-
-static shape shape_of(const cm3_call *call) {
-    const int64_t heads = call->attr->heads, kv_heads = call->attr->kv_heads, width = cm3__dim(&call->in[0], 1);
-    return (shape){cm3__dim(&call->in[0], 0) / call->attr->sequence,
-                   call->attr->sequence,
-                   heads,
-                   kv_heads,
-                   width / (heads + 2 * kv_heads),
-                   width};
-}
-
-/* Head `head` of sequence `b`; heads that share keys follow each other. */
-static cm3__attention head_of(const cm3_call *call, const shape *s, int64_t b, int64_t head) {
-    const int64_t kv_head = head * s->kv_heads / s->heads, row = b * s->sequence, out_width = s->heads * s->d;
+/* Head `head` of sequence `b`. */
+static cm3__attention head_of(const cm3_call *call, const cm3__packed *s, int64_t b, int64_t head) {
+    const int64_t kv_head = cm3__packed_kv_head(s, head), row = b * s->sequence, out_width = s->heads * s->d;
     const int64_t q = row * s->width + head * s->d, k = row * s->width + (s->heads + kv_head) * s->d,
                   v = k + s->kv_heads * s->d;
     const int64_t y = row * out_width + head * s->d;
@@ -53,7 +39,7 @@ static size_t aligned(size_t floats) {
 /* --- forward: each thread has a run of (sequence, head, block of queries) ---------------------------------------- */
 
 static size_t forward_workspace(const cm3_call *call) {
-    const shape s = shape_of(call);
+    const cm3__packed s = cm3__packed_of(call);
     return (size_t)omp_get_max_threads() * aligned(cm3__attention_forward_scratch(s.sequence, s.d)) * sizeof(float);
 }
 
@@ -64,7 +50,7 @@ static int64_t block_at(double share, int64_t blocks, bool causal) {
 }
 
 static cm3_status forward(const cm3_call *call) {
-    const shape s = shape_of(call);
+    const cm3__packed s = cm3__packed_of(call);
     const int64_t blocks = (s.sequence + CM3__BLOCK_QUERIES - 1) / CM3__BLOCK_QUERIES, heads = s.batch * s.heads;
     const int threads = cm3__threads(heads * blocks, s.sequence * s.d);
     const size_t scratch = aligned(cm3__attention_forward_scratch(s.sequence, s.d));
@@ -75,7 +61,7 @@ static cm3_status forward(const cm3_call *call) {
         const double begin = (double)heads * thread / team, end = (double)heads * (thread + 1) / team;
         int64_t packed = -1; /* which keys are in the scratch */
         for (int64_t head = (int64_t)begin; head < heads && (double)head < end; head++) {
-            const int64_t b = head / s.heads, h = head % s.heads, keys = b * s.kv_heads + h * s.kv_heads / s.heads;
+            const int64_t b = head / s.heads, h = head % s.heads, keys = b * s.kv_heads + cm3__packed_kv_head(&s, h);
             const double from = begin > (double)head ? begin - (double)head : 0,
                          to = end < (double)(head + 1) ? end - (double)head : 1;
             int64_t first = block_at(from, blocks, call->attr->causal) * CM3__BLOCK_QUERIES;
@@ -95,12 +81,12 @@ static cm3_status forward(const cm3_call *call) {
 /* --- backward: each thread has whole groups of heads that share keys, so that nobody else adds to their gradients  */
 
 static size_t backward_workspace(const cm3_call *call) {
-    const shape s = shape_of(call);
+    const cm3__packed s = cm3__packed_of(call);
     return (size_t)omp_get_max_threads() * aligned(cm3__attention_backward_scratch(s.sequence, s.d)) * sizeof(float);
 }
 
 static cm3_status backward(const cm3_call *call) {
-    const shape s = shape_of(call);
+    const cm3__packed s = cm3__packed_of(call);
     const int64_t groups = s.batch * s.kv_heads, sharing = s.heads / s.kv_heads;
     const size_t scratch = aligned(cm3__attention_backward_scratch(s.sequence, s.d));
     const cm3_simd *simd = cm3__simd();

@@ -1,5 +1,5 @@
 /* LAYER_NORM, RMS_NORM and QK_NORM: rows of one kind (core/kernels/cpu/simd/norm.h). */
-#include "core/kernels/cpu/kernel.h"
+#include "core/kernels/cpu/packed.h"
 
 #include <string.h>
 
@@ -102,29 +102,20 @@ const cm3_kernel cm3__cpu_rms_norm = {
 
 /* --- QK_NORM: every head of q and k is a row of its own ---------------------------------------------------------- */
 
-typedef struct qk_shape {
-    int64_t n, heads, kv_heads, d, width; /* width: floats of one packed row */
-} qk_shape;
-
-static qk_shape qk_shape_of(const cm3_call *call) {
-    const int64_t heads = call->attr->heads, kv_heads = call->attr->kv_heads, width = cm3__dim(&call->in[0], 1);
-    return (qk_shape){cm3__dim(&call->in[0], 0), heads, kv_heads, width / (heads + 2 * kv_heads), width};
-}
-
 /* Rows 0 .. H-1 of the gains are q's, the next G are k's. */
-static const float *head_row(const cm3_call *call, const qk_shape *s, int64_t head, int q_input) {
+static const float *head_row(const cm3_call *call, const cm3__packed *s, int64_t head, int q_input) {
     const float *q = call->in[q_input].data, *k = call->in[q_input + 2].data;
     return head < s->heads ? q + head * s->d : k + (head - s->heads) * s->d;
 }
 
 static cm3_status qk_norm_forward(const cm3_call *call) {
-    const qk_shape s = qk_shape_of(call);
+    const cm3__packed s = cm3__packed_of(call);
     const int64_t normed = s.heads + s.kv_heads, values = s.kv_heads * s.d;
     const float *x = call->in[0].data;
     float *y = call->out[0].data, *stats = call->out[1].data;
     const cm3_simd *simd = cm3__simd();
-#pragma omp parallel for schedule(static) num_threads(cm3__threads(s.n, s.width))
-    for (int64_t i = 0; i < s.n; i++) {
+#pragma omp parallel for schedule(static) num_threads(cm3__threads(s.rows, s.width))
+    for (int64_t i = 0; i < s.rows; i++) {
         for (int64_t h = 0; h < normed; h++) {
             float *stat = stats + (i * normed + h) * 2;
             simd->norm_forward(&(cm3__norm_row){.d = s.d,
@@ -143,12 +134,12 @@ static cm3_status qk_norm_forward(const cm3_call *call) {
 }
 
 static size_t qk_norm_workspace(const cm3_call *call) {
-    const qk_shape s = qk_shape_of(call);
+    const cm3__packed s = cm3__packed_of(call);
     return (size_t)(omp_get_max_threads() * 2 * (s.heads + s.kv_heads) * s.d) * sizeof(float);
 }
 
-static void qk_norm_backward_row(const cm3_call *call, const qk_shape *s, const cm3_simd *simd, int64_t i, float *dgain,
-                                 float *dbias) {
+static void qk_norm_backward_row(const cm3_call *call, const cm3__packed *s, const cm3_simd *simd, int64_t i,
+                                 float *dgain, float *dbias) {
     const int64_t normed = s->heads + s->kv_heads;
     const float *x = (const float *)call->in[0].data + i * s->width,
                 *dy = (const float *)call->grad_out.data + i * s->width;
@@ -173,16 +164,16 @@ static void qk_norm_backward_row(const cm3_call *call, const qk_shape *s, const 
 }
 
 static cm3_status qk_norm_backward(const cm3_call *call) {
-    const qk_shape s = qk_shape_of(call);
+    const cm3__packed s = cm3__packed_of(call);
     const int64_t gains = (s.heads + s.kv_heads) * s.d;
-    const int threads = cm3__threads(s.n, s.width);
+    const int threads = cm3__threads(s.rows, s.width);
     float *partial = call->workspace;
     const cm3_simd *simd = cm3__simd();
     memset(partial, 0, (size_t)(threads * 2 * gains) * sizeof *partial);
 #pragma omp parallel num_threads(threads)
     {
         int64_t first, last;
-        cm3__my_share(s.n, 1, &first, &last);
+        cm3__my_share(s.rows, 1, &first, &last);
         float *mine = partial + omp_get_thread_num() * 2 * gains;
         for (int64_t i = first; i < last; i++) qk_norm_backward_row(call, &s, simd, i, mine, mine + gains);
     }

@@ -1,15 +1,11 @@
-#include "core/kernels/cpu/kernel.h"
+#include "core/kernels/cpu/packed.h"
 
 #include <math.h>
 
-static int64_t head_size(const cm3_call *call) {
-    return cm3__dim(&call->in[0], 1) / (call->attr->heads + 2 * call->attr->kv_heads);
-}
-
 /* Frequencies (D/2) as double; then up to N rows of D/2 cosines and D/2 sines. */
 static size_t workspace(const cm3_call *call) {
-    const int64_t d = head_size(call);
-    return (size_t)(d / 2) * sizeof(double) + (size_t)(cm3__dim(&call->in[0], 0) * d) * sizeof(float);
+    const cm3__packed s = cm3__packed_of(call);
+    return (size_t)(s.d / 2) * sizeof(double) + (size_t)(s.rows * s.d) * sizeof(float);
 }
 
 typedef struct turn {
@@ -30,7 +26,7 @@ static void fill_row(const turn *t, int64_t row, int32_t position) {
 
 /* Sequences of one batch share their positions: when these are few enough, each angle is computed once. */
 static turn turn_of(const cm3_call *call, double direction) {
-    const int64_t n = cm3__dim(&call->in[0], 0), d = head_size(call);
+    const int64_t n = cm3__packed_of(call).rows, d = cm3__packed_of(call).d;
     const int32_t *positions = call->in[1].data;
     double *frequency = call->workspace;
     const turn t = {.d = d, .frequency = frequency, .table = (float *)(frequency + d / 2)};
@@ -51,8 +47,8 @@ static turn turn_of(const cm3_call *call, double direction) {
 /* to = [to +] from with q and k turned by direction times the angle: +1 forward, -1 is the transpose, for the gradient.
  */
 static void rotate_all(const cm3_call *call, float *to, const float *from, double direction, bool accumulate) {
-    const int64_t n = cm3__dim(&call->in[0], 0), width = cm3__dim(&call->in[0], 1), d = head_size(call);
-    const int64_t turned = call->attr->heads + call->attr->kv_heads;
+    const cm3__packed s = cm3__packed_of(call);
+    const int64_t n = s.rows, width = s.width, d = s.d, turned = s.heads + s.kv_heads;
     const int32_t *positions = call->in[1].data;
     const turn t = turn_of(call, direction);
     const cm3_simd *simd = cm3__simd();
