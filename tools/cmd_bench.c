@@ -26,6 +26,33 @@ const cm3_usage cm3_usage_bench = {
                    "    cm3leon bench step configs/paper-350m.yaml data.lanes=1 train.micro_batch=1\n"
                    "    cm3leon bench data --json\n"};
 
+/* What --json prints of a benchmark: one object of numbers. */
+typedef struct figure {
+    const char *key;
+    double value;
+} figure;
+
+static void print_json(const figure *figures, size_t count) {
+    cm3_json_writer w = cm3_json_writer_on(stdout);
+    cm3_json_begin_object(&w, NULL);
+    for (size_t i = 0; i < count; i++) cm3_json_put_double(&w, figures[i].key, figures[i].value);
+    cm3_json_end_object(&w);
+    cm3_json_end_line(&w);
+}
+#define PRINT_JSON(...) print_json((figure[]){__VA_ARGS__}, sizeof((figure[]){__VA_ARGS__}) / sizeof(figure))
+
+static void print_step(const cm3_bench_step_result *r) {
+    printf("step             %lld tokens in %.3f s: gradients %.3f s, norm and AdamW %.3f s "
+           "(fastest of %lld steps; mean %.3f s)\n",
+           (long long)r->tokens, r->seconds_gradients + r->seconds_update, r->seconds_gradients, r->seconds_update,
+           (long long)r->steps, r->mean_seconds);
+    printf("speed            %.0f tokens/s, %.1f GFLOP/s of model FLOPs\n", r->tokens_per_second,
+           r->flops_per_second / 1e9);
+    printf("sgemm            %.1f GFLOP/s in the same run: the step reaches %.3f of it\n",
+           r->sgemm_flops_per_second / 1e9, r->ratio);
+    printf("memory           %.1f MiB measured, %.1f MiB planned\n", r->peak_bytes / 0x1p20, r->planned_bytes / 0x1p20);
+}
+
 static cm3_status bench_step(const cm3_command_line *line, double seconds) {
     if (line->argument_count < 2) return cm3_fail(CM3_ERR_USAGE, "bench step: the recipe is missing");
     cm3_command_line rest = *line;
@@ -36,34 +63,24 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
     if (status == CM3_OK) status = cm3_bench_step(&session.recipe, seconds, &r);
     cm3_session_close(&session);
     CM3_TRY(status);
-    if (cm3_option_given(line, "json")) {
-        cm3_json_writer w = cm3_json_writer_on(stdout);
-        cm3_json_begin_object(&w, NULL);
-        cm3_json_put_double(&w, "tokens_per_second", r.tokens_per_second);
-        cm3_json_put_double(&w, "flops_per_second", r.flops_per_second);
-        cm3_json_put_double(&w, "sgemm_flops_per_second", r.sgemm_flops_per_second);
-        cm3_json_put_double(&w, "ratio", r.ratio);
-        cm3_json_put_double(&w, "peak_bytes", r.peak_bytes);
-        cm3_json_put_double(&w, "planned_bytes", r.planned_bytes);
-        cm3_json_put_double(&w, "seconds_gradients", r.seconds_gradients);
-        cm3_json_put_double(&w, "seconds_update", r.seconds_update);
-        cm3_json_put_double(&w, "mean_seconds", r.mean_seconds);
-        cm3_json_put_int(&w, "tokens_per_step", r.tokens);
-        cm3_json_put_int(&w, "steps", r.steps);
-        cm3_json_end_object(&w);
-        cm3_json_end_line(&w);
-        return CM3_OK;
-    }
-    printf("step             %lld tokens in %.3f s: gradients %.3f s, norm and AdamW %.3f s "
-           "(fastest of %lld steps; mean %.3f s)\n",
-           (long long)r.tokens, r.seconds_gradients + r.seconds_update, r.seconds_gradients, r.seconds_update,
-           (long long)r.steps, r.mean_seconds);
-    printf("speed            %.0f tokens/s, %.1f GFLOP/s of model FLOPs\n", r.tokens_per_second,
-           r.flops_per_second / 1e9);
-    printf("sgemm            %.1f GFLOP/s in the same run: the step reaches %.3f of it\n",
-           r.sgemm_flops_per_second / 1e9, r.ratio);
-    printf("memory           %.1f MiB measured, %.1f MiB planned\n", r.peak_bytes / 0x1p20, r.planned_bytes / 0x1p20);
+    if (cm3_option_given(line, "json"))
+        PRINT_JSON({"tokens_per_second", r.tokens_per_second}, {"flops_per_second", r.flops_per_second},
+                   {"sgemm_flops_per_second", r.sgemm_flops_per_second}, {"ratio", r.ratio},
+                   {"peak_bytes", r.peak_bytes}, {"planned_bytes", r.planned_bytes},
+                   {"seconds_gradients", r.seconds_gradients}, {"seconds_update", r.seconds_update},
+                   {"mean_seconds", r.mean_seconds}, {"tokens_per_step", (double)r.tokens}, {"steps", (double)r.steps});
+    else
+        print_step(&r);
     return CM3_OK;
+}
+
+static void print_data(const cm3_bench_data_result *r, double copy) {
+    printf("from the file    %.2f M tokens/s: read, unpack, pack, mask (one core; %.2f bytes a token on the disk)\n",
+           r->tokens_per_second / 1e6, r->store_bytes_per_token);
+    printf("from memory      %.2f M tokens/s\n", r->memory_tokens_per_second / 1e6);
+    printf("masks alone      %.2f M tokens/s\n", r->mask_tokens_per_second / 1e6);
+    printf("following lanes  %.2f M blocks/s\n", r->skip_blocks_per_second / 1e6);
+    printf("memory copy      %.2f GB/s\n", copy / 1e9);
 }
 
 static cm3_status bench_data(const cm3_command_line *line, double seconds) {
@@ -72,25 +89,13 @@ static cm3_status bench_data(const cm3_command_line *line, double seconds) {
     cm3_bench_data_result r;
     CM3_TRY(cm3_bench_data(&config, &r));
     const double copy = cm3_machine_copy_rate(0.5);
-    if (cm3_option_given(line, "json")) {
-        cm3_json_writer w = cm3_json_writer_on(stdout);
-        cm3_json_begin_object(&w, NULL);
-        cm3_json_put_double(&w, "tokens_per_second", r.tokens_per_second);
-        cm3_json_put_double(&w, "memory_tokens_per_second", r.memory_tokens_per_second);
-        cm3_json_put_double(&w, "mask_tokens_per_second", r.mask_tokens_per_second);
-        cm3_json_put_double(&w, "skip_blocks_per_second", r.skip_blocks_per_second);
-        cm3_json_put_double(&w, "store_bytes_per_token", r.store_bytes_per_token);
-        cm3_json_put_double(&w, "copy_bytes_per_second", copy);
-        cm3_json_end_object(&w);
-        cm3_json_end_line(&w);
-        return CM3_OK;
-    }
-    printf("from the file    %.2f M tokens/s: read, unpack, pack, mask (one core; %.2f bytes a token on the disk)\n",
-           r.tokens_per_second / 1e6, r.store_bytes_per_token);
-    printf("from memory      %.2f M tokens/s\n", r.memory_tokens_per_second / 1e6);
-    printf("masks alone      %.2f M tokens/s\n", r.mask_tokens_per_second / 1e6);
-    printf("following lanes  %.2f M blocks/s\n", r.skip_blocks_per_second / 1e6);
-    printf("memory copy      %.2f GB/s\n", copy / 1e9);
+    if (cm3_option_given(line, "json"))
+        PRINT_JSON({"tokens_per_second", r.tokens_per_second}, {"memory_tokens_per_second", r.memory_tokens_per_second},
+                   {"mask_tokens_per_second", r.mask_tokens_per_second},
+                   {"skip_blocks_per_second", r.skip_blocks_per_second},
+                   {"store_bytes_per_token", r.store_bytes_per_token}, {"copy_bytes_per_second", copy});
+    else
+        print_data(&r, copy);
     return CM3_OK;
 }
 
