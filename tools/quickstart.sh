@@ -18,7 +18,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(( ($(nproc) + 1) / 2 ))}
 mpirun -n 2 --bind-to none build/cm3leon run $recipe "$@"
 unset OMP_NUM_THREADS
-build/cm3leon evaluate $out
+build/cm3leon evaluate $out --all-checkpoints
 build/cm3leon report $out
 echo "done in $(( (SECONDS - started) / 60 )) min $(( (SECONDS - started) % 60 )) s: open $out/report.html in a browser, or draw something else:"
 echo "  build/cm3leon generate $out --prompt 'green apple' --samples 4"
