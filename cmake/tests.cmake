@@ -1,6 +1,7 @@
 # Every tests/**/test_*.c is one cmocka program and one ctest of the same name, with a time limit. Other .c files of a
-# test folder are helpers, linked into the tests of that folder. tests/**/test_*.sh get the build folder as argument.
-# tests/fuzz/fuzz_*.c are libFuzzer programs; without CM3_FUZZ each is built with a driver that replays its corpus folder.
+# test folder are helpers, linked into the tests of that folder; those of tests/support are there for all. Scripts,
+# tests/**/test_*.sh, get the build folder as argument. tests/fuzz/fuzz_*.c are libFuzzer programs; without CM3_FUZZ each
+# is built with a driver that replays its corpus folder.
 #
 # A test that takes long says "Labels: slow" in a comment: the sanitizers leave it out. Tests of threads of our own get
 # the label "threads" from what they include: the thread sanitizer runs those, and the target tests_of_threads builds them.
@@ -24,6 +25,11 @@ if(CM3_SANITIZE)
   set(script_seconds 900)
 endif()
 
+file(GLOB support_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.c)
+add_library(cm3_test_support STATIC ${support_sources})
+target_link_libraries(cm3_test_support PUBLIC cm3_tools PkgConfig::CMOCKA)
+target_compile_definitions(cm3_test_support PUBLIC CM3_SOURCE_DIR="${CMAKE_SOURCE_DIR}" CM3_BINARY_DIR="${CMAKE_BINARY_DIR}")
+
 file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*/test_*.c ${CMAKE_SOURCE_DIR}/tests/test_*.c)
 foreach(source IN LISTS test_sources)
   get_filename_component(folder ${source} DIRECTORY)
@@ -34,9 +40,8 @@ foreach(source IN LISTS test_sources)
   file(GLOB helpers CONFIGURE_DEPENDS ${folder}/*.c)
   list(FILTER helpers EXCLUDE REGEX "/test_[^/]*\\.c$")
   add_executable(test_${target} ${source} ${helpers})
-  target_link_libraries(test_${target} PRIVATE cm3_tools PkgConfig::CMOCKA)
+  target_link_libraries(test_${target} PRIVATE cm3_test_support)
   target_compile_options(test_${target} PRIVATE -Wno-missing-prototypes)
-  target_compile_definitions(test_${target} PRIVATE CM3_SOURCE_DIR="${CMAKE_SOURCE_DIR}" CM3_BINARY_DIR="${CMAKE_BINARY_DIR}")
   add_test(NAME ${name} COMMAND test_${target} WORKING_DIRECTORY ${CMAKE_BINARY_DIR})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${seconds})
   cm3_label_test(${name} ${source})

@@ -1,4 +1,5 @@
 #include "core/file.h"
+#include "tests/support/temporary_folder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,15 +16,11 @@
 
 /* Every test works in an empty folder of its own. */
 static int enter_folder(void **state) {
-    char *path = strdup("/tmp/cm3-file-test-XXXXXX");
-    *state = mkdtemp(path);
-    return *state && chdir(path) == 0 ? 0 : -1;
+    return temporary_folder_open(state) == 0 && chdir(*state) == 0 ? 0 : -1;
 }
 
 static int leave_folder(void **state) {
-    const int status = chdir("/") == 0 && cm3_folder_remove(*state) == CM3_OK && !cm3_path_exists(*state) ? 0 : -1;
-    free(*state);
-    return status;
+    return chdir("/") == 0 ? temporary_folder_close(state) : -1;
 }
 
 static void expect_content(const char *path, const char *content) {

@@ -1,7 +1,7 @@
 #include "data/cm3.h"
 #include "core/hash.h"
 #include "data/document.h"
-#include "small_store.h"
+#include "tests/support/small_store.h"
 
 #include <math.h>
 #include <setjmp.h>

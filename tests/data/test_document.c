@@ -1,6 +1,6 @@
 #include "data/document.h"
 #include "core/rng.h"
-#include "small_store.h"
+#include "tests/support/small_store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

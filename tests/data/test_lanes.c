@@ -2,7 +2,7 @@
 #include "core/hash.h"
 #include "data/document.h"
 #include "data/inspect_block.h"
-#include "small_store.h"
+#include "tests/support/small_store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

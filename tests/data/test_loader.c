@@ -1,6 +1,6 @@
 #include "data/loader.h"
 #include "core/file.h"
-#include "small_store.h"
+#include "tests/support/small_store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

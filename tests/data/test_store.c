@@ -1,6 +1,6 @@
 #include "data/store.h"
 #include "core/file.h"
-#include "small_store.h"
+#include "tests/support/small_store.h"
 
 #include <hdf5.h>
 #include <setjmp.h>

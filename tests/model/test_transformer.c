@@ -1,5 +1,5 @@
 #include "model/decode/generate.h"
-#include "model/transformer.h"
+#include "tests/support/small_network.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -43,34 +43,6 @@ static const cm3_transformer_config configs[] = {
 };
 enum { CONFIGS = sizeof configs / sizeof *configs };
 
-typedef struct network {
-    cm3_params *params;
-    cm3_transformer *model;
-} network;
-
-/* All weights random, the zero-initialised projections too, so that every path carries something. */
-static network make(const cm3_transformer_config *config) {
-    network n;
-    assert_int_equal(cm3_params_create(&n.params), CM3_OK);
-    assert_int_equal(cm3_transformer_declare(config, VOCABULARY, n.params, &n.model), CM3_OK);
-    assert_int_equal(cm3_params_layout(n.params, 64), CM3_OK);
-    assert_int_equal(cm3_params_allocate(n.params, true), CM3_OK);
-    cm3_params_init(n.params, 4);
-    for (int i = 0; i < cm3_params_count(n.params); i++) {
-        const cm3_param *p = cm3_params_get(n.params, i);
-        cm3_rng rng = cm3_rng_stream(9, CM3_RNG_TEST, (uint64_t)i, 0);
-        if (p->init.kind == CM3_INIT_ZEROS)
-            for (int64_t k = 0; k < p->count; k++)
-                cm3_params_value(n.params, i)[k] = (float)(0.2 * cm3_rng_normal(&rng));
-    }
-    return n;
-}
-
-static void drop(network *n) {
-    cm3_transformer_free(n->model);
-    cm3_params_free(n->params);
-}
-
 static void random_ids(int32_t *ids, int64_t count, uint64_t name) {
     cm3_rng rng = cm3_rng_stream(2, CM3_RNG_TEST, name, 1);
     for (int64_t i = 0; i < count; i++) ids[i] = (int32_t)cm3_rng_below(&rng, VOCABULARY);
@@ -83,7 +55,7 @@ typedef struct step {
     cm3_var *loss, *per_token;
 } step;
 
-static void record(const network *n, cm3_recompute recompute, step *s) {
+static void record(const small_network *n, cm3_recompute recompute, step *s) {
     random_ids(s->ids, TOKENS, 0);
     random_ids(s->targets, TOKENS, 1);
     for (int i = 0; i < TOKENS; i++) s->positions[i] = i % SEQUENCE;
@@ -111,7 +83,7 @@ static double run(step *s) {
 static void gradients_of_both_architectures_are_those_of_finite_differences(void **state) {
     (void)state;
     for (int c = 0; c < CONFIGS; c++) {
-        network n = make(&configs[c]);
+        small_network n = small_network_open(&configs[c], VOCABULARY);
         step s;
         record(&n, CM3_RECOMPUTE_NONE, &s);
         run(&s);
@@ -143,14 +115,14 @@ static void gradients_of_both_architectures_are_those_of_finite_differences(void
         assert_true(wrong <= checked / 50);
         free(grads);
         cm3_tape_free(s.tape);
-        drop(&n);
+        small_network_close(&n);
     }
 }
 
 static void recomputed_gradients_have_the_same_bits(void **state) {
     (void)state;
     for (int c = 0; c < CONFIGS; c++) {
-        network n = make(&configs[c]);
+        small_network n = small_network_open(&configs[c], VOCABULARY);
         const size_t bytes = (size_t)cm3_params_size(n.params) * sizeof(float);
         float *grads = malloc(bytes);
         for (int policy = CM3_RECOMPUTE_NONE; policy <= CM3_RECOMPUTE_SEGMENTS; policy++) {
@@ -164,7 +136,7 @@ static void recomputed_gradients_have_the_same_bits(void **state) {
             cm3_tape_free(s.tape);
         }
         free(grads);
-        drop(&n);
+        small_network_close(&n);
     }
 }
 
@@ -172,7 +144,7 @@ static void recomputed_gradients_have_the_same_bits(void **state) {
 static void the_cache_gives_what_the_whole_sequence_gives(void **state) {
     (void)state;
     for (int c = 0; c < CONFIGS; c++) {
-        network n = make(&configs[c]);
+        small_network n = small_network_open(&configs[c], VOCABULARY);
         step s;
         record(&n, CM3_RECOMPUTE_NONE, &s);
         run(&s);
@@ -203,13 +175,13 @@ static void the_cache_gives_what_the_whole_sequence_gives(void **state) {
         cm3_tape_free(tape);
         cm3_kv_cache_free(&cache);
         cm3_tape_free(s.tape);
-        drop(&n);
+        small_network_close(&n);
     }
 }
 
 enum { REQUESTS = 5, DRAWN = 9 };
 
-static void generate_all(const network *n, int64_t rows, double guidance, int32_t out[REQUESTS][DRAWN]) {
+static void generate_all(const small_network *n, int64_t rows, double guidance, int32_t out[REQUESTS][DRAWN]) {
     static const int32_t prompts[REQUESTS][4] = {{1, 5, 7, 9}, {1, 6, 7, 9}, {1, 5, 8, 9}, {2, 2, 2, 2}, {1, 5, 7, 9}};
     static const int32_t nothing[2] = {1, 3};
     const cm3_decode_config config = {.temperature = 1, .top_p = 0.95, .guidance = guidance, .seed = 11};
@@ -233,7 +205,7 @@ static void generate_all(const network *n, int64_t rows, double guidance, int32_
 
 static void generation_keeps_to_its_phases_whatever_else_is_in_the_batch(void **state) {
     (void)state;
-    network n = make(&configs[0]);
+    small_network n = small_network_open(&configs[0], VOCABULARY);
     const double guidances[] = {1, 2.5};
     for (int g = 0; g < 2; g++) {
         int32_t together[REQUESTS][DRAWN], apart[REQUESTS][DRAWN];
@@ -250,12 +222,12 @@ static void generation_keeps_to_its_phases_whatever_else_is_in_the_batch(void **
             }
         assert_memory_not_equal(together[0], together[4], sizeof together[0]); /* one prompt, two sample numbers */
     }
-    drop(&n);
+    small_network_close(&n);
 }
 
 static void a_continuation_beyond_the_context_is_refused(void **state) {
     (void)state;
-    network n = make(&configs[0]);
+    small_network n = small_network_open(&configs[0], VOCABULARY);
     static const int32_t prompt[4] = {1, 2, 3, 4};
     int32_t out[64];
     cm3_request request = {.prompts = {prompt},
@@ -271,7 +243,7 @@ static void a_continuation_beyond_the_context_is_refused(void **state) {
     request.phases[0].tokens = 36;
     assert_int_equal(cm3_generate(generator, &config, &request, 1, NULL, NULL), CM3_OK);
     cm3_generator_free(generator);
-    drop(&n);
+    small_network_close(&n);
 }
 
 static void declared_parameters_are_those_of_the_paper(void **state) {

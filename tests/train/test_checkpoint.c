@@ -1,5 +1,6 @@
 /* By itself: the tests of one rank. With arguments, under mpirun from test_checkpoint_ranks.sh and
  * test_checkpoint_full_disk.sh: save RUN STEP | load RUN STEP | digest RUN | fault RUN | fill RUN */
+#include "tests/support/temporary_folder.h"
 #include "train/checkpoint.h"
 
 #include "core/file.h"
@@ -121,22 +122,21 @@ static cm3_status load_step(const char *path, int ranks, int64_t step, int64_t s
 
 typedef struct fixture {
     cm3_comm *comm;
-    char run[64];
+    char run[TEMPORARY_FOLDER_MAX];
 } fixture;
 
 static int set_up(void **state) {
     fixture *f = calloc(1, sizeof *f);
-    strcpy(f->run, "checkpoint-test-XXXXXX");
     *state = f;
-    return mkdtemp(f->run) == NULL || cm3_comm_open_self(&f->comm) != CM3_OK;
+    return temporary_folder_make(f->run) != 0 || cm3_comm_open_self(&f->comm) != CM3_OK;
 }
 
 static int tear_down(void **state) {
     fixture *f = *state;
-    cm3_folder_remove(f->run);
+    const int status = temporary_folder_remove(f->run);
     cm3_comm_close(f->comm);
     free(f);
-    return 0;
+    return status;
 }
 
 static void must(cm3_status status) {

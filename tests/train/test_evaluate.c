@@ -1,3 +1,5 @@
+#include "tests/support/small_network.h"
+#include "tests/support/temporary_folder.h"
 #include "train/evaluate/evaluate.h"
 
 #include "core/file.h"
@@ -14,18 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
-
-static int make_folder(void **state) {
-    char *folder = strdup("/tmp/cm3-evaluate-XXXXXX");
-    *state = folder;
-    return folder && mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    const cm3_status status = cm3_folder_remove(*state);
-    free(*state);
-    return status == CM3_OK ? 0 : -1;
-}
 
 /* --- figures --------------------------------------------------------------------------------------------------------
  */
@@ -188,12 +178,8 @@ static void scores_do_not_depend_on_what_is_read_together(void **state) {
     cm3_vocab vocab;
     assert_int_equal(
         cm3_vocab_build(&(cm3_vocab_sizes){.text = 256, .image = 8, .sentinels = 2, .multiple = 1}, &vocab), CM3_OK);
-    cm3_params *params;
-    cm3_transformer *model;
-    assert_int_equal(cm3_params_create(&params), CM3_OK);
-    assert_int_equal(cm3_transformer_declare(&config, vocab.size, params, &model), CM3_OK);
-    assert_int_equal(cm3_params_layout(params, 16), CM3_OK);
-    assert_int_equal(cm3_params_allocate(params, false), CM3_OK);
+    small_network n = small_network_open(&config, vocab.size);
+    memset(cm3_params_values(n.params), 0, (size_t)cm3_params_size(n.params) * sizeof(float));
     int32_t ids[3][12];
     cm3_tokens samples[3];
     for (int s = 0; s < 3; s++) {
@@ -206,10 +192,10 @@ static void scores_do_not_depend_on_what_is_read_together(void **state) {
     }
     cm3_sample_score zero[3], one[3], all[3];
     /* A model of zeros finds every id equally likely. */
-    assert_int_equal(cm3_score_samples(model, &vocab, samples, 3, 3, zero), CM3_OK);
-    cm3_params_init(params, 3);
-    assert_int_equal(cm3_score_samples(model, &vocab, samples, 3, 1, one), CM3_OK);
-    assert_int_equal(cm3_score_samples(model, &vocab, samples, 3, 2, all), CM3_OK);
+    assert_int_equal(cm3_score_samples(n.model, &vocab, samples, 3, 3, zero), CM3_OK);
+    cm3_params_init(n.params, 3);
+    assert_int_equal(cm3_score_samples(n.model, &vocab, samples, 3, 1, one), CM3_OK);
+    assert_int_equal(cm3_score_samples(n.model, &vocab, samples, 3, 2, all), CM3_OK);
     for (int s = 0; s < 3; s++) {
         assert_int_equal(zero[s].text_tokens, 2 + s);
         assert_int_equal(zero[s].image_tokens, 4);
@@ -220,9 +206,8 @@ static void scores_do_not_depend_on_what_is_read_together(void **state) {
         assert_true(fabs(one[s].image_nats - zero[s].image_nats) > 1e-3);
     }
     samples[0] = (cm3_tokens){.ids = (int32_t[14]){0}, .count = 14};
-    assert_int_equal(cm3_score_samples(model, &vocab, samples, 3, 3, all), CM3_ERR_USAGE);
-    cm3_transformer_free(model);
-    cm3_params_free(params);
+    assert_int_equal(cm3_score_samples(n.model, &vocab, samples, 3, 3, all), CM3_ERR_USAGE);
+    small_network_close(&n);
 }
 
 /* --- the album ------------------------------------------------------------------------------------------------------
@@ -302,16 +287,16 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_are_means_over_pairs_tokens_and_pixels),
         cmocka_unit_test(pictures_that_come_back_without_error_have_a_finite_ratio),
-        cmocka_unit_test_setup_teardown(evaluation_json_has_the_same_keys_for_seen_and_held_out_pairs, make_folder,
-                                        remove_folder),
-        cmocka_unit_test_setup_teardown(heldout_is_null_when_nothing_is_held_out, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(evaluation_json_has_the_same_keys_for_seen_and_held_out_pairs, temporary_folder_open,
+                                        temporary_folder_close),
+        cmocka_unit_test_setup_teardown(heldout_is_null_when_nothing_is_held_out, temporary_folder_open, temporary_folder_close),
         cmocka_unit_test(the_nearest_picture_is_that_of_a_plain_search_however_the_set_is_cut),
         cmocka_unit_test(of_equally_near_pictures_the_first_is_taken_in_any_order),
         cmocka_unit_test(the_distance_of_the_most_different_pictures_is_exact),
         cmocka_unit_test(scores_do_not_depend_on_what_is_read_together),
-        cmocka_unit_test_setup_teardown(an_album_reads_back_as_it_was_written, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(an_album_whose_pictures_are_missing_or_too_few_is_refused, make_folder,
-                                        remove_folder),
+        cmocka_unit_test_setup_teardown(an_album_reads_back_as_it_was_written, temporary_folder_open, temporary_folder_close),
+        cmocka_unit_test_setup_teardown(an_album_whose_pictures_are_missing_or_too_few_is_refused, temporary_folder_open,
+                                        temporary_folder_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,3 +1,4 @@
+#include "tests/support/temporary_folder.h"
 #include "train/metrics.h"
 
 #include "core/file.h"
@@ -14,18 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-
-static int set_up(void **state) {
-    char *run = strdup("metrics-test-XXXXXX");
-    *state = run;
-    return mkdtemp(run) == NULL;
-}
-
-static int tear_down(void **state) {
-    cm3_folder_remove(*state);
-    free(*state);
-    return 0;
-}
 
 static void write_steps(const char *run, int64_t resumed, int64_t first, int64_t last) {
     cm3_metrics *metrics;
@@ -143,7 +132,7 @@ static void a_full_disk_is_reported(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, temporary_folder_open, temporary_folder_close)
     const struct CMUnitTest tests[] = {
         TEST(every_line_is_one_json_object),
         TEST(a_resumed_run_has_every_step_once),

@@ -1,3 +1,4 @@
+#include "tests/support/temporary_folder.h"
 #include "train/evaluate/report.h"
 
 #include "core/file.h"
@@ -101,14 +102,13 @@ static void a_chart_is_drawn_from_one_point_equal_points_and_none(void **state) 
  * ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct fixture {
-    char out[64];
+    char out[TEMPORARY_FOLDER_MAX];
     cm3_recipe recipe;
 } fixture;
 
 static int set_up(void **state) {
     fixture *f = calloc(1, sizeof *f);
-    strcpy(f->out, "/tmp/cm3-report-XXXXXX");
-    if (!mkdtemp(f->out)) return -1;
+    if (temporary_folder_make(f->out)) return -1;
     char out[96];
     snprintf(out, sizeof out, "out=%s", f->out);
     const char *const overrides[] = {out};
@@ -122,9 +122,9 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     fixture *f = *state;
     cm3_config_free(&cm3_recipe_schema, &f->recipe);
-    const cm3_status status = cm3_folder_remove(f->out);
+    const int status = temporary_folder_remove(f->out);
     free(f);
-    return status == CM3_OK ? 0 : -1;
+    return status;
 }
 
 static void put(const fixture *f, const char *stage, const char *name, const char *text) {

@@ -1,4 +1,4 @@
-#include "small_store.h"
+#include "tests/support/small_store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* A small vocabulary and token store for tests of the data layer. */
-#ifndef CM3_TESTS_DATA_SMALL_STORE_H
-#define CM3_TESTS_DATA_SMALL_STORE_H
+#ifndef CM3_TESTS_SUPPORT_SMALL_STORE_H
+#define CM3_TESTS_SUPPORT_SMALL_STORE_H
 
 #include "data/lanes.h"
 
