@@ -143,6 +143,7 @@ static bool put_all(hid_t file, const cm3_checkpoint_parts *parts, const cm3_che
                 put_attribute(file, "step", H5T_NATIVE_INT64, &state->step) &&
                 put_attribute(file, "tokens", H5T_NATIVE_INT64, &state->tokens) &&
                 put_attribute(file, "seed", H5T_NATIVE_UINT64, &state->seed) &&
+                put_attribute(file, "best", H5T_NATIVE_DOUBLE, &state->best) &&
                 put_text_attribute(file, "kind", state->kind == NULL ? "" : state->kind) &&
                 put_text(file, "/state/config", state->config == NULL ? "" : state->config) &&
                 put_text(file, "/state/data", state->data == NULL ? "" : state->data);
@@ -209,6 +210,21 @@ static bool get_attribute(hid_t object, const char *name, hid_t type, void *valu
     return good;
 }
 
+static bool get_shape(hid_t set, cm3_shape *shape) {
+    hsize_t size[H5S_MAX_RANK];
+    const hid_t space = H5Dget_space(set);
+    const int rank = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
+    bool good = rank >= 0 && rank <= CM3_MAX_DIMS && H5Sget_simple_extent_dims(space, size, NULL) == rank;
+    *shape = (cm3_shape){.rank = good ? rank : 0};
+    int64_t count = 1;
+    for (int d = 0; d < rank && good; d++) {
+        good = size[d] <= INT64_MAX && !__builtin_mul_overflow(count, (int64_t)size[d], &count);
+        shape->dim[d] = (int64_t)size[d];
+    }
+    if (space >= 0) H5Sclose(space);
+    return good;
+}
+
 /* A text that is an attribute or a dataset: its own type tells its length. NULL if there is none. */
 static char *get_text(hid_t id, hid_t (*type_of_id)(hid_t), herr_t (*read)(hid_t, hid_t, void *)) {
     const hid_t type = type_of_id(id);
@@ -243,11 +259,23 @@ static char *get_text_attribute(hid_t file, const char *name) {
     return text;
 }
 
+/* A file without the attribute has it as f32 in /extra/best, or has none. */
+static double get_best(hid_t file) {
+    double best = INFINITY;
+    if (get_attribute(file, "best", H5T_NATIVE_DOUBLE, &best)) return best;
+    const hid_t set = H5Dopen2(file, "/extra/best", H5P_DEFAULT);
+    cm3_shape shape;
+    if (set >= 0 && get_shape(set, &shape) && cm3_shape_count(shape) == 1) read_whole(set, H5T_NATIVE_DOUBLE, &best);
+    if (set >= 0) H5Dclose(set);
+    return best;
+}
+
 cm3_status cm3__model_read_state(const cm3__model *model, cm3_checkpoint_state *state) {
     *state = (cm3_checkpoint_state){0};
     state->kind = get_text_attribute(model->file, "kind");
     state->config = get_text_dataset(model->file, "/state/config");
     state->data = get_text_dataset(model->file, "/state/data");
+    state->best = get_best(model->file);
     if (get_attribute(model->file, "step", H5T_NATIVE_INT64, &state->step) &&
         get_attribute(model->file, "tokens", H5T_NATIVE_INT64, &state->tokens) &&
         get_attribute(model->file, "seed", H5T_NATIVE_UINT64, &state->seed) && state->kind != NULL &&
@@ -263,21 +291,6 @@ void cm3_checkpoint_state_free(cm3_checkpoint_state *state) {
     free(state->config);
     free(state->data);
     *state = (cm3_checkpoint_state){0};
-}
-
-static bool get_shape(hid_t set, cm3_shape *shape) {
-    hsize_t size[H5S_MAX_RANK];
-    const hid_t space = H5Dget_space(set);
-    const int rank = space < 0 ? -1 : H5Sget_simple_extent_ndims(space);
-    bool good = rank >= 0 && rank <= CM3_MAX_DIMS && H5Sget_simple_extent_dims(space, size, NULL) == rank;
-    *shape = (cm3_shape){.rank = good ? rank : 0};
-    int64_t count = 1;
-    for (int d = 0; d < rank && good; d++) {
-        good = size[d] <= INT64_MAX && !__builtin_mul_overflow(count, (int64_t)size[d], &count);
-        shape->dim[d] = (int64_t)size[d];
-    }
-    if (space >= 0) H5Sclose(space);
-    return good;
 }
 
 /* Collects the datasets below /parameters. */

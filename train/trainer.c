@@ -169,13 +169,12 @@ static cm3_status validate(trainer *t) {
 /* --- checkpoints
  * ------------------------------------------------------------------------------------------------------------ */
 
-enum { BUFFERS = 3, OWN_ARRAYS = 2 };
+enum { BUFFERS = 3, OWN_ARRAYS = 1 };
 
 typedef struct parts_storage {
     cm3_checkpoint_buffer buffers[BUFFERS];
     cm3_checkpoint_array arrays[OWN_ARRAYS + CM3_LEARNER_ARRAYS];
     int32_t skips;
-    float best;
 } parts_storage;
 
 static cm3_checkpoint_parts checkpoint_parts(trainer *t, parts_storage *s) {
@@ -183,10 +182,8 @@ static cm3_checkpoint_parts checkpoint_parts(trainer *t, parts_storage *s) {
     s->buffers[1] = (cm3_checkpoint_buffer){.name = "m", .data = t->m};
     s->buffers[2] = (cm3_checkpoint_buffer){.name = "v", .data = t->v};
     s->skips = (int32_t)t->guard.skips;
-    s->best = (float)t->best;
     s->arrays[0] =
         (cm3_checkpoint_array){.name = "skips", .type = CM3_I32, .shape = cm3_shape_of(1), .data = &s->skips};
-    s->arrays[1] = (cm3_checkpoint_array){.name = "best", .type = CM3_F32, .shape = cm3_shape_of(1), .data = &s->best};
     for (int i = 0; i < t->learner->array_count; i++) s->arrays[OWN_ARRAYS + i] = t->learner->arrays[i];
     return (cm3_checkpoint_parts){.table = t->table,
                                   .buffers = s->buffers,
@@ -203,6 +200,7 @@ static cm3_status save(trainer *t) {
     const cm3_checkpoint_state state = {.step = t->step,
                                         .tokens = t->tokens,
                                         .seed = t->config->seed,
+                                        .best = t->best,
                                         .kind = (char *)(uintptr_t)t->learner->kind,
                                         .config = (char *)(uintptr_t)t->config->config_text,
                                         .data = data};
@@ -233,7 +231,7 @@ static cm3_status resume(trainer *t) {
         t->step = state.step;
         t->tokens = state.tokens;
         t->guard.skips = storage.skips;
-        t->best = (double)storage.best;
+        t->best = state.best;
         if (is_first(t)) cm3_log_info("going on from step %lld (%s)", (long long)t->step, path);
     }
     cm3_checkpoint_state_free(&state);
