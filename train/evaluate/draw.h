@@ -34,7 +34,7 @@ cm3_status cm3_artist_draw_codes(cm3_artist *artist, const cm3_decode_config *co
                                  void (*advanced)(void *context, int64_t done), void *context);
 /* Codes to pictures (count, side, side, 3) in [-1, 1]. */
 cm3_status cm3_artist_paint(cm3_artist *artist, const int32_t *codes, int64_t count, float *pixels);
-/* Captions for pictures given as codes, by infilling: <eos> <sentinel:0> <break> IMAGE <sentinel:0>, text until
+/* Captions for pictures given as codes, by infilling: <eos> <sentinel:0> <break> IMAGE <eos> <sentinel:0>, text until
  * <eoss>. Each caption is malloc'ed. */
 cm3_status cm3_artist_describe(cm3_artist *artist, const cm3_decode_config *config, const int32_t *codes, int64_t count,
                                uint64_t first_sample, char **captions, void (*advanced)(void *context, int64_t done),

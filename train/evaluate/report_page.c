@@ -130,7 +130,7 @@ static cm3_status write_curves(FILE *file, const cm3__report *r) {
                              .lines = {{"drawings", "b", true, &r->top1},
                                        {"captions", "a", true, &r->caption},
                                        {"drawings, held out", "c", true, &r->heldout_top1},
-                                       {"captions, held out", "a", true, &r->heldout_caption}}};
+                                       {"captions, held out", "d", true, &r->heldout_caption}}};
     fputs("<h2>Learning</h2>\n", file);
     if (!r->image.there && !r->model.there) missing(file, r, "No network has been trained yet.", "run RECIPE out=");
     fputs("<div class=\"charts\">\n", file);

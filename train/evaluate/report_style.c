@@ -2,8 +2,8 @@
 #include "train/evaluate/report_internal.h"
 
 const char cm3__report_style[] =
-    ":root{color-scheme:light dark;--paper:#fcfbf9;--card:#fff;--ink:#1f1d1a;--soft:#6a655d;--rule:#e5e1d9;--a:#b4491f;--b:#1f6a94;--c:#5d7a2e;--good:#2f7a3d;--bad:#a8452b}\n"
-    "@media(prefers-color-scheme:dark){:root{--paper:#171614;--card:#201f1c;--ink:#ebe7df;--soft:#a39d92;--rule:#35322d;--a:#e8875a;--b:#6db4dd;--c:#a5c46f;--good:#7cc588;--bad:#e38c72}}\n"
+    ":root{color-scheme:light dark;--paper:#fcfbf9;--card:#fff;--ink:#1f1d1a;--soft:#6a655d;--rule:#e5e1d9;--a:#b4491f;--b:#1f6a94;--c:#5d7a2e;--d:#8a5a9e;--good:#2f7a3d;--bad:#a8452b}\n"
+    "@media(prefers-color-scheme:dark){:root{--paper:#171614;--card:#201f1c;--ink:#ebe7df;--soft:#a39d92;--rule:#35322d;--a:#e8875a;--b:#6db4dd;--c:#a5c46f;--d:#c79bdc;--good:#7cc588;--bad:#e38c72}}\n"
     "*{box-sizing:border-box}\n"
     "html{-webkit-text-size-adjust:100%}\n"
     "body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,\"Segoe UI\",\"Noto Sans\",sans-serif}\n"
@@ -34,10 +34,10 @@ const char cm3__report_style[] =
     ".chart{break-inside:avoid}.chart figcaption{margin:0 0 4px;font-size:.95rem}.chart figcaption em{display:inline;font-size:.82rem}.chart svg{display:block;width:100%;height:auto}\n"
     ".chart text{font:12px system-ui,sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}.chart .end{text-anchor:end}.chart .mid{text-anchor:middle}\n"
     ".grid{stroke:var(--rule);stroke-width:1}.line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}.thin{stroke-width:1;stroke-dasharray:3 3}\n"
-    ".line.a{stroke:var(--a)}.line.b{stroke:var(--b)}.line.c{stroke:var(--c)}.dot.a{fill:var(--a)}.dot.b{fill:var(--b)}.dot.c{fill:var(--c)}\n"
+    ".line.a{stroke:var(--a)}.line.b{stroke:var(--b)}.line.c{stroke:var(--c)}.line.d{stroke:var(--d)}.dot.a{fill:var(--a)}.dot.b{fill:var(--b)}.dot.c{fill:var(--c)}.dot.d{fill:var(--d)}\n"
     ".legend{display:flex;flex-wrap:wrap;gap:2px 18px;list-style:none;margin:0 0 6px;padding:0;font-size:.82rem;color:var(--soft)}.legend b{color:var(--ink);font-weight:600;font-variant-numeric:tabular-nums}\n"
     ".legend i{display:inline-block;width:14px;height:3px;border-radius:2px;margin-right:6px;vertical-align:middle}.legend i.dots{width:7px;height:7px;border-radius:50%}\n"
-    ".legend .a{background:var(--a)}.legend .b{background:var(--b)}.legend .c{background:var(--c)}\n"
+    ".legend .a{background:var(--a)}.legend .b{background:var(--b)}.legend .c{background:var(--c)}.legend .d{background:var(--d)}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.93rem;margin:14px 0 6px}\n"
     "th,td{text-align:right;padding:8px 0 8px 30px;border-bottom:1px solid var(--rule);white-space:nowrap;vertical-align:baseline}th:first-child,td:first-child{text-align:left;padding-left:0;white-space:normal;min-width:11em}\n"
     "th{font-weight:400;color:var(--soft);font-size:.86rem}td em{font-size:.84rem}tbody th{color:var(--ink);font-size:inherit}\n"
@@ -45,5 +45,5 @@ const char cm3__report_style[] =
     "summary{cursor:pointer;color:var(--soft);margin-top:18px}footer{margin-top:72px;padding-top:18px;border-top:1px solid var(--rule);color:var(--soft);font-size:.86rem}\n"
     "@media(max-width:560px){main{padding:32px 16px 48px}h2{margin-top:52px}.cards{grid-template-columns:1fr 1fr;gap:10px}.card{padding:8px 9px 10px}.two{gap:6px}.row{grid-template-columns:1fr}"
     ".strip{grid-template-columns:repeat(4,1fr)}.facts b{font-size:1.55rem}.facts{grid-template-columns:1fr 1fr}th,td{padding-left:18px}}\n"
-    "@media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#555;--rule:#ccc;--a:#b4491f;--b:#1f6a94;--c:#5d7a2e;--good:#2f7a3d;--bad:#a8452b}body{font-size:10.5pt}main{max-width:none;padding:0}"
-    "h2{margin-top:28px}h2,h3{break-after:avoid}details{display:none}.cards{grid-template-columns:repeat(4,1fr)}}\n";
+    "@media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#555;--rule:#ccc;--a:#b4491f;--b:#1f6a94;--c:#5d7a2e;--d:#8a5a9e;--good:#2f7a3d;--bad:#a8452b}body{font-size:10.5pt}main{max-width:none;padding:0}"
+    "h2{margin-top:28px}h2,h3,h3+p{break-after:avoid}.wide{overflow:visible}th,td{padding-left:12px}details{display:none}.cards{grid-template-columns:repeat(4,1fr)}}\n";
