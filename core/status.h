@@ -36,7 +36,8 @@ typedef enum cm3_status {
 const char *cm3_status_name(cm3_status status);
 const char *cm3_status_text(cm3_status status);
 
-/* Records the message of this thread and returns `status`, so that `return cm3_fail(CM3_ERR_IO, "%s: ...", path);` is one line. */
+/* Records the message of this thread and returns `status`, so that one line does both:
+ *     return cm3_fail(CM3_ERR_IO, "%s: ...", path); */
 cm3_status cm3_fail(cm3_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts "context: " in front of the recorded message and returns `status` unchanged. */

@@ -48,7 +48,8 @@ typedef struct cm3_plan {
     cm3_span spans[CM3_SPANS_MAX]; /* in order of position; span i has sentinel i */
 } cm3_plan;
 
-/* The n that cm3_plan_draw would draw from a copy of this generator: a block takes length - 3n source tokens or more. */
+/* The n that cm3_plan_draw would draw from a copy of this generator: a block takes length - 3n source tokens or more.
+ */
 int64_t cm3_plan_count(const cm3_mask_config *config, const cm3_rng *rng, int64_t length);
 
 /* Draws n and the spans. `boundaries` are the positions of boundary tokens, ascending, among the next `available`

@@ -19,7 +19,8 @@ cm3_status cm3_image_codec_create(const cm3_vqgan *model, int64_t batch, cm3_ima
     cm3_image_codec *codec = calloc(1, sizeof *codec);
     if (codec) {
         *codec = (cm3_image_codec){
-            .model = model, .batch = batch,
+            .model = model,
+            .batch = batch,
             .folded = calloc((size_t)cm3_shape_count(cm3_vqgan_picture_shape(model, batch)), sizeof *codec->folded),
             .codes = calloc((size_t)(batch * cm3_vqgan_codes_per_picture(config)), sizeof *codec->codes)};
     }
@@ -44,13 +45,16 @@ static cm3_status prepare_encoder(cm3_image_codec *codec) {
     if (codec->encoder) return CM3_OK;
     cm3_tape *tape;
     CM3_TRY(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu()}, &tape));
-    cm3_var *pictures = cm3_tape_input(tape, CM3_F32, cm3_vqgan_picture_shape(codec->model, codec->batch), codec->folded);
+    cm3_var *pictures =
+        cm3_tape_input(tape, CM3_F32, cm3_vqgan_picture_shape(codec->model, codec->batch), codec->folded);
     cm3_var *z = cm3_vqgan_encode(codec->model, tape, codec->batch, pictures);
     codec->found = cm3_nearest_code(tape, z, cm3_vqgan_codebook(codec->model, tape));
     cm3_tape_keep(tape, codec->found);
     const cm3_status status = cm3_tape_plan(tape);
-    if (status == CM3_OK) codec->encoder = tape;
-    else cm3_tape_free(tape);
+    if (status == CM3_OK)
+        codec->encoder = tape;
+    else
+        cm3_tape_free(tape);
     return status;
 }
 
@@ -64,8 +68,10 @@ static cm3_status prepare_decoder(cm3_image_codec *codec) {
     codec->drawn = cm3_vqgan_decode(codec->model, tape, codec->batch, vectors);
     cm3_tape_keep(tape, codec->drawn);
     const cm3_status status = cm3_tape_plan(tape);
-    if (status == CM3_OK) codec->decoder = tape;
-    else cm3_tape_free(tape);
+    if (status == CM3_OK)
+        codec->decoder = tape;
+    else
+        cm3_tape_free(tape);
     return status;
 }
 
@@ -73,7 +79,8 @@ cm3_status cm3_image_codec_encode(cm3_image_codec *codec, const float *pictures,
     const cm3_vqgan_config *config = cm3_vqgan_get_config(codec->model);
     const int64_t values = 3 * config->picture * config->picture, length = cm3_vqgan_codes_per_picture(config);
     CM3_TRY(prepare_encoder(codec));
-    for (int64_t done = 0; done < count; done += codec->batch) { /* a last batch that is not full computes some pictures in vain */
+    for (int64_t done = 0; done < count;
+         done += codec->batch) { /* a last batch that is not full computes some pictures in vain */
         const int64_t part = count - done < codec->batch ? count - done : codec->batch;
         cm3_vqgan_fold(config, pictures + done * values, part, codec->folded);
         CM3_TRY(cm3_tape_run(codec->encoder, NULL));
@@ -85,7 +92,8 @@ cm3_status cm3_image_codec_encode(cm3_image_codec *codec, const float *pictures,
 static cm3_status check_codes(const int32_t *codes, int64_t count, int64_t book) {
     for (int64_t i = 0; i < count; i++)
         if (codes[i] < 0 || codes[i] >= book)
-            return cm3_fail(CM3_ERR_SHAPE, "image code %d is not one of the codebook's 0 to %lld", (int)codes[i], (long long)book - 1);
+            return cm3_fail(CM3_ERR_SHAPE, "image code %d is not one of the codebook's 0 to %lld", (int)codes[i],
+                            (long long)book - 1);
     return CM3_OK;
 }
 

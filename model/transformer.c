@@ -62,8 +62,7 @@ void cm3_transformer_check(const cm3_transformer_config *config, const char *sec
                        (long long)config->kv_heads, (long long)config->heads);
 }
 
-/* --- parameters
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- parameters -------------------------------------------------------------------------------------------------- */
 
 static void declare_block(cm3_transformer *model, cm3_params *params, int layer) {
     const cm3_transformer_config *c = &model->config;
@@ -157,8 +156,7 @@ double cm3_transformer_flops_per_token(const cm3_transformer *model, int64_t seq
     return 3 * 2 * multiply_adds;
 }
 
-/* --- the network
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- the network ------------------------------------------------------------------------------------------------- */
 
 /* One recording of the network: the leaves of this tape and what every block is told. */
 typedef struct recording {

@@ -3,9 +3,9 @@
  * Two architectures, chosen by a recipe's `model.architecture`:
  *
  *   cm3leon     Yu et al., "Scaling Autoregressive Multi-Modal Models", 2023 (arXiv 2309.02591): OPT's decoder without
- *               biases, dropout and learnable norms; LayerNorm before attention and FFN, ReLU, learned positions, tied embeddings.
- *   chameleon   Chameleon Team, "Mixed-Modal Early-Fusion Foundation Models", 2024 (arXiv 2405.09818): RMSNorm, SwiGLU,
- *               rotary positions, normalised queries and keys, an output table of its own, z-loss.
+ *               biases, dropout and learnable norms; LayerNorm before attention and FFN, ReLU, learned positions, tied
+ * embeddings. chameleon   Chameleon Team, "Mixed-Modal Early-Fusion Foundation Models", 2024 (arXiv 2405.09818):
+ * RMSNorm, SwiGLU, rotary positions, normalised queries and keys, an output table of its own, z-loss.
  *
  * A network is described by its config alone. cm3_transformer_declare() puts its parameters into a table; the functions
  * below record it on a tape for training, scoring or generation. Segments: 0 the embeddings, 1..layers the blocks,

@@ -9,9 +9,11 @@ static const char *const recomputes[] = {"none", "activations", "segments", NULL
 #define C cm3_vqgan_config
 const cm3_field cm3_vqgan_fields[] = {
     CM3_FIELD_INT(C, picture, "256", 8, 4096, "pixels", "side of the square pictures"),
-    CM3_FIELD_INT(C, patch, "1", 1, 16, "pixels", "side of the patches that are folded into channels before the network; 1: none"),
+    CM3_FIELD_INT(C, patch, "1", 1, 16, "pixels",
+                  "side of the patches that are folded into channels before the network; 1: none"),
     CM3_FIELD_INT(C, channels, "128", 4, 4096, "", "channels of the first level"),
-    CM3_FIELD_INT_LIST(C, multipliers, "[1, 2, 2, 4]", 1, 64, "", "channels of each level over `channels`; the side halves between levels"),
+    CM3_FIELD_INT_LIST(C, multipliers, "[1, 2, 2, 4]", 1, 64, "",
+                       "channels of each level over `channels`; the side halves between levels"),
     CM3_FIELD_INT(C, encoder_blocks, "2", 1, 16, "", "residual blocks of a level of the encoder"),
     CM3_FIELD_INT(C, decoder_blocks, "3", 1, 16, "", "residual blocks of a level of the decoder"),
     CM3_FIELD_INT(C, middle_blocks, "2", 0, 16, "", "residual blocks at the lowest resolution of both"),
@@ -40,9 +42,11 @@ static int64_t shrinking(const cm3_vqgan_config *config) {
 
 void cm3_vqgan_check(const cm3_vqgan_config *config, const char *section, cm3_faults *faults) {
     if (config->multipliers.count < 1 || config->multipliers.count > 8)
-        cm3_faults_add(faults, section, "multipliers", "there are %d levels, expected 1 to 8", config->multipliers.count);
+        cm3_faults_add(faults, section, "multipliers", "there are %d levels, expected 1 to 8",
+                       config->multipliers.count);
     else if (config->picture % shrinking(config))
-        cm3_faults_add(faults, section, "picture", "a side of %lld pixels is not a multiple of %lld, by which patch and levels shrink it",
+        cm3_faults_add(faults, section, "picture",
+                       "a side of %lld pixels is not a multiple of %lld, by which patch and levels shrink it",
                        (long long)config->picture, (long long)shrinking(config));
 }
 
@@ -54,34 +58,40 @@ int64_t cm3_vqgan_codes_per_picture(const cm3_vqgan_config *config) {
     return cm3_vqgan_code_side(config) * cm3_vqgan_code_side(config);
 }
 
-/* --- layers -------------------------------------------------------------------------------------------------------------- */
+/* --- layers ------------------------------------------------------------------------------------------------------ */
 
-/* The network is written once, as a walk over its layers. A walk with `declare` adds the parameters of every layer that it passes to
- * the table; one with a tape meets them again in the same order, and records the operations. */
+/* The network is written once, as a walk over its layers. A walk with `declare` adds the parameters of every layer that
+ * it passes to the table; one with a tape meets them again in the same order, and records the operations. */
 typedef struct walk {
     const cm3_vqgan *model;
     cm3_params *declare;
     cm3_tape *tape;
-    int next;           /* index of the next layer's first parameter */
-    const char *part;   /* "encoder" */
-    char place[64];     /* "encoder/level0/block1" */
+    int next;         /* index of the next layer's first parameter */
+    const char *part; /* "encoder" */
+    char place[64];   /* "encoder/level0/block1" */
 } walk;
 
-static cm3_var *parameter(walk *w, cm3_shape shape, cm3_init init, cm3_decay decay, const char *layer, const char *kind) {
+static cm3_var *parameter(walk *w, cm3_shape shape, cm3_init init, cm3_decay decay, const char *layer,
+                          const char *kind) {
     if (!w->declare) return cm3_params_var(w->model->params, w->tape, w->next++);
     cm3_params_add(w->declare, shape, init, decay, "%s/%s/%s", w->place, layer, kind);
     return NULL;
 }
 
 static void segment(walk *w, int number) {
-    if (w->declare) cm3_params_segment(w->declare, number);
-    else cm3_tape_segment(w->tape, number);
+    if (w->declare)
+        cm3_params_segment(w->declare, number);
+    else
+        cm3_tape_segment(w->tape, number);
 }
 
-/* A convolution of odd `kernel` that keeps the side, or with stride 2 halves it: then the padding is behind, as in VQGAN. */
-static cm3_var *conv(walk *w, cm3_var *x, const char *name, int64_t from, int64_t to, int kernel, int stride, bool zero) {
+/* A convolution of odd `kernel` that keeps the side, or with stride 2 halves it: then the padding is behind, as in
+ * VQGAN. */
+static cm3_var *conv(walk *w, cm3_var *x, const char *name, int64_t from, int64_t to, int kernel, int stride,
+                     bool zero) {
     const cm3_init init = zero ? cm3_init_zeros() : cm3_init_uniform(1 / sqrt((double)(from * kernel * kernel)));
-    cm3_var *weight = parameter(w, cm3_shape_of(to, (int64_t)kernel, (int64_t)kernel, from), init, CM3_DECAY, name, "weight");
+    cm3_var *weight =
+        parameter(w, cm3_shape_of(to, (int64_t)kernel, (int64_t)kernel, from), init, CM3_DECAY, name, "weight");
     cm3_var *bias = parameter(w, cm3_shape_of(to), cm3_init_zeros(), CM3_NO_DECAY, name, "bias");
     if (w->declare) return NULL;
     return cm3_conv2d(w->tape, x, weight, bias, stride, stride == 1 ? kernel / 2 : 0, kernel / 2);
@@ -101,7 +111,8 @@ static cm3_var *norm(walk *w, cm3_var *x, const char *name, int64_t channels, cm
     return cm3_group_norm(w->tape, x, gain, bias, groups_of(channels), 1e-6f, activation);
 }
 
-/* x + conv(silu(norm(conv(silu(norm(x)))))). The last convolution starts at zero, so that a block starts as the identity. */
+/* x + conv(silu(norm(conv(silu(norm(x)))))). The last convolution starts at zero, so that a block starts as the
+ * identity. */
 static cm3_var *residual(walk *w, cm3_var *x, int64_t from, int64_t to) {
     cm3_var *h = norm(w, x, "norm1", from, CM3_ACT_SILU);
     h = conv(w, h, "conv1", from, to, 3, 1, false);
@@ -123,15 +134,16 @@ static cm3_var *attention(walk *w, cm3_var *x, int64_t batch, int64_t side, int6
     if (w->declare) return NULL;
     h = cm3_view(w->tape, h, cm3_shape_of(batch * positions, channels));
     h = cm3_linear(w->tape, h, qkv, qkv_bias, NULL, CM3_ACT_NONE);
-    h = cm3_attention(w->tape, h, (cm3_heads){.heads = (int)heads, .kv_heads = (int)heads, .sequence = positions}, false);
+    h = cm3_attention(w->tape, h, (cm3_heads){.heads = (int)heads, .kv_heads = (int)heads, .sequence = positions},
+                      false);
     x = cm3_view(w->tape, x, cm3_shape_of(batch * positions, channels));
     x = cm3_linear(w->tape, h, out, out_bias, x, CM3_ACT_NONE);
     return cm3_view(w->tape, x, cm3_shape_of(batch, side, side, channels));
 }
 
-/* --- the network --------------------------------------------------------------------------------------------------------- */
+/* --- the network ------------------------------------------------------------------------------------------------- */
 
-#define AT(w, ...) snprintf((w)->place, sizeof (w)->place, __VA_ARGS__)
+#define AT(w, ...) snprintf((w)->place, sizeof(w)->place, __VA_ARGS__)
 
 static int levels_of(const walk *w) {
     return w->model->config.multipliers.count;
@@ -157,8 +169,8 @@ static cm3_var *middle(walk *w, cm3_var *x, int64_t batch) {
     return x;
 }
 
-/* Segments: 0 the codebook, 1.. the levels of the encoder (the first convolution with the first), then the encoder's middle, the
- * decoder's, and the levels of the decoder. */
+/* Segments: 0 the codebook, 1.. the levels of the encoder (the first convolution with the first), then the encoder's
+ * middle, the decoder's, and the levels of the decoder. */
 static cm3_var *encoder(walk *w, cm3_var *x, int64_t batch) {
     const cm3_vqgan_config *c = &w->model->config;
     int64_t channels = channels_of(w, 0);
@@ -209,14 +221,16 @@ static cm3_var *decoder(walk *w, cm3_var *x, int64_t batch) {
     return conv(w, x, "last", channels, folded_channels(w), 3, 1, false);
 }
 
-/* --- parameters ---------------------------------------------------------------------------------------------------------- */
+/* --- parameters -------------------------------------------------------------------------------------------------- */
 
 static cm3_status check_config(const cm3_vqgan_config *c) {
-    if (c->multipliers.count < 1 || c->multipliers.count > 8 || c->patch < 1 || c->picture < 1 || c->picture % shrinking(c) ||
-        c->channels < 1 || c->code_width < 1 || c->codes < 2)
-        return cm3_fail(CM3_ERR_SHAPE, "an image tokenizer of %lld pixels, patch %lld, %d levels, %lld channels and %lld codes of %lld cannot be",
-                        (long long)c->picture, (long long)c->patch, c->multipliers.count, (long long)c->channels, (long long)c->codes,
-                        (long long)c->code_width);
+    if (c->multipliers.count < 1 || c->multipliers.count > 8 || c->patch < 1 || c->picture < 1 ||
+        c->picture % shrinking(c) || c->channels < 1 || c->code_width < 1 || c->codes < 2)
+        return cm3_fail(
+            CM3_ERR_SHAPE,
+            "an image tokenizer of %lld pixels, patch %lld, %d levels, %lld channels and %lld codes of %lld cannot be",
+            (long long)c->picture, (long long)c->patch, c->multipliers.count, (long long)c->channels,
+            (long long)c->codes, (long long)c->code_width);
     return CM3_OK;
 }
 
@@ -255,7 +269,7 @@ int cm3_vqgan_codebook_index(const cm3_vqgan *model) {
     return model->codebook;
 }
 
-/* --- on a tape ----------------------------------------------------------------------------------------------------------- */
+/* --- on a tape --------------------------------------------------------------------------------------------------- */
 
 cm3_shape cm3_vqgan_picture_shape(const cm3_vqgan *model, int64_t batch) {
     const int64_t patch = model->config.patch, side = model->config.picture / patch;
@@ -269,7 +283,8 @@ cm3_var *cm3_vqgan_codebook(const cm3_vqgan *model, cm3_tape *tape) {
 cm3_var *cm3_vqgan_encode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch, cm3_var *pictures) {
     walk w = {.model = model, .tape = tape, .next = model->encoder, .part = "encoder"};
     cm3_var *z = encoder(&w, pictures, batch);
-    return cm3_view(tape, z, cm3_shape_of(batch * cm3_vqgan_codes_per_picture(&model->config), model->config.code_width));
+    return cm3_view(tape, z,
+                    cm3_shape_of(batch * cm3_vqgan_codes_per_picture(&model->config), model->config.code_width));
 }
 
 cm3_var *cm3_vqgan_decode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch, cm3_var *vectors) {
@@ -311,12 +326,13 @@ double cm3_vqgan_flops_per_picture(const cm3_vqgan *model) {
     double flops = 0;
     if (cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_meta()}, &tape) != CM3_OK) return 0;
     cm3_vqgan_train(model, tape, &(cm3_vqgan_batch){.pictures = 1});
-    if (cm3_tape_plan(tape) == CM3_OK) flops = cm3_tape_get_stats(tape)->forward_flops + cm3_tape_get_stats(tape)->backward_flops;
+    if (cm3_tape_plan(tape) == CM3_OK)
+        flops = cm3_tape_get_stats(tape)->forward_flops + cm3_tape_get_stats(tape)->backward_flops;
     cm3_tape_free(tape);
     return flops;
 }
 
-/* --- folding ------------------------------------------------------------------------------------------------------------- */
+/* --- folding ----------------------------------------------------------------------------------------------------- */
 
 static void fold(const cm3_vqgan_config *config, const float *from, int64_t count, float *to, bool back) {
     const int64_t side = config->picture, patch = config->patch, small = side / patch, channels = 3 * patch * patch;

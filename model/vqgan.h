@@ -1,8 +1,9 @@
 /* The image tokenizer: a convolutional encoder, a codebook, and a decoder.
  *
  * The network is that of VQGAN (Esser et al., "Taming transformers for high-resolution image synthesis", 2021,
- * arXiv 2012.09841), which Make-A-Scene and CM3Leon use under the name VQ-IMG. A picture of 256 x 256 becomes 32 x 32 vectors,
- * each replaced by the nearest of 8192 codes (van den Oord et al., 2017); the decoder draws the picture again from the codes:
+ * arXiv 2012.09841), which Make-A-Scene and CM3Leon use under the name VQ-IMG. A picture of 256 x 256 becomes 32 x 32
+ * vectors, each replaced by the nearest of 8192 codes (van den Oord et al., 2017); the decoder draws the picture again
+ * from the codes:
  *
  *     z = encode(x);  codes = argmin_k |z - e_k|;  y = decode(e[codes])
  *     loss = l1 |x - y| + l2 |x - y|^2                     means over pixel values
@@ -10,8 +11,9 @@
  *
  * and the gradient of y passes straight through the codebook to z. There is no adversary: the loss is that of pixels.
  *
- * Pictures are f32, (B, H, W, 3), values in [-1, 1]. With `patch` p > 1 the network works on pictures folded from space to
- * depth, (B, H/p, W/p, 3 p p): the caller folds and unfolds (cm3_vqgan_fold). N = B x code side x code side, D: code width. */
+ * Pictures are f32, (B, H, W, 3), values in [-1, 1]. With `patch` p > 1 the network works on pictures folded from space
+ * to depth, (B, H/p, W/p, 3 p p): the caller folds and unfolds (cm3_vqgan_fold). N = B x code side x code side, D: code
+ * width. */
 #ifndef CM3_MODEL_VQGAN_H
 #define CM3_MODEL_VQGAN_H
 
@@ -19,17 +21,18 @@
 #include "model/params.h"
 
 typedef struct cm3_vqgan_config {
-    int64_t picture;             /* side, pixels */
-    int64_t patch;               /* pixels along a side that are folded into channels */
-    int64_t channels;            /* of the first level */
-    cm3_int_list multipliers;    /* channels of each level; the side is halved between levels */
-    int64_t encoder_blocks, decoder_blocks, middle_blocks; /* residual blocks of a level, and at the lowest resolution */
-    bool attention;              /* one self-attention in the middle of encoder and decoder */
-    int64_t code_width, codes;   /* D, K */
+    int64_t picture;          /* side, pixels */
+    int64_t patch;            /* pixels along a side that are folded into channels */
+    int64_t channels;         /* of the first level */
+    cm3_int_list multipliers; /* channels of each level; the side is halved between levels */
+    int64_t encoder_blocks, decoder_blocks,
+        middle_blocks;         /* residual blocks of a level, and at the lowest resolution */
+    bool attention;            /* one self-attention in the middle of encoder and decoder */
+    int64_t code_width, codes; /* D, K */
     double l1, l2, codebook_loss, commitment;
-    int64_t dead_steps;          /* unused for so long, a code is started again */
-    double restart_until;        /* share of the training during which codes are started again */
-    int recompute;               /* cm3_recompute */
+    int64_t dead_steps;   /* unused for so long, a code is started again */
+    double restart_until; /* share of the training during which codes are started again */
+    int recompute;        /* cm3_recompute */
 } cm3_vqgan_config;
 
 extern const cm3_field cm3_vqgan_fields[];
@@ -41,8 +44,8 @@ int64_t cm3_vqgan_codes_per_picture(const cm3_vqgan_config *config);
 
 typedef struct cm3_vqgan cm3_vqgan;
 
-/* Adds the network's parameters to `params` (before its layout is made), and keeps a pointer to it. CM3_ERR_SHAPE for a config that
- * cm3_vqgan_check would refuse. */
+/* Adds the network's parameters to `params` (before its layout is made), and keeps a pointer to it. CM3_ERR_SHAPE for a
+ * config that cm3_vqgan_check would refuse. */
 cm3_status cm3_vqgan_declare(const cm3_vqgan_config *config, cm3_params *params, cm3_vqgan **model);
 void cm3_vqgan_free(cm3_vqgan *model);
 const cm3_vqgan_config *cm3_vqgan_get_config(const cm3_vqgan *model);
@@ -50,7 +53,7 @@ const cm3_params *cm3_vqgan_params(const cm3_vqgan *model);
 /* Index of the codebook (K, D) in the table of parameters. */
 int cm3_vqgan_codebook_index(const cm3_vqgan *model);
 
-/* --- the network on a tape ------------------------------------------------------------------------------------------------ */
+/* --- the network on a tape --------------------------------------------------------------------------------------- */
 
 /* Shape of the network's pictures: (B, H/p, W/p, 3 p p). */
 cm3_shape cm3_vqgan_picture_shape(const cm3_vqgan *model, int64_t batch);
@@ -78,12 +81,14 @@ typedef struct cm3_vqgan_step {
 } cm3_vqgan_step;
 
 cm3_vqgan_step cm3_vqgan_train(const cm3_vqgan *model, cm3_tape *tape, const cm3_vqgan_batch *batch);
-/* The scales that make the losses means over `pictures` pictures: of all ranks and micro-batches, whose sums are added. */
+/* The scales that make the losses means over `pictures` pictures: of all ranks and micro-batches, whose sums are added.
+ */
 void cm3_vqgan_scales(const cm3_vqgan_config *config, int64_t pictures, float *pixel_scale, float *code_scale);
 /* FLOPs of training on one picture: forward and backward. */
 double cm3_vqgan_flops_per_picture(const cm3_vqgan *model);
 
-/* (count, H, W, 3) <-> (count, H/p, W/p, 3 p p); the channel of a folded pixel is (row in patch, column in patch, colour). */
+/* (count, H, W, 3) <-> (count, H/p, W/p, 3 p p); the channel of a folded pixel is (row in patch, column in patch,
+ * colour). */
 void cm3_vqgan_fold(const cm3_vqgan_config *config, const float *pictures, int64_t count, float *folded);
 void cm3_vqgan_unfold(const cm3_vqgan_config *config, const float *folded, int64_t count, float *pictures);
 

@@ -13,7 +13,7 @@ struct cm3_codebook {
     int32_t *last_used;
     int32_t *restarted; /* list of codes */
     int64_t *counts;
-    float *candidates;  /* (codes, width) */
+    float *candidates; /* (codes, width) */
 };
 
 cm3_status cm3_codebook_create(const cm3_vqgan *model, uint64_t seed, cm3_codebook **out) {
@@ -22,8 +22,12 @@ cm3_status cm3_codebook_create(const cm3_vqgan *model, uint64_t seed, cm3_codebo
     *out = NULL;
     if (book) {
         const size_t codes = (size_t)config->codes;
-        *book = (cm3_codebook){.model = model, .seed = seed, .codes = config->codes, .width = config->code_width,
-                               .last_used = calloc(codes, sizeof *book->last_used), .restarted = calloc(codes, sizeof *book->restarted),
+        *book = (cm3_codebook){.model = model,
+                               .seed = seed,
+                               .codes = config->codes,
+                               .width = config->code_width,
+                               .last_used = calloc(codes, sizeof *book->last_used),
+                               .restarted = calloc(codes, sizeof *book->restarted),
                                .counts = calloc(codes, sizeof *book->counts),
                                .candidates = calloc(codes * (size_t)config->code_width, sizeof *book->candidates)};
     }
@@ -50,12 +54,15 @@ int32_t *cm3_codebook_last_used(cm3_codebook *book) {
 
 /* Which of all ranks' `total` vectors the i-th dead code takes: different ones, as long as there are enough. */
 static int64_t choose(const cm3_codebook *book, int64_t step, int64_t i, int64_t total) {
-    const uint64_t order = (uint64_t)step + ((uint64_t)(i / total) << 40); /* another order for every round over the vectors */
+    const uint64_t order =
+        (uint64_t)step + ((uint64_t)(i / total) << 40); /* another order for every round over the vectors */
     return (int64_t)cm3_rng_permute(book->seed, CM3_RNG_RESTART, order, (uint64_t)(i % total), (uint64_t)total);
 }
 
-/* Gives the listed codes vectors of all ranks. The rank that has a vector brings it, the others bring zeros: the sum is exact. */
-static cm3_status restart(cm3_codebook *book, cm3_comm *comm, int64_t step, const float *z, int64_t rows, int64_t dead) {
+/* Gives the listed codes vectors of all ranks. The rank that has a vector brings it, the others bring zeros: the sum is
+ * exact. */
+static cm3_status restart(cm3_codebook *book, cm3_comm *comm, int64_t step, const float *z, int64_t rows,
+                          int64_t dead) {
     const int64_t width = book->width, first = rows * cm3_comm_rank(comm), total = rows * cm3_comm_size(comm);
     float *values = cm3_params_value(cm3_vqgan_params(book->model), cm3_vqgan_codebook_index(book->model));
     if (dead == 0) return CM3_OK;
@@ -97,14 +104,16 @@ static void describe_usage(const cm3_codebook *book, cm3_codebook_report *report
     report->perplexity = exp2(entropy);
 }
 
-cm3_status cm3_codebook_update(cm3_codebook *book, cm3_comm *comm, int64_t step, const float *z, const int32_t *codes, int64_t rows,
-                               bool restart_dead, cm3_codebook_report *report) {
+cm3_status cm3_codebook_update(cm3_codebook *book, cm3_comm *comm, int64_t step, const float *z, const int32_t *codes,
+                               int64_t rows, bool restart_dead, cm3_codebook_report *report) {
     const int64_t dead_steps = cm3_vqgan_get_config(book->model)->dead_steps;
     int64_t dead = 0;
     CM3_TRY(count_codes(book, comm, codes, rows));
     for (int64_t k = 0; k < book->codes; k++) {
-        if (book->counts[k]) book->last_used[k] = (int32_t)step;
-        else if (restart_dead && step - book->last_used[k] > dead_steps) book->restarted[dead++] = (int32_t)k;
+        if (book->counts[k])
+            book->last_used[k] = (int32_t)step;
+        else if (restart_dead && step - book->last_used[k] > dead_steps)
+            book->restarted[dead++] = (int32_t)k;
     }
     describe_usage(book, report);
     report->restarted = dead;

@@ -34,8 +34,7 @@ static bool ends_with(const char *text, const char *end) {
     return length >= tail && strcmp(text + length - tail, end) == 0;
 }
 
-/* --- checkpoints
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- checkpoints ------------------------------------------------------------------------------------------------- */
 
 static cm3_status digest_hex(const char *path, const char *buffer, char hex[CM3_HASH_HEX]) {
     cm3_hash hash;
@@ -87,8 +86,7 @@ static cm3_status inspect_checkpoint(const cm3_command_line *line, const char *p
     return status;
 }
 
-/* --- what the model sees
- * ---------------------------------------------------------------------------------------------------- */
+/* --- what the model sees ----------------------------------------------------------------------------------------- */
 
 static cm3_status print_block(const cm3_command_line *line, const cm3_session *session, cm3_tokenizers *tokenizers) {
     const cm3_data_config *config = &session->recipe.data;
@@ -131,8 +129,7 @@ static cm3_status inspect_recipe(const cm3_command_line *line) {
     return status;
 }
 
-/* --- other files
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- other files ------------------------------------------------------------------------------------------------- */
 
 static cm3_status inspect_store(const cm3_command_line *line, const char *path) {
     cm3_store *store;

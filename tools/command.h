@@ -3,30 +3,30 @@
  *     const cm3_usage cm3_usage_NAME = {...};
  *     cm3_status cm3_cmd_NAME(const cm3_command_line *line) {...}
  *
- * and turn its line below from PLANNED into BUILT. A command prints its result to stdout and returns a status; main prints
- * the message of a failure and chooses the exit code. */
+ * and turn its line below from PLANNED into BUILT. A command prints its result to stdout and returns a status; main
+ * prints the message of a failure and chooses the exit code. */
 #ifndef CM3_TOOLS_COMMAND_H
 #define CM3_TOOLS_COMMAND_H
 
 #include "tools/options.h"
 
-/*          NAME             as typed           what it does */
-#define CM3_COMMANDS(BUILT, PLANNED)                                                                                  \
-    BUILT(run,               "run",             "every stage of a recipe in order, skipping what is up to date")      \
-    BUILT(text_tokenizer,    "text-tokenizer",  "source -> BPE")                                                      \
-    BUILT(image_tokenizer,   "image-tokenizer", "source -> VQ model")                                                 \
-    PLANNED(retriever,       "retriever",       "source -> text and image encoders")                                  \
-    BUILT(tokenize,          "tokenize",        "source + tokenizers + encoders -> token store")                      \
-    PLANNED(index,           "index",           "token store -> neighbours of every sample")                          \
-    BUILT(pretrain,          "pretrain",        "token store -> model")                                               \
-    PLANNED(finetune,        "finetune",        "task documents -> model")                                            \
-    BUILT(generate,        "generate",        "text and images in, text and images out")                            \
-    BUILT(evaluate,          "evaluate",        "how good the model of a run is, on seen and on held-out samples")    \
-    BUILT(plan,            "plan",            "memory, FLOPs, communication and hours of a recipe, before it runs") \
-    BUILT(inspect,         "inspect",         "what any file of a run holds")                                       \
-    BUILT(bench,           "bench",           "speed beside the machine's own measured limits")                     \
-    PLANNED(export,          "export",          "model -> safetensors")                                               \
-    PLANNED(import,          "import",          "safetensors -> model")                                               \
+/*           NAME            as typed           what it does */
+#define CM3_COMMANDS(BUILT, PLANNED)                                                                                   \
+    BUILT(run,               "run",             "every stage of a recipe in order, skipping what is up to date")       \
+    BUILT(text_tokenizer,    "text-tokenizer",  "source -> BPE")                                                       \
+    BUILT(image_tokenizer,   "image-tokenizer", "source -> VQ model")                                                  \
+    PLANNED(retriever,       "retriever",       "source -> text and image encoders")                                   \
+    BUILT(tokenize,          "tokenize",        "source + tokenizers + encoders -> token store")                       \
+    PLANNED(index,           "index",           "token store -> neighbours of every sample")                           \
+    BUILT(pretrain,          "pretrain",        "token store -> model")                                                \
+    PLANNED(finetune,        "finetune",        "task documents -> model")                                             \
+    BUILT(generate,          "generate",        "text and images in, text and images out")                             \
+    BUILT(evaluate,          "evaluate",        "how good the model of a run is, on seen and on held-out samples")     \
+    BUILT(plan,              "plan",            "memory, FLOPs, communication and hours of a recipe, before it runs")  \
+    BUILT(inspect,           "inspect",         "what any file of a run holds")                                        \
+    BUILT(bench,             "bench",           "speed beside the machine's own measured limits")                      \
+    PLANNED(export,          "export",          "model -> safetensors")                                                \
+    PLANNED(import,          "import",          "safetensors -> model")                                                \
     BUILT(report,            "report",          "one HTML page of a run")
 
 #define CM3_COMMAND_DECLARE(name, typed, summary)                                                                     \

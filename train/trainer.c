@@ -56,8 +56,7 @@ static bool is_first(const trainer *t) {
     return cm3_comm_rank(t->comm) == 0;
 }
 
-/* --- one step: gradients
- * ------------------------------------------------------------------------------------------------ */
+/* --- one step: gradients ----------------------------------------------------------------------------------------- */
 
 static void segment_ready(void *context, int segment) {
     trainer *t = context;
@@ -119,8 +118,7 @@ static cm3_status update(trainer *t, const double sums[CM3_SUMS_MAX], double *no
     return CM3_OK;
 }
 
-/* --- telling
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- telling ----------------------------------------------------------------------------------------------------- */
 
 static void print_line(const trainer *t, const char *text, double norm, double rate, double seconds, double mfu) {
     const cm3_train_config *train = t->config->train;
@@ -166,8 +164,7 @@ static cm3_status validate(trainer *t) {
     return CM3_OK;
 }
 
-/* --- checkpoints
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- checkpoints ------------------------------------------------------------------------------------------------- */
 
 enum { BUFFERS = 3, OWN_ARRAYS = 1 };
 
@@ -239,8 +236,7 @@ static cm3_status resume(trainer *t) {
     return status;
 }
 
-/* --- the loop
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- the loop ---------------------------------------------------------------------------------------------------- */
 
 static bool every(int64_t period, int64_t step) {
     return period > 0 && step % period == 0;

@@ -2,8 +2,7 @@
 
 #include <string.h>
 
-/* --- shapes --------------------------------------------------------------------------------------------------------
- * */
+/* --- shapes ------------------------------------------------------------------------------------------------------ */
 
 typedef struct op_shapes {
     const char *name;
@@ -278,8 +277,7 @@ static cm3_status infer_view(op_shapes *o) {
     return CM3_OK;
 }
 
-/* --- what the backward pass reads ----------------------------------------------------------------------------------
- * */
+/* --- what the backward pass reads -------------------------------------------------------------------------------- */
 
 #define IN(i) (1u << (i))
 #define OUT(i) (1u << (i))
@@ -333,8 +331,7 @@ READS(code_loss, IN(0) | IN(1) | IN(2) | IN(3), 0)
 READS(pixel_loss, IN(0) | IN(1) | IN(2), 0)
 READS(view, 0, 0)
 
-/* --- model FLOPs: matrix products, convolutions and attention, as the field counts them
- * ------------------------------ */
+/* --- model FLOPs: matrix products, convolutions and attention, as the field counts them -------------------------- */
 
 static double count(const cm3_tensor *t) {
     return (double)cm3_shape_count(t->shape);
@@ -375,8 +372,7 @@ static double flops_none(const cm3_call *call, bool backward) {
     return 0;
 }
 
-/* --- the table
- * -------------------------------------------------------------------------------------------------------- */
+/* --- the table --------------------------------------------------------------------------------------------------- */
 
 #define INFER(lower)                                                                                                   \
     static cm3_status shapes_##lower(const cm3_op_attr *attr, const cm3_tensor in[], cm3_tensor out[], int *outputs) { \

@@ -1,53 +1,61 @@
 /* The operations: one contract, many backends.
  *
- * An operation is declared here once: its inputs, outputs, attributes and mathematics. core/tensor/op.c says for each how
- * shapes follow, what the backward pass reads, and how many FLOPs and bytes it costs. A backend (core/kernels/) supplies
- * a forward and a backward kernel for each. Networks do not call kernels: they record operations on a tape
+ * An operation is declared here once: its inputs, outputs, attributes and mathematics. core/tensor/op.c says for each
+ * how shapes follow, what the backward pass reads, and how many FLOPs and bytes it costs. A backend (core/kernels/)
+ * supplies a forward and a backward kernel for each. Networks do not call kernels: they record operations on a tape
  * (core/tensor/tape.h).
  *
- * Notation: N rows (batch x sequence), d width, V vocabulary; images are NHWC (B, H, W, C). All real values are f32 here;
- * "(N) i32" is an integer tensor. An input in [brackets] may be absent (data == NULL).
+ * Notation: N rows (batch x sequence), d width, V vocabulary; images are NHWC (B, H, W, C). All real values are f32
+ * here; "(N) i32" is an integer tensor. An input in [brackets] may be absent (data == NULL).
  *
- *   operation              inputs                                        outputs (the first one carries the gradient)
- *   EMBED                  table (V,d), ids (N) i32,                     table[ids] [+ positions table[positions]]  (N,d)
- *                          [position table (P,d), positions (N) i32]
- *   LAYER_NORM             x (N,d), [gain (d), bias (d)]                 y (N,d); rstd (N); mean (N)
- *                          y = (x - mean) rstd [* gain + bias]; rstd = 1 / sqrt(var + epsilon), var biased.
- *                          Without gain and bias the backward pass reads y and rstd, with them x, mean and rstd.
- *   RMS_NORM               x (N,d), gain (d)                             y = x rstd gain; rstd (N) = 1/sqrt(mean(x^2)+epsilon)
- *   LINEAR                 x (N,K), weight (M,K), [bias (M),             y = act(x weight^T + bias) + residual  (N,M);
- *                          residual (N,M)]                               pre (N,M), the value before act, kept only for GELU, SILU
- *                          activation NONE, RELU, GELU (tanh form), SILU; a residual goes with NONE only.
- *                          y may be written over residual (in place).
- *   ATTENTION              qkv (B S, (H+2G) D): q of H heads,            y (B S, H D); lse (B, H, S), the row's log-sum-exp
- *                          then k and v of G heads, packed               of scaled scores
- *                          softmax(scale q k^T [causal]) v; head h reads key head h G / H. `sequence` is S. S x S is never stored.
- *   ATTENTION_CACHED       qkv (B T, (H+2G) D), key cache (B, P, G D),   y (B T, H D). Forward only.
- *                          value cache (B, P, G D), start (B) i32
- *                          appends the T new keys and values of row b at start[b].. in the caches (which it changes), then new
- *                          row t attends to cache positions 0..start[b]+t.  `sequence` is T.
- *   QK_NORM                qkv (N, (H+2G) D), q gain, q bias (H,D),      the same with every head of q and k layer-normalised
- *                          k gain, k bias (G,D)                          over D, times gain plus bias (Chameleon); stats (N, H+G, 2)
- *   ROTARY                 qkv (N, (H+2G) D), positions (N) i32          q and k rotated: pairs (j, j + D/2) by the angle
- *                                                                        position theta^(-2j/D). May be in place.
- *   SWIGLU                 gate and up (N, 2F): gate first               silu(gate) * up  (N,F)
- *   ACTIVATE               x                                             act(x); RELU may be in place
- *   ADD                    a, b                                          a + b; may be written over a
- *   LINEAR_CROSS_ENTROPY   hidden (N,d), table (V,d), targets (N) i32,   loss (1) = scale sum_i [ce_i + z_loss lse_i^2];
- *                          scale (1)                                     ce (N), each row's own cross-entropy in nats (0 where ignored)
- *                          logits = hidden table^T in chunks of rows, never stored whole; targets < 0 are ignored.
- *                          Its backward kernel also computes the outputs (`backward_is_whole`): logits are made once.
- *   CONV2D                 x (B,H,W,C), weight (O,k,k,C), [bias (O)]     y (B,H',W',O); zero padding: `pad` before and `pad_after`
- *                                                                        behind each spatial side, `stride`
- *   GROUP_NORM             x (B,H,W,C), gain (C), bias (C)               act(norm over `groups` groups of channels * gain + bias);
- *                          activation NONE or SILU                       mean (B,groups); rstd (B,groups)
- *   UPSAMPLE               x (B,H,W,C)                                   nearest neighbour, twice the size
- *   AVERAGE_POOL           x (B,H,W,C), even sides                       mean of 2x2, half the size
- *   NEAREST_CODE           z (N,D), codebook (K,D)                       codes (N) i32 = argmin |z - e|, lowest index on a tie. No gradient.
- *   CODE_LOOKUP            z (N,D), codebook (K,D), codes (N) i32        e[codes] (N,D); the gradient goes straight through to z
- *   CODE_LOSS              z, codebook, codes, scale (1)                 scale sum(|sg z - e|^2 + commitment |z - sg e|^2)  (1)
- *   PIXEL_LOSS             x, y of one shape, scale (1)                  scale sum(l1 |x-y| + l2 (x-y)^2)  (1); no gradient for y
- *   VIEW                   x                                             the same memory under another shape
+ * operation             inputs                                       outputs (the first one carries the gradient)
+ * EMBED                 table (V,d), ids (N) i32,                    table[ids] [+ positions table[positions]]  (N,d)
+ *                       [position table (P,d), positions (N) i32]
+ * LAYER_NORM            x (N,d), [gain (d), bias (d)]                y (N,d); rstd (N); mean (N)
+ *                       y = (x - mean) rstd [* gain + bias]; rstd = 1 / sqrt(var + epsilon), var biased.
+ *                       Without gain and bias the backward pass reads y and rstd, with them x, mean and rstd.
+ * RMS_NORM              x (N,d), gain (d)                            y = x rstd gain; rstd (N)
+ *                       rstd = 1 / sqrt(mean(x^2) + epsilon)
+ * LINEAR                x (N,K), weight (M,K), [bias (M),            y = act(x weight^T + bias) + residual  (N,M);
+ *                       residual (N,M)]                              pre (N,M), the value before act
+ *                       activation NONE, RELU, GELU (tanh form), SILU; a residual goes with NONE only.
+ *                       pre is kept only for GELU and SILU. y may be written over residual (in place).
+ * ATTENTION             qkv (B S, (H+2G) D): q of H heads,           y (B S, H D); lse (B, H, S), the row's
+ *                       then k and v of G heads, packed              log-sum-exp of scaled scores
+ *                       softmax(scale q k^T [causal]) v; head h reads key head h G / H. `sequence` is S.
+ *                       S x S is never stored.
+ * ATTENTION_CACHED      qkv (B T, (H+2G) D), key cache (B, P, G D),  y (B T, H D). Forward only.
+ *                       value cache (B, P, G D), start (B) i32
+ *                       appends the T new keys and values of row b at start[b].. in the caches (which it changes), then
+ *                       new row t attends to cache positions 0..start[b]+t. `sequence` is T.
+ * QK_NORM               qkv (N, (H+2G) D), q gain, q bias (H,D),     y (N, (H+2G) D); stats (N, H+G, 2)
+ *                       k gain, k bias (G,D)
+ *                       every head of q and k layer-normalised over D, times gain plus bias (Chameleon); v as it is
+ * ROTARY                qkv (N, (H+2G) D), positions (N) i32         q and k rotated: pairs (j, j + D/2) by the angle
+ *                                                                    position theta^(-2j/D). May be in place.
+ * SWIGLU                gate and up (N, 2F): gate first              silu(gate) * up  (N,F)
+ * ACTIVATE              x                                            act(x); RELU may be in place
+ * ADD                   a, b                                         a + b; may be written over a
+ * LINEAR_CROSS_ENTROPY  hidden (N,d), table (V,d), targets (N) i32,  loss (1); ce (N), each row's own cross-entropy in
+ *                       scale (1)                                    nats (0 where ignored)
+ *                       loss = scale sum_i [ce_i + z_loss lse_i^2]; targets < 0 are ignored.
+ *                       logits = hidden table^T in chunks of rows, never stored whole.
+ *                       Its backward kernel also computes the outputs (`backward_is_whole`): logits are made once.
+ * CONV2D                x (B,H,W,C), weight (O,k,k,C), [bias (O)]    y (B,H',W',O)
+ *                       zero padding: `pad` before and `pad_after` behind each spatial side; `stride`
+ * GROUP_NORM            x (B,H,W,C), gain (C), bias (C)              y (B,H,W,C); mean (B,groups); rstd (B,groups)
+ *                       y = act(norm over `groups` groups of channels * gain + bias), activation NONE or SILU
+ * UPSAMPLE              x (B,H,W,C)                                  nearest neighbour, twice the size
+ * AVERAGE_POOL          x (B,H,W,C), even sides                      mean of 2x2, half the size
+ * NEAREST_CODE          z (N,D), codebook (K,D)                      codes (N) i32 = argmin |z - e|, lowest index on a
+ *                                                                    tie. No gradient.
+ * CODE_LOOKUP           z (N,D), codebook (K,D), codes (N) i32       e[codes] (N,D); the gradient goes straight
+ *                                                                    through to z
+ * CODE_LOSS             z, codebook, codes, scale (1)                loss (1) = scale sum(|sg z - e|^2
+ *                                                                    + commitment |z - sg e|^2)
+ * PIXEL_LOSS            x, y of one shape, scale (1)                 loss (1) = scale sum(l1 |x-y| + l2 (x-y)^2);
+ *                                                                    no gradient for y
+ * VIEW                  x                                            the same memory under another shape
  *
  * Determinism: for a fixed number of threads every kernel gives the same bits in every run; sums have a fixed order. */
 #ifndef CM3_CORE_TENSOR_OP_H
@@ -96,7 +104,7 @@ typedef struct cm3_op_attr {
 typedef struct cm3_call {
     const cm3_op_attr *attr;
     cm3_tensor in[CM3_OP_INPUTS];
-    cm3_tensor out[CM3_OP_OUTPUTS]; /* in a backward call: those that the definition says are read, others have no data */
+    cm3_tensor out[CM3_OP_OUTPUTS]; /* in a backward call only those that the definition says are read have data */
     /* Backward only. */
     cm3_tensor grad_out;               /* of out[0]. The kernel may destroy it, unless the operation passes it on. */
     cm3_tensor grad_in[CM3_OP_INPUTS]; /* no data: not wanted */

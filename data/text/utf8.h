@@ -1,7 +1,7 @@
 /* UTF-8, one character at a time, in text that may not be UTF-8.
  *
- * A byte at which no valid sequence starts (core/utf8.h) counts as a character of its own with the value CM3_UTF8_INVALID,
- * so that a scan always advances and never loses a byte. */
+ * A byte at which no valid sequence starts (core/utf8.h) counts as a character of its own with the value
+ * CM3_UTF8_INVALID, so that a scan always advances and never loses a byte. */
 #ifndef CM3_DATA_TEXT_UTF8_H
 #define CM3_DATA_TEXT_UTF8_H
 

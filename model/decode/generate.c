@@ -96,8 +96,7 @@ void cm3_generator_free(cm3_generator *generator) {
     free(generator);
 }
 
-/* --- one batch
- * ---------------------------------------------------------------------------------------------------------------- */
+/* --- one batch --------------------------------------------------------------------------------------------------- */
 
 static int64_t longest(const cm3_request *request) {
     int64_t prompt = 0, tokens = 0;

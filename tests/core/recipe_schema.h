@@ -37,7 +37,8 @@ static const cm3_section test_sections[] = {
 static void test_check(const void *recipe, cm3_faults *faults) {
     const test_model *model = &((const test_recipe *)recipe)->model;
     if (model->width % model->heads)
-        cm3_faults_add(faults, "model", "heads", "%d heads do not divide a width of %d", (int)model->heads, (int)model->width);
+        cm3_faults_add(faults, "model", "heads", "%d heads do not divide a width of %d", (int)model->heads,
+                       (int)model->width);
 }
 
 static const cm3_schema test_schema = {test_sections, sizeof(test_recipe), test_check};

@@ -35,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     const char *const overrides[] = {override};
     test_recipe recipe;
-    if (cm3_config_parse(&test_schema, "fuzz", (const char *)data, size, overrides, override != NULL, &recipe) == CM3_OK) {
+    if (cm3_config_parse(&test_schema, "fuzz", (const char *)data, size, overrides, override != NULL, &recipe) ==
+        CM3_OK) {
         check_round_trip(&recipe);
         cm3_config_free(&test_schema, &recipe);
     }

@@ -1,4 +1,5 @@
-/* Runs a fuzz target over the files of a folder (its corpus), where libFuzzer is not linked. Fails if the folder is empty. */
+/* Runs a fuzz target over the files of a folder (its corpus), where libFuzzer is not linked. Fails if the folder is
+ * empty. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

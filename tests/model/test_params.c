@@ -19,8 +19,10 @@ static cm3_params *small_table(int64_t shard_unit) {
     assert_int_equal(cm3_params_add(params, shape(2, 3, 7), cm3_init_normal(0.5), CM3_DECAY, "table"), 0);
     assert_int_equal(cm3_params_add(params, shape(1, 5, 0), cm3_init_ones(), CM3_NO_DECAY, "gain"), 1);
     cm3_params_segment(params, 2);
-    assert_int_equal(cm3_params_add(params, shape(1, 200000, 0), cm3_init_normal(0.02), CM3_DECAY, "layers.%d.up", 4), 2);
-    assert_int_equal(cm3_params_add(params, shape(1, 9, 0), cm3_init_uniform(0.25), CM3_NO_DECAY, "layers.%d.bias", 4), 3);
+    assert_int_equal(cm3_params_add(params, shape(1, 200000, 0), cm3_init_normal(0.02), CM3_DECAY, "layers.%d.up", 4),
+                     2);
+    assert_int_equal(cm3_params_add(params, shape(1, 9, 0), cm3_init_uniform(0.25), CM3_NO_DECAY, "layers.%d.bias", 4),
+                     3);
     assert_int_equal(cm3_params_layout(params, shard_unit), CM3_OK);
     return params;
 }
@@ -107,7 +109,8 @@ static void normal_values_have_the_moments_of_a_cut_normal(void **state) {
     cm3_params *params = small_table(1);
     assert_int_equal(cm3_params_allocate(params, false), CM3_OK);
     cm3_params_init(params, 3);
-    const float *up = cm3_params_value(params, 2), *bias = cm3_params_value(params, 3), *gain = cm3_params_value(params, 1);
+    const float *up = cm3_params_value(params, 2), *bias = cm3_params_value(params, 3),
+                *gain = cm3_params_value(params, 1);
     double sum = 0, squares = 0;
     for (int i = 0; i < 200000; i++) {
         assert_true(fabsf(up[i]) <= 0.06f + 1e-6f);

@@ -9,19 +9,21 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* --- small models --------------------------------------------------------------------------------------------------------- */
+/* --- small models ------------------------------------------------------------------------------------------------ */
 
 static const cm3_section sections[] = {{"image_tokenizer", cm3_vqgan_fields, 0, ""}, {0}};
 static const cm3_schema schema = {sections, sizeof(cm3_vqgan_config), NULL};
 
 static cm3_vqgan_config config_of(const char *yaml) {
     cm3_vqgan_config config;
-    if (cm3_config_parse(&schema, "test", yaml, strlen(yaml), NULL, 0, &config) != CM3_OK) fail_msg("%s", cm3_message());
+    if (cm3_config_parse(&schema, "test", yaml, strlen(yaml), NULL, 0, &config) != CM3_OK)
+        fail_msg("%s", cm3_message());
     return config;
 }
 
 static cm3_vqgan_config small_config(void) {
-    return config_of("image_tokenizer: {picture: 16, patch: 2, channels: 8, multipliers: [1, 2], encoder_blocks: 1, decoder_blocks: 1, "
+    return config_of("image_tokenizer: {picture: 16, patch: 2, channels: 8, multipliers: [1, 2], encoder_blocks: 1, "
+                     "decoder_blocks: 1, "
                      "middle_blocks: 2, attention: yes, code_width: 6, codes: 24}");
 }
 
@@ -50,7 +52,8 @@ static void network_close(network *n) {
 
 static cm3_tape *tape_on(const cm3_backend *backend) {
     cm3_tape *tape;
-    assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = backend, .guards = backend->executes}, &tape), CM3_OK);
+    assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = backend, .guards = backend->executes}, &tape),
+                     CM3_OK);
     return tape;
 }
 
@@ -59,7 +62,7 @@ static void fill(float *values, int64_t count, double size, uint64_t stream) {
     for (int64_t i = 0; i < count; i++) values[i] = (float)(size * cm3_rng_normal(&rng));
 }
 
-/* --- tests ---------------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------------------------- */
 
 static void the_default_is_vqgan_of_256_pixels_to_32_by_32_codes(void **state) {
     (void)state;
@@ -123,7 +126,8 @@ static void expect_true_gradients(const network *n, const half *h, const char *p
         const cm3_param *param = cm3_params_get(n->params, i);
         if (strncmp(param->name, part, strlen(part)) != 0) continue;
         float *value = cm3_params_value(n->params, i), *grad = cm3_params_gradients(n->params) + param->offset;
-        float *before = malloc((size_t)param->count * sizeof *before), *direction = malloc((size_t)param->count * sizeof *direction);
+        float *before = malloc((size_t)param->count * sizeof *before),
+              *direction = malloc((size_t)param->count * sizeof *direction);
         double norm = 0, ends[2];
         run_half(h);
         for (int64_t j = 0; j < param->count; j++) norm += (double)grad[j] * grad[j];
@@ -132,7 +136,8 @@ static void expect_true_gradients(const network *n, const half *h, const char *p
         for (int64_t j = 0; j < param->count; j++) direction[j] = (float)(grad[j] / norm);
         const double step = 4e-3;
         for (int side = 0; side < 2; side++) {
-            for (int64_t j = 0; j < param->count; j++) value[j] = before[j] + (float)(side ? step : -step) * direction[j];
+            for (int64_t j = 0; j < param->count; j++)
+                value[j] = before[j] + (float)(side ? step : -step) * direction[j];
             ends[side] = run_half(h);
         }
         memcpy(value, before, (size_t)param->count * sizeof *before);
@@ -191,7 +196,10 @@ static void recomputing_gives_the_same_bits(void **state) {
         float pixel_scale, code_scale;
         cm3_vqgan_scales(&n.config, 2, &pixel_scale, &code_scale);
         cm3_tape *tape;
-        assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu(), .recompute = (cm3_recompute)recompute}, &tape), CM3_OK);
+        assert_int_equal(
+            cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu(), .recompute = (cm3_recompute)recompute},
+                            &tape),
+            CM3_OK);
         cm3_vqgan_train(n.model, tape, &(cm3_vqgan_batch){2, pixels, &pixel_scale, &code_scale});
         if (cm3_tape_plan(tape) != CM3_OK || cm3_tape_run(tape, NULL) != CM3_OK) fail_msg("%s", cm3_message());
         const size_t bytes = (size_t)cm3_params_size(n.params) * sizeof(float);

@@ -20,9 +20,21 @@ typedef struct fixture {
 } fixture;
 
 static fixture open_fixture(void) {
-    const cm3_vqgan_config config = {.picture = SIDE, .patch = 2, .channels = 16, .multipliers = {{1, 2}, 2}, .encoder_blocks = 1,
-                                     .decoder_blocks = 1, .middle_blocks = 1, .code_width = WIDTH, .codes = CODES, .l1 = 1, .l2 = 1,
-                                     .codebook_loss = 1, .commitment = 0.25, .dead_steps = 10, .restart_until = 1};
+    const cm3_vqgan_config config = {.picture = SIDE,
+                                     .patch = 2,
+                                     .channels = 16,
+                                     .multipliers = {{1, 2}, 2},
+                                     .encoder_blocks = 1,
+                                     .decoder_blocks = 1,
+                                     .middle_blocks = 1,
+                                     .code_width = WIDTH,
+                                     .codes = CODES,
+                                     .l1 = 1,
+                                     .l2 = 1,
+                                     .codebook_loss = 1,
+                                     .commitment = 0.25,
+                                     .dead_steps = 10,
+                                     .restart_until = 1};
     fixture f;
     assert_int_equal(cm3_comm_open_self(&f.comm), CM3_OK);
     assert_int_equal(cm3_params_create(&f.params), CM3_OK);
@@ -123,7 +135,9 @@ static void the_codebook_is_the_same_on_any_number_of_ranks(void **state) {
         fill(z, ROWS * WIDTH, 100 + (uint64_t)step);
         for (int i = 0; i < ROWS; i++) codes[i] = (int32_t)((i * i + step / 15) % CODES);
         assert_int_equal(cm3_codebook_update(whole.book, whole.comm, step, z, codes, ROWS, true, &one), CM3_OK);
-        assert_int_equal(cm3_codebook_update(part.book, part.comm, step, z + first * WIDTH, codes + first, rows, true, &other), CM3_OK);
+        assert_int_equal(
+            cm3_codebook_update(part.book, part.comm, step, z + first * WIDTH, codes + first, rows, true, &other),
+            CM3_OK);
         assert_int_equal(one.used, other.used);
         assert_int_equal(one.restarted, other.restarted);
         restarted += one.restarted;
@@ -134,13 +148,14 @@ static void the_codebook_is_the_same_on_any_number_of_ranks(void **state) {
     close_fixture(&part);
 }
 
-/* --- a real training ------------------------------------------------------------------------------------------------------- */
+/* --- a real training --------------------------------------------------------------------------------------------- */
 
 /* A rectangle of one colour on another. */
 static void draw(float *picture, cm3_rng *rng) {
     float colour[2][3];
     for (int i = 0; i < 6; i++) colour[i / 3][i % 3] = cm3_rng_below(rng, 2) ? 0.8f : -0.8f;
-    const int left = (int)cm3_rng_below(rng, 8), top = (int)cm3_rng_below(rng, 8), size = 4 + (int)cm3_rng_below(rng, 5);
+    const int left = (int)cm3_rng_below(rng, 8), top = (int)cm3_rng_below(rng, 8),
+              size = 4 + (int)cm3_rng_below(rng, 5);
     for (int i = 0; i < SIDE * SIDE; i++) {
         const bool inside = i % SIDE >= left && i % SIDE < left + size && i / SIDE >= top && i / SIDE < top + size;
         for (int c = 0; c < 3; c++) picture[i * 3 + c] = colour[inside][c];
@@ -164,7 +179,8 @@ static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) 
     cm3_vqgan_scales(cm3_vqgan_get_config(f.model), BATCH, &pixel_scale, &code_scale);
     cm3_tape *tape;
     assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu()}, &tape), CM3_OK);
-    const cm3_vqgan_step step = cm3_vqgan_train(f.model, tape, &(cm3_vqgan_batch){BATCH, folded, &pixel_scale, &code_scale});
+    const cm3_vqgan_step step =
+        cm3_vqgan_train(f.model, tape, &(cm3_vqgan_batch){BATCH, folded, &pixel_scale, &code_scale});
     if (cm3_tape_plan(tape) != CM3_OK) fail_msg("%s", cm3_message());
 
     const int64_t size = cm3_params_size(f.params);
@@ -180,9 +196,11 @@ static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) 
             assert_int_equal(cm3_codebook_start(f.book, f.comm, cm3_var_tensor(step.z)->data, ROWS), CM3_OK);
         }
         assert_int_equal(cm3_tape_run(tape, NULL), CM3_OK);
-        cm3_adamw_apply(&adam, &(cm3_adamw_update){i, 1e-3, 1}, &whole, 1, cm3_params_values(f.params), cm3_params_gradients(f.params), m, v);
-        assert_int_equal(cm3_codebook_update(f.book, f.comm, i, cm3_var_tensor(step.z)->data, cm3_var_tensor(step.codes)->data, ROWS, true,
-                                             &report), CM3_OK);
+        cm3_adamw_apply(&adam, &(cm3_adamw_update){i, 1e-3, 1}, &whole, 1, cm3_params_values(f.params),
+                        cm3_params_gradients(f.params), m, v);
+        assert_int_equal(cm3_codebook_update(f.book, f.comm, i, cm3_var_tensor(step.z)->data,
+                                             cm3_var_tensor(step.codes)->data, ROWS, true, &report),
+                         CM3_OK);
         if (i <= 10) first += cm3_var_scalar(step.pixel_loss) / 10;
         if (i > 190) last += cm3_var_scalar(step.pixel_loss) / 10;
     }

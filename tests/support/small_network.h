@@ -9,7 +9,8 @@ typedef struct small_network {
     cm3_transformer *model;
 } small_network;
 
-/* With gradients. All weights are random, the zero-initialised projections too, so that every path carries something. */
+/* With gradients. All weights are random, the zero-initialised projections too, so that every path carries something.
+ */
 small_network small_network_open(const cm3_transformer_config *config, int64_t vocabulary);
 void small_network_close(small_network *network);
 

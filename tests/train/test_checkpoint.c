@@ -108,9 +108,10 @@ static cm3_status load_step(const char *path, int ranks, int64_t step, int64_t s
     model_fill(&wanted, step);
     cm3_checkpoint_state state = {0}, expected = state_of(step);
     cm3_status status = cm3_checkpoint_load(path, &found.parts, &state);
-    if (status == CM3_OK && !(model_equal(&wanted, &found) && state.step == step && state.tokens == expected.tokens &&
-                              state.seed == expected.seed && state.best == expected.best && strcmp(state.kind, expected.kind) == 0 &&
-                              strcmp(state.config, expected.config) == 0 && strcmp(state.data, expected.data) == 0))
+    if (status == CM3_OK &&
+        !(model_equal(&wanted, &found) && state.step == step && state.tokens == expected.tokens &&
+          state.seed == expected.seed && state.best == expected.best && strcmp(state.kind, expected.kind) == 0 &&
+          strcmp(state.config, expected.config) == 0 && strcmp(state.data, expected.data) == 0))
         status =
             cm3_fail(CM3_ERR_INTERNAL, "%s: what was loaded is not what was saved at step %lld", path, (long long)step);
     cm3_checkpoint_state_free(&state);

@@ -17,8 +17,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-/* --- figures --------------------------------------------------------------------------------------------------------
- */
+/* --- figures ----------------------------------------------------------------------------------------------------- */
 
 static const cm3_judgement judgements[] = {
     {.drawn_right = 1,
@@ -105,8 +104,7 @@ static void heldout_is_null_when_nothing_is_held_out(void **state) {
     json_decref(root);
 }
 
-/* --- nearest pictures -----------------------------------------------------------------------------------------------
- */
+/* --- nearest pictures -------------------------------------------------------------------------------------------- */
 
 enum { PICTURES = 37, BYTES = 3000, DRAWN = 5 };
 
@@ -162,8 +160,7 @@ static void the_distance_of_the_most_different_pictures_is_exact(void **state) {
     free(white);
 }
 
-/* --- losses ---------------------------------------------------------------------------------------------------------
- */
+/* --- losses ------------------------------------------------------------------------------------------------------ */
 
 static void scores_do_not_depend_on_what_is_read_together(void **state) {
     (void)state;
@@ -210,8 +207,7 @@ static void scores_do_not_depend_on_what_is_read_together(void **state) {
     small_network_close(&n);
 }
 
-/* --- the album ------------------------------------------------------------------------------------------------------
- */
+/* --- the album --------------------------------------------------------------------------------------------------- */
 
 static void fill(cm3_image *image, int value) {
     assert_int_equal(cm3_image_create(5, 5, 3, image), CM3_OK);
@@ -287,16 +283,18 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_are_means_over_pairs_tokens_and_pixels),
         cmocka_unit_test(pictures_that_come_back_without_error_have_a_finite_ratio),
-        cmocka_unit_test_setup_teardown(evaluation_json_has_the_same_keys_for_seen_and_held_out_pairs, temporary_folder_open,
+        cmocka_unit_test_setup_teardown(evaluation_json_has_the_same_keys_for_seen_and_held_out_pairs,
+                                        temporary_folder_open, temporary_folder_close),
+        cmocka_unit_test_setup_teardown(heldout_is_null_when_nothing_is_held_out, temporary_folder_open,
                                         temporary_folder_close),
-        cmocka_unit_test_setup_teardown(heldout_is_null_when_nothing_is_held_out, temporary_folder_open, temporary_folder_close),
         cmocka_unit_test(the_nearest_picture_is_that_of_a_plain_search_however_the_set_is_cut),
         cmocka_unit_test(of_equally_near_pictures_the_first_is_taken_in_any_order),
         cmocka_unit_test(the_distance_of_the_most_different_pictures_is_exact),
         cmocka_unit_test(scores_do_not_depend_on_what_is_read_together),
-        cmocka_unit_test_setup_teardown(an_album_reads_back_as_it_was_written, temporary_folder_open, temporary_folder_close),
-        cmocka_unit_test_setup_teardown(an_album_whose_pictures_are_missing_or_too_few_is_refused, temporary_folder_open,
+        cmocka_unit_test_setup_teardown(an_album_reads_back_as_it_was_written, temporary_folder_open,
                                         temporary_folder_close),
+        cmocka_unit_test_setup_teardown(an_album_whose_pictures_are_missing_or_too_few_is_refused,
+                                        temporary_folder_open, temporary_folder_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

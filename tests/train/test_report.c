@@ -16,8 +16,7 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-/* --- pieces
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- pieces ------------------------------------------------------------------------------------------------------ */
 
 static char *printed(void (*print)(FILE *file, const char *text), const char *text) {
     char *out = NULL;
@@ -98,8 +97,7 @@ static void a_chart_is_drawn_from_one_point_equal_points_and_none(void **state) 
     cm3_series_free(&flat);
 }
 
-/* --- the page
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- the page ---------------------------------------------------------------------------------------------------- */
 
 typedef struct fixture {
     char out[TEMPORARY_FOLDER_MAX];

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Encoding speed of byte-level BPE on one core: ours, Hugging Face tokenizers and tiktoken, on the same text with the same
-vocabulary, and whether all ids are equal.
+"""Encoding speed of byte-level BPE on one core: ours, Hugging Face tokenizers and tiktoken, on the same text with the
+same vocabulary, and whether all ids are equal.
 
-    tools/bench/bpe.py [--build build] [--work FOLDER] [--megabytes 100] [--vocab 56320] [--rounds 3] [--lines] [--train]
+    tools/bench/bpe.py [--build build] [--work FOLDER] [--megabytes 100] [--vocab 56320] [--rounds 3]
+                       [--lines] [--train]
 
-Needs a finished build of this repository, a C compiler, and PyPI for the two others, which go into FOLDER/venv (FOLDER is a
-temporary folder if not given). The text is what a Debian machine has: man pages in all their languages, package
-documentation, Perl's and Python's libraries. The vocabulary is learnt from one half of its documents and timed on the other,
-so the timed text holds pieces that training never saw. Times are processor time, the best of all rounds for each
+Needs a finished build of this repository, a C compiler, and PyPI for the two others, which go into FOLDER/venv (FOLDER
+is a temporary folder if not given). The text is what a Debian machine has: man pages in all their languages, package
+documentation, Perl's and Python's libraries. The vocabulary is learnt from one half of its documents and timed on the
+other, so the timed text holds pieces that training never saw. Times are processor time, the best of all rounds for each
 contender; the rounds alternate between contenders. With --lines every line is a text of its own, as captions are; with
 --train Hugging Face's trainer learns from the same text too, and its merges are compared. Prints Markdown."""
 import argparse
@@ -58,7 +59,8 @@ def gather(megabytes, lines):
     chosen, shares = [], {}
     for source, folders in SOURCES.items():
         paths = sorted(path for folder in folders for path in pathlib.Path(folder).rglob("*")
-                       if path.is_file() and not path.is_symlink() and path.suffix not in (".pyc", ".so", ".png", ".pack"))
+                       if path.is_file() and not path.is_symlink() and path.suffix not in
+                        (".pyc", ".so", ".png", ".pack"))
         random.Random(1).shuffle(paths)
         budget, seen, size = megabytes * 1_000_000 // len(SOURCES), set(), 0
         for path in paths:
@@ -87,7 +89,8 @@ def prepare(args, work):
     (work / "train.bin").write_bytes(b"".join(d + b"\0" for d in chosen[:half]))
     (work / "test.bin").write_bytes(b"".join(d + b"\0" for d in chosen[half:]))
     libraries = [args.build / f"libcm3_{layer}.a" for layer in ("data", "core")]
-    run("cc", "-O3", "-D_GNU_SOURCE", f"-I{ROOT}", ROOT / "tools/bench/bench_bpe.c", *libraries, "-ljansson", "-lutf8proc",
+    run("cc", "-O3", "-D_GNU_SOURCE", f"-I{ROOT}", ROOT / "tools/bench/bench_bpe.c", *libraries, "-ljansson",
+        "-lutf8proc",
         "-lxxhash", "-lpthread", "-lm", "-o", work / "bench_bpe")
     trained = json.loads(run(work / "bench_bpe", "train", work / "train.bin", args.vocab, work / "tokenizer.json"))
     return shares, trained
@@ -129,7 +132,8 @@ def contender_main(kind, work, passes):
             start = time.process_time()
             results = encode()
             seconds.setdefault(way, []).append(time.process_time() - start)
-    ids = numpy.concatenate([numpy.append(numpy.asarray(as_ids(r), dtype=numpy.int32), numpy.int32(-1)) for r in results])
+    ids = numpy.concatenate([numpy.append(numpy.asarray(as_ids(r), dtype=numpy.int32), numpy.int32(-1))
+                             for r in results])
     ids.tofile(work / f"{kind}.ids")
     print(json.dumps({"version": version, "seconds": seconds}))
 
@@ -191,7 +195,8 @@ def main():
             versions[kind] = result["version"]
             for way, times in result["seconds"].items():
                 seconds.setdefault(f"{kind} {way}", []).extend(times)
-        ours = json.loads(run(*pin, work / "bench_bpe", "encode", work / "test.bin", work / "tokenizer.json", 4, work / "ours.ids"))
+        ours = json.loads(run(*pin, work / "bench_bpe", "encode", work / "test.bin", work / "tokenizer.json", 4,
+                              work / "ours.ids"))
         seconds.setdefault("cm3leon, first pass (empty table)", []).append(ours["seconds"][0])
         seconds.setdefault("cm3leon, later passes", []).extend(ours["seconds"][1:])
 
@@ -199,8 +204,10 @@ def main():
     reference = (work / "ours.ids").read_bytes()
     equal = {kind: (work / f"{kind}.ids").read_bytes() == reference for kind in ("tokenizers", "tiktoken")}
     fastest = min(min(times) for name, times in seconds.items() if not name.startswith("cm3leon"))
-    print(f"{processor()}, one core. Python {platform.python_version()}, " + ", ".join(f"{k} {v}" for k, v in versions.items()))
-    print(f"\nText: {size:.1f} MB, {ours['distinct_pieces']:,} distinct pieces, {ours['ids']:,} ids. Both halves together: "
+    print(f"{processor()}, one core. Python {platform.python_version()}, "
+          + ", ".join(f"{k} {v}" for k, v in versions.items()))
+    print(f"\nText: {size:.1f} MB, {ours['distinct_pieces']:,} distinct pieces, {ours['ids']:,} ids. "
+          f"Both halves together: "
           + ", ".join(f"{source} {share / 1e6:.1f} MB" for source, share in shares.items()) + ".")
     print(f"Vocabulary: {trained['size']:,} tokens, learnt from the other {trained['bytes'] / 1e6:.1f} MB in "
           f"{trained['train_seconds']:.1f} s.")

@@ -4,8 +4,9 @@
 Both sides train the decoder of the CM3Leon paper in fp32 with the same shape, batch and threads: pre-norm LayerNorm
 without gain and bias, causal attention, ReLU, no biases, the recipe's positions (learned or rotary), tied embeddings,
 cross-entropy over every token, the gradient's global norm clipped to 1, AdamW. PyTorch's side is what its documentation
-recommends on a CPU: scaled_dot_product_attention, F.cross_entropy, the fused AdamW. Every measurement is a process of its own, the two sides
-take turns, and each side's fastest step counts, so that whatever else the machine does harms neither.
+recommends on a CPU: scaled_dot_product_attention, F.cross_entropy, the fused AdamW. Every measurement is a process of
+its own, the two sides take turns, and each side's fastest step counts, so that whatever else the machine does harms
+neither.
 
 PyTorch is no dependency of cm3leon. To install it for this script only:
 
@@ -213,7 +214,8 @@ def main():
     print(f"{'':18}  {'tokens/s':>9}  {'speed':>6}  {'peak RSS':>10}  {'memory':>6}")
     for name, result in results.items():
         speed = result["tokens_per_second"] / torch_side["tokens_per_second"]
-        print(f"{name:18}  {result['tokens_per_second']:9.1f}  {speed:5.2f}x  {result['rss'] / 2**20:6.0f} MiB  {result['rss'] / torch_side['rss']:5.2f}x")
+        print(f"{name:18}  {result['tokens_per_second']:9.1f}  {speed:5.2f}x  {result['rss'] / 2**20:6.0f} MiB  "
+              f"{result['rss'] / torch_side['rss']:5.2f}x")
     runtime, ours = torch_side["runtime"], results["cm3leon"]
     print(f"Of PyTorch's memory {runtime / 2**20:.0f} MiB are the library itself, before any tensor. Without them "
           f"cm3leon needs {ours['rss'] / (torch_side['rss'] - runtime):.2f}x.\n"

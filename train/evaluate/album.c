@@ -48,8 +48,7 @@ static int64_t seen_pairs(const cm3_album *album) {
     return n;
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- writing ----------------------------------------------------------------------------------------------------- */
 
 /* `cells` are borrowed pictures. */
 static cm3_status write_sheet(const cm3_image *cells, int64_t count, int columns, const char *folder,
@@ -141,9 +140,7 @@ cm3_status cm3_album_write(const cm3_album *album, const char *folder) {
     return write_json(album, folder); /* last: it is what a reader begins with */
 }
 
-/* --- reading
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* --- reading ----------------------------------------------------------------------------------------------------- */
 
 static cm3_status cut(const cm3_image *sheet, const char *name, int64_t cell, int columns, int side, cm3_image *out) {
     const int left = (int)(cell % columns) * side, top = (int)(cell / columns) * side;

@@ -10,8 +10,7 @@
 
 enum { SAMPLES = 16 }; /* pictures of a training run's sample sheet */
 
-/* --- opening
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- opening ----------------------------------------------------------------------------------------------------- */
 
 static cm3_status load_model(cm3_artist *a, const char *checkpoint) {
     cm3_checkpoint_table table = {0};
@@ -75,8 +74,7 @@ void cm3_artist_close(cm3_artist *a) {
     *a = (cm3_artist){0};
 }
 
-/* --- prompts
- * -------------------------------------------------------------------------------------------------------------------- */
+/* --- prompts ----------------------------------------------------------------------------------------------------- */
 
 static cm3_status encode_text(const cm3_artist *a, const char *text, int32_t **numbers, size_t *count) {
     const size_t length = strlen(text);
@@ -215,8 +213,7 @@ cm3_status cm3_artist_describe(cm3_artist *a, const cm3_decode_config *config, c
     return status;
 }
 
-/* --- samples of a training run
- * ---------------------------------------------------------------------------------------------- */
+/* --- samples of a training run ----------------------------------------------------------------------------------- */
 
 static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *pictures, int count, int64_t step,
                               cm3_metrics *metrics) {

@@ -46,8 +46,7 @@ static bool is_first(const evaluator *e) {
     return cm3_comm_rank(e->run->comm) == 0;
 }
 
-/* --- which pairs
- * ---------------------------------------------------------------------------------------------------------------- */
+/* --- which pairs ------------------------------------------------------------------------------------------------- */
 
 /* <eos> TEXT <break> IMAGE <eos>: the last token is never an input. */
 static cm3_status fits(evaluator *e, int64_t index, bool *fit) {
@@ -157,8 +156,7 @@ static void tear_down(evaluator *e) {
     free(e->all_written);
 }
 
-/* --- what the model makes
- * --------------------------------------------------------------------------------------------------------- */
+/* --- what the model makes ---------------------------------------------------------------------------------------- */
 
 static void advanced(void *context, int64_t done) {
     if (context) cm3_progress_update(context, (uint64_t)done);
@@ -221,9 +219,7 @@ static cm3_status read_truth(const evaluator *e, int64_t index, uint8_t *bytes) 
     return status;
 }
 
-/* --- judging
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* --- judging ----------------------------------------------------------------------------------------------------- */
 
 /* The nearest picture of the whole source to each of my drawings. */
 static cm3_status search(evaluator *e) {
@@ -305,9 +301,7 @@ static cm3_status score(evaluator *e) {
     return status;
 }
 
-/* --- together
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* --- together ---------------------------------------------------------------------------------------------------- */
 
 static cm3_status gather_written(evaluator *e) {
     int64_t longest = 1;
@@ -356,9 +350,7 @@ cm3_score cm3_score_of(const cm3_judgement *judgements, int64_t count) {
     return s;
 }
 
-/* --- the album
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* --- the album --------------------------------------------------------------------------------------------------- */
 
 static cm3_status image_of(const evaluator *e, const uint8_t *bytes, cm3_image *image) {
     CM3_TRY(cm3_image_create((int)e->side, (int)e->side, 3, image));
@@ -470,9 +462,7 @@ static cm3_status make_album(evaluator *e) {
     return status;
 }
 
-/* --- all of it
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* --- all of it --------------------------------------------------------------------------------------------------- */
 
 static cm3_status judge(evaluator *e) {
     CM3_TRY(draw(e));

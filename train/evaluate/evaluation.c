@@ -73,9 +73,7 @@ cm3_status cm3_evaluation_write(const cm3_evaluation *evaluation, const cm3_reci
     return cm3_output_commit(output);
 }
 
-/* --- the curve
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* --- the curve --------------------------------------------------------------------------------------------------- */
 
 /* "step-1200" -> 1200, -1 for any other name. */
 static int64_t step_of(const char *name) {

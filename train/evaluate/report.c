@@ -10,8 +10,7 @@
 
 enum { JSON_MAX = 64 << 20, WANTED_MAX = 16 };
 
-/* --- the stages' metrics
- * ------------------------------------------------------------------------------------------------------------ */
+/* --- the stages' metrics ----------------------------------------------------------------------------------------- */
 
 /* The figures that both stages have, beside the `own` curves. */
 static cm3_status read_stage(const cm3_recipe *recipe, const char *stage, const cm3_series_wanted *own, int own_count,
@@ -59,8 +58,7 @@ static cm3_status read_stages(cm3__report *r) {
     return CM3_OK;
 }
 
-/* --- the evaluation
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- the evaluation ---------------------------------------------------------------------------------------------- */
 
 static cm3_status load_json(const cm3_recipe *recipe, const char *name, json_t **root) {
     char *path = cm3_path_join(recipe->run.out, name);
@@ -100,9 +98,7 @@ static cm3_status read_album(cm3__report *r) {
     return status;
 }
 
-/* --- all of it
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* --- all of it --------------------------------------------------------------------------------------------------- */
 
 static cm3_status write_page(const cm3__report *r) {
     char *path = cm3_path_join(r->recipe->run.out, "report.html");

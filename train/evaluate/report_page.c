@@ -9,9 +9,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* --- small things
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* --- small things ------------------------------------------------------------------------------------------------ */
 
 /* "12.3 M": three digits and a prefix. */
 static const char *amount(double value, char text[32]) {
@@ -52,9 +50,7 @@ static const char *run_name(const cm3__report *r) {
     return slash && slash[1] ? slash + 1 : out;
 }
 
-/* --- head
- * ------------------------------------------------------------------------------------------------------------------------------
- */
+/* --- head -------------------------------------------------------------------------------------------------------- */
 
 static void fact(FILE *file, const char *value, const char *meaning) {
     fprintf(file, "<li><b>%s</b><span>%s</span></li>\n", value, meaning);
@@ -104,9 +100,7 @@ static void write_head(FILE *file, const cm3__report *r) {
     fputs("</header>\n", file);
 }
 
-/* --- curves
- * ----------------------------------------------------------------------------------------------------------------------------
- */
+/* --- curves ------------------------------------------------------------------------------------------------------ */
 
 static cm3_status write_curves(FILE *file, const cm3__report *r) {
     const cm3_chart loss = {.title = "Transformer: cross-entropy, nats a token",
@@ -141,9 +135,7 @@ static cm3_status write_curves(FILE *file, const cm3__report *r) {
     return CM3_OK;
 }
 
-/* --- tables
- * ----------------------------------------------------------------------------------------------------------------------------
- */
+/* --- tables ------------------------------------------------------------------------------------------------------ */
 
 static void share_cell(FILE *file, const json_t *object, const char *key, const char *right) {
     const double value = number(object, key);
@@ -236,9 +228,7 @@ static void write_run(FILE *file, const cm3__report *r) {
     fputs("</pre></details>\n", file);
 }
 
-/* --- pictures
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* --- pictures ---------------------------------------------------------------------------------------------------- */
 
 static cm3_status write_pictures(FILE *file, const cm3__report *r) {
     fputs("<h2>Drawn from words</h2>\n", file);

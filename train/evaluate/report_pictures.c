@@ -41,8 +41,7 @@ static void verdict(FILE *file, bool right, const char *right_word, const char *
         right ? "right" : "wrong", right ? right_word : wrong_word, right ? "✓" : "✗", right ? right_word : wrong_word);
 }
 
-/* --- drawn from words
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- drawn from words -------------------------------------------------------------------------------------------- */
 
 static cm3_status drawing(FILE *file, const cm3_album_pair *p) {
     fputs("<figure class=\"card\"><div class=\"two\">", file);
@@ -98,8 +97,7 @@ cm3_status cm3__report_samples(FILE *file, const cm3__report *r) {
     return CM3_OK;
 }
 
-/* --- words for pictures
- * ------------------------------------------------------------------------------------------------------------------ */
+/* --- words for pictures ------------------------------------------------------------------------------------------ */
 
 static cm3_status caption(FILE *file, const cm3_album_pair *p) {
     fputs("<figure class=\"note\">", file);

@@ -28,8 +28,7 @@ cm3_status cm3_stage_image_tokenizer(const cm3_run *run);
 cm3_status cm3_stage_tokenize(const cm3_run *run);
 cm3_status cm3_stage_pretrain(const cm3_run *run);
 
-/* --- for the stages themselves
- * ---------------------------------------------------------------------------------------------- */
+/* --- for the stages themselves ----------------------------------------------------------------------------------- */
 
 /* OUT/STAGE, or OUT/STAGE/FILE; the caller frees it. NULL when memory is out. */
 char *cm3_stage_path(const cm3_recipe *recipe, const char *stage, const char *file);

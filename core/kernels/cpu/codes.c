@@ -1,5 +1,5 @@
-/* Vector quantisation: the nearest code of a vector, the code itself, and the loss that pulls both together (van den Oord
- * et al., "Neural discrete representation learning", 2017). */
+/* Vector quantisation: the nearest code of a vector, the code itself, and the loss that pulls both together (van den
+ * Oord et al., "Neural discrete representation learning", 2017). */
 #include "core/kernels/cpu/cpu.h"
 
 #include <cblas.h>
@@ -17,12 +17,12 @@ static cm3_status check_codes(const cm3_tensor *codes, int64_t book) {
     const int32_t *code = codes->data;
     for (int64_t i = 0; i < codes->shape.dim[0]; i++)
         if (code[i] < 0 || code[i] >= book)
-            return cm3_fail(CM3_ERR_SHAPE, "code %d at position %lld is not one of the codebook's 0 to %lld", (int)code[i], (long long)i,
-                            (long long)book - 1);
+            return cm3_fail(CM3_ERR_SHAPE, "code %d at position %lld is not one of the codebook's 0 to %lld",
+                            (int)code[i], (long long)i, (long long)book - 1);
     return CM3_OK;
 }
 
-/* --- NEAREST_CODE ------------------------------------------------------------------------------------------------------ */
+/* --- NEAREST_CODE ------------------------------------------------------------------------------------------------ */
 
 static size_t nearest_workspace(const cm3_call *call) {
     const int64_t halves = (call->in[1].shape.dim[0] + 15) / 16 * 16;
@@ -51,8 +51,8 @@ static void lower(const float *scores, int64_t count, int64_t first, float *lowe
 }
 
 /* |z - e|^2 = |z|^2 + 2 (|e|^2 / 2 - z e): the bracket is the score of a code. */
-static void nearest_rows(const float *z, int64_t rows, const float *book, int64_t codes, int64_t d, const float *halves, float *scores,
-                         int32_t *code) {
+static void nearest_rows(const float *z, int64_t rows, const float *book, int64_t codes, int64_t d, const float *halves,
+                         float *scores, int32_t *code) {
     float lowest[ROW_BLOCK];
     for (int64_t i = 0; i < rows; i++) {
         lowest[i] = __builtin_inff();
@@ -61,8 +61,8 @@ static void nearest_rows(const float *z, int64_t rows, const float *book, int64_
     for (int64_t k = 0; k < codes; k += CODE_BLOCK) {
         const int64_t count = min(CODE_BLOCK, codes - k);
         for (int64_t i = 0; i < rows; i++) memcpy(scores + i * CODE_BLOCK, halves + k, (size_t)count * sizeof *scores);
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)count, (int)d, -1, z, (int)d, book + k * d, (int)d, 1, scores,
-                    CODE_BLOCK);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)count, (int)d, -1, z, (int)d, book + k * d,
+                    (int)d, 1, scores, CODE_BLOCK);
         for (int64_t i = 0; i < rows; i++) lower(scores + i * CODE_BLOCK, count, k, &lowest[i], &code[i]);
     }
 }
@@ -70,7 +70,8 @@ static void nearest_rows(const float *z, int64_t rows, const float *book, int64_
 static cm3_status nearest(const cm3_call *call) {
     const int64_t rows = call->in[0].shape.dim[0], d = call->in[0].shape.dim[1], codes = call->in[1].shape.dim[0];
     if (d > INT32_MAX || codes > INT32_MAX)
-        return cm3_fail(CM3_ERR_SHAPE, "nearest_code: a codebook of %lld x %lld is too large", (long long)codes, (long long)d);
+        return cm3_fail(CM3_ERR_SHAPE, "nearest_code: a codebook of %lld x %lld is too large", (long long)codes,
+                        (long long)d);
     const float *z = call->in[0].data, *book = call->in[1].data;
     float *halves = call->workspace, *scores = halves + (codes + 15) / 16 * 16;
     halve_squares(book, codes, d, halves);
@@ -83,7 +84,7 @@ static cm3_status nearest(const cm3_call *call) {
 
 const cm3_kernel cm3__cpu_nearest_code = {.forward = nearest, .forward_workspace = nearest_workspace};
 
-/* --- CODE_LOOKUP ------------------------------------------------------------------------------------------------------- */
+/* --- CODE_LOOKUP ------------------------------------------------------------------------------------------------- */
 
 static cm3_status lookup(const cm3_call *call) {
     const int64_t rows = call->in[0].shape.dim[0], d = call->in[1].shape.dim[1];
@@ -109,7 +110,7 @@ static cm3_status lookup_backward(const cm3_call *call) {
 
 const cm3_kernel cm3__cpu_code_lookup = {.forward = lookup, .backward = lookup_backward};
 
-/* --- CODE_LOSS --------------------------------------------------------------------------------------------------------- */
+/* --- CODE_LOSS --------------------------------------------------------------------------------------------------- */
 
 static size_t loss_workspace(const cm3_call *call) {
     return sizeof(double) * (size_t)((call->in[0].shape.dim[0] + ROW_BLOCK - 1) / ROW_BLOCK);
@@ -119,7 +120,8 @@ static cm3_status loss(const cm3_call *call) {
     const int64_t rows = call->in[0].shape.dim[0], d = call->in[0].shape.dim[1];
     const float *z = call->in[0].data, *book = call->in[1].data, *scale = call->in[3].data;
     const int32_t *code = call->in[2].data;
-    double *sums = call->workspace, total = 0; /* a sum for each block of rows: their order does not depend on threads */
+    double *sums = call->workspace,
+           total = 0; /* a sum for each block of rows: their order does not depend on threads */
     CM3_TRY(check_codes(&call->in[2], call->in[1].shape.dim[0]));
 #pragma omp parallel for schedule(static) if (rows * d > 1 << 14)
     for (int64_t block = 0; block < (rows + ROW_BLOCK - 1) / ROW_BLOCK; block++) {

@@ -1,12 +1,13 @@
-/* Convolution without im2col. In NHWC the k pixels by C channels under one row of a window lie side by side in memory, so a
- * convolution is k matrix products whose left side is the picture itself, read with overlapping rows:
+/* Convolution without im2col. In NHWC the k pixels by C channels under one row of a window lie side by side in memory,
+ * so a convolution is k matrix products whose left side is the picture itself, read with overlapping rows:
  *
  *     y[p, o] = sum over r < k, j < k C of x[row of p + r][p * stride * C + j] * weight[o][r][j]
  *
- * Tasks are strips of rows. A strip of the picture is copied once, with its border of zeros, into a thread's own workspace,
- * where it stays in the cache while all weights pass by, packed into panels of a few vectors. The gradient of x is the same
- * computation with weights turned around, once for each class of pixels that a stride tells apart. The gradient of the
- * weights is an outer product over the same strips: a sum for each thread, added in the order of threads. */
+ * Tasks are strips of rows. A strip of the picture is copied once, with its border of zeros, into a thread's own
+ * workspace, where it stays in the cache while all weights pass by, packed into panels of a few vectors. The gradient
+ * of x is the same computation with weights turned around, once for each class of pixels that a stride tells apart. The
+ * gradient of the weights is an outer product over the same strips: a sum for each thread, added in the order of
+ * threads. */
 #include "core/kernels/cpu/cpu.h"
 #include "core/kernels/cpu/dispatch.h"
 
@@ -15,9 +16,9 @@
 
 enum {
     STRIP_FLOATS = 128 << 10, /* of a strip, with its border: half of a second-level cache of 1 MiB */
-    DEPTH_BLOCK = 192,       /* of a panel: 192 x 32 floats stay in the first-level cache */
+    DEPTH_BLOCK = 192,        /* of a panel: 192 x 32 floats stay in the first-level cache */
     TASKS_PER_THREAD = 4,
-    STRIPS_IN_WORK = 8,      /* most strips whose outer products share a thread's sums while these are in cache */
+    STRIPS_IN_WORK = 8,       /* most strips whose outer products share a thread's sums while these are in cache */
     SMALLEST_SHARED = 1 << 18 /* multiplications: below, waking other threads costs more than they bring */
 };
 
@@ -37,17 +38,17 @@ static int64_t round_up(int64_t a, int64_t b) {
     return divide_up(a, b) * b;
 }
 
-/* --- one pass ------------------------------------------------------------------------------------------------------- */
+/* --- one pass ---------------------------------------------------------------------------------------------------- */
 
 /* Windows over one set of pictures, and where their results lie in another. */
 typedef struct pass {
-    int64_t batch, rows, columns, channels;    /* of the source */
-    int64_t taps_y, taps_x, step;              /* of a window; from one window to the next */
-    int64_t first_y, first_x;                  /* source position of the first window's first tap; outside is zero */
-    int64_t to_rows, to_columns, to_channels;  /* of the results */
-    int64_t to_image, to_row, to_column;       /* distances between results in memory, in floats */
-    int64_t strip_rows, strips;                /* results of a task; tasks of a picture */
-    int64_t strip_columns, strip_floats;       /* of the source under a strip, with the border; no floats: read in place */
+    int64_t batch, rows, columns, channels;   /* of the source */
+    int64_t taps_y, taps_x, step;             /* of a window; from one window to the next */
+    int64_t first_y, first_x;                 /* source position of the first window's first tap; outside is zero */
+    int64_t to_rows, to_columns, to_channels; /* of the results */
+    int64_t to_image, to_row, to_column;      /* distances between results in memory, in floats */
+    int64_t strip_rows, strips;               /* results of a task; tasks of a picture */
+    int64_t strip_columns, strip_floats; /* of the source under a strip, with the border; no floats: read in place */
 } pass;
 
 /* `beside`: floats that lie beside the strip for each row of results. */
@@ -58,14 +59,16 @@ static void choose_strips(pass *p, int threads, bool in_place_allowed, int64_t b
     const int64_t sharing = p->batch * p->to_rows / (TASKS_PER_THREAD * threads);
     p->strip_rows = max(1, min(min(fitting, p->to_rows), p->batch < TASKS_PER_THREAD * threads ? sharing : p->to_rows));
     p->strips = divide_up(p->to_rows, p->strip_rows);
-    const bool inside = p->first_y >= 0 && p->first_x >= 0 && p->first_y + (p->to_rows - 1) * p->step + p->taps_y <= p->rows &&
+    const bool inside = p->first_y >= 0 && p->first_x >= 0 &&
+                        p->first_y + (p->to_rows - 1) * p->step + p->taps_y <= p->rows &&
                         p->first_x + p->strip_columns <= p->columns;
-    p->strip_floats = inside && in_place_allowed ? 0 : round_up(((p->strip_rows - 1) * p->step + p->taps_y) * row_floats, 16);
+    p->strip_floats =
+        inside && in_place_allowed ? 0 : round_up(((p->strip_rows - 1) * p->step + p->taps_y) * row_floats, 16);
 }
 
 /* The source under `count` rows of windows from `row` on, and the distance of its rows. */
-static const float *strip_of(const pass *p, const float *pictures, int64_t image, int64_t row, int64_t count, float *copy,
-                             int64_t *row_floats) {
+static const float *strip_of(const pass *p, const float *pictures, int64_t image, int64_t row, int64_t count,
+                             float *copy, int64_t *row_floats) {
     const float *picture = pictures + image * p->rows * p->columns * p->channels;
     const int64_t y0 = p->first_y + row * p->step, height = (count - 1) * p->step + p->taps_y;
     if (!p->strip_floats) {
@@ -88,9 +91,10 @@ static const float *strip_of(const pass *p, const float *pictures, int64_t image
     return copy;
 }
 
-/* All results of one strip. Panels of the weights follow one another: (panels, taps_y, taps_x * channels, panel width). */
-static void run_strip(const pass *p, const cm3_simd *simd, int64_t width, const float *a, int64_t row_floats, int64_t row, int64_t count,
-                      const float *panels, const float *bias, float *to, bool add) {
+/* All results of one strip. Panels of the weights follow one another: (panels, taps_y, taps_x * channels, panel width).
+ */
+static void run_strip(const pass *p, const cm3_simd *simd, int64_t width, const float *a, int64_t row_floats,
+                      int64_t row, int64_t count, const float *panels, const float *bias, float *to, bool add) {
     const int64_t depth = p->taps_x * p->channels;
     for (int64_t n = 0; n < p->to_channels; n += width) {
         const float *panel = panels + n * p->taps_y * depth;
@@ -101,39 +105,42 @@ static void run_strip(const pass *p, const cm3_simd *simd, int64_t width, const 
                     float *results = to + (row + y) * p->to_row + n;
                     const bool from_results = !first || add;
                     simd->conv_rows(&(cm3__conv_rows){.a = a + (y * p->step + tap) * row_floats + k,
-                                                  .a_stride = p->step * p->channels,
-                                                  .panel = panel + (tap * depth + k) * width,
-                                                  .depth = min(DEPTH_BLOCK, depth - k),
-                                                  .start = from_results ? results : bias ? bias + n : NULL,
-                                                  .start_stride = from_results ? p->to_column : 0,
-                                                  .y = results,
-                                                  .y_stride = p->to_column,
-                                                  .m = p->to_columns,
-                                                  .n = min(width, p->to_channels - n)});
+                                                      .a_stride = p->step * p->channels,
+                                                      .panel = panel + (tap * depth + k) * width,
+                                                      .depth = min(DEPTH_BLOCK, depth - k),
+                                                      .start = from_results ? results
+                                                               : bias       ? bias + n
+                                                                            : NULL,
+                                                      .start_stride = from_results ? p->to_column : 0,
+                                                      .y = results,
+                                                      .y_stride = p->to_column,
+                                                      .m = p->to_columns,
+                                                      .n = min(width, p->to_channels - n)});
                 }
             }
         }
     }
 }
 
-static void run_pass(const pass *p, const cm3_simd *simd, int64_t width, const float *from, const float *panels, const float *bias, float *to,
-                     bool add, float *strips) {
+static void run_pass(const pass *p, const cm3_simd *simd, int64_t width, const float *from, const float *panels,
+                     const float *bias, float *to, bool add, float *strips) {
     const int64_t work = p->batch * p->to_rows * p->to_columns * p->to_channels * p->taps_y * p->taps_x * p->channels;
 #pragma omp parallel for schedule(static) if (work >= SMALLEST_SHARED)
     for (int64_t task = 0; task < p->batch * p->strips; task++) {
         const int64_t image = task / p->strips, row = task % p->strips * p->strip_rows;
         const int64_t count = min(p->strip_rows, p->to_rows - row);
         int64_t row_floats;
-        const float *a = strip_of(p, from, image, row, count, strips + omp_get_thread_num() * p->strip_floats, &row_floats);
+        const float *a =
+            strip_of(p, from, image, row, count, strips + omp_get_thread_num() * p->strip_floats, &row_floats);
         run_strip(p, simd, width, a, row_floats, row, count, panels, bias, to + image * p->to_image, add);
     }
 }
 
-/* --- the geometry of a call ------------------------------------------------------------------------------------------- */
+/* --- the geometry of a call -------------------------------------------------------------------------------------- */
 
 typedef struct geometry {
-    int64_t batch, rows, columns, inputs;      /* x (B, H, W, C) */
-    int64_t to_rows, to_columns, outputs;      /* y (B, H', W', O) */
+    int64_t batch, rows, columns, inputs; /* x (B, H, W, C) */
+    int64_t to_rows, to_columns, outputs; /* y (B, H', W', O) */
     int64_t kernel, stride, pad;
     int threads;
     const cm3_simd *simd;
@@ -143,24 +150,45 @@ typedef struct geometry {
 static geometry geometry_of(const cm3_call *call) {
     const int64_t *x = call->in[0].shape.dim, *w = call->in[1].shape.dim;
     const int64_t kernel = w[1], stride = call->attr->stride, padding = call->attr->pad + call->attr->pad_after;
-    geometry g = {.batch = x[0], .rows = x[1], .columns = x[2], .inputs = x[3], .outputs = w[0], .kernel = kernel, .stride = stride,
-                  .to_rows = (x[1] + padding - kernel) / stride + 1, .to_columns = (x[2] + padding - kernel) / stride + 1,
-                  .pad = call->attr->pad, .threads = omp_get_max_threads(), .simd = cm3__simd()};
+    geometry g = {.batch = x[0],
+                  .rows = x[1],
+                  .columns = x[2],
+                  .inputs = x[3],
+                  .outputs = w[0],
+                  .kernel = kernel,
+                  .stride = stride,
+                  .to_rows = (x[1] + padding - kernel) / stride + 1,
+                  .to_columns = (x[2] + padding - kernel) / stride + 1,
+                  .pad = call->attr->pad,
+                  .threads = omp_get_max_threads(),
+                  .simd = cm3__simd()};
     g.simd->conv_sizes_of(&g.sizes);
     return g;
 }
 
 static pass forward_pass(const geometry *g, bool in_place_allowed, int64_t beside) {
-    pass p = {.batch = g->batch, .rows = g->rows, .columns = g->columns, .channels = g->inputs,
-              .taps_y = g->kernel, .taps_x = g->kernel, .step = g->stride, .first_y = -g->pad, .first_x = -g->pad,
-              .to_rows = g->to_rows, .to_columns = g->to_columns, .to_channels = g->outputs,
-              .to_image = g->to_rows * g->to_columns * g->outputs, .to_row = g->to_columns * g->outputs, .to_column = g->outputs};
+    pass p = {.batch = g->batch,
+              .rows = g->rows,
+              .columns = g->columns,
+              .channels = g->inputs,
+              .taps_y = g->kernel,
+              .taps_x = g->kernel,
+              .step = g->stride,
+              .first_y = -g->pad,
+              .first_x = -g->pad,
+              .to_rows = g->to_rows,
+              .to_columns = g->to_columns,
+              .to_channels = g->outputs,
+              .to_image = g->to_rows * g->to_columns * g->outputs,
+              .to_row = g->to_columns * g->outputs,
+              .to_column = g->outputs};
     choose_strips(&p, g->threads, in_place_allowed, beside);
     return p;
 }
 
-/* Along one axis, the pixels of x at offset, offset + stride, ... see the taps first, first + stride, ... of the kernel, over
- * neighbouring pixels of y: pixel offset + i * stride meets, in rising order of y, y[i + from], y[i + from + 1], ... */
+/* Along one axis, the pixels of x at offset, offset + stride, ... see the taps first, first + stride, ... of the
+ * kernel, over neighbouring pixels of y: pixel offset + i * stride meets, in rising order of y, y[i + from], y[i + from
+ * + 1], ... */
 typedef struct axis_class {
     int64_t pixels, taps, first_tap, from;
 } axis_class;
@@ -173,10 +201,20 @@ static axis_class class_of(int64_t offset, int64_t size, int64_t kernel, int64_t
 }
 
 static pass gradient_pass(const geometry *g, const axis_class *y, const axis_class *x) {
-    pass p = {.batch = g->batch, .rows = g->to_rows, .columns = g->to_columns, .channels = g->outputs,
-              .taps_y = y->taps, .taps_x = x->taps, .step = 1, .first_y = y->from, .first_x = x->from,
-              .to_rows = y->pixels, .to_columns = x->pixels, .to_channels = g->inputs,
-              .to_image = g->rows * g->columns * g->inputs, .to_row = g->stride * g->columns * g->inputs,
+    pass p = {.batch = g->batch,
+              .rows = g->to_rows,
+              .columns = g->to_columns,
+              .channels = g->outputs,
+              .taps_y = y->taps,
+              .taps_x = x->taps,
+              .step = 1,
+              .first_y = y->from,
+              .first_x = x->from,
+              .to_rows = y->pixels,
+              .to_columns = x->pixels,
+              .to_channels = g->inputs,
+              .to_image = g->rows * g->columns * g->inputs,
+              .to_row = g->stride * g->columns * g->inputs,
               .to_column = g->stride * g->inputs};
     choose_strips(&p, g->threads, true, 0);
     return p;
@@ -186,7 +224,7 @@ static int64_t panel_floats(const geometry *g, int64_t from, int64_t to) {
     return round_up(to, g->sizes.panel) * round_up(g->kernel * g->kernel * from, 16);
 }
 
-/* --- forward ---------------------------------------------------------------------------------------------------------- */
+/* --- forward ----------------------------------------------------------------------------------------------------- */
 
 static void pack_forward(const geometry *g, const float *weight, float *panels) {
     const int64_t depth = g->kernel * g->kernel * g->inputs, width = g->sizes.panel;
@@ -215,10 +253,11 @@ static cm3_status forward(const cm3_call *call) {
     return CM3_OK;
 }
 
-/* --- gradient of x ------------------------------------------------------------------------------------------------------ */
+/* --- gradient of x ----------------------------------------------------------------------------------------------- */
 
 /* Panels of the kernel turned around: (panels of inputs, taps_y, taps_x, outputs, panel width). */
-static void pack_gradient(const geometry *g, const axis_class *y, const axis_class *x, const float *weight, float *panels) {
+static void pack_gradient(const geometry *g, const axis_class *y, const axis_class *x, const float *weight,
+                          float *panels) {
     const int64_t width = g->sizes.panel, depth = y->taps * x->taps * g->outputs;
 #pragma omp parallel for schedule(static) if (g->inputs * depth >= SMALLEST_SHARED)
     for (int64_t q = 0; q < depth; q++) {
@@ -251,7 +290,8 @@ static void gradient_of_input(const geometry *g, const cm3_call *call) {
             float *to = (float *)call->grad_in[0].data + (oy * g->columns + ox) * g->inputs;
             if (y.taps && x.taps) {
                 pack_gradient(g, &y, &x, call->in[1].data, panels);
-                run_pass(&p, g->simd, g->sizes.panel, call->grad_out.data, panels, NULL, to, call->accumulate[0], strips);
+                run_pass(&p, g->simd, g->sizes.panel, call->grad_out.data, panels, NULL, to, call->accumulate[0],
+                         strips);
             } else if (!call->accumulate[0]) {
                 clear_pass(&p, to);
             }
@@ -271,10 +311,10 @@ static int64_t gradient_of_input_floats(const geometry *g) {
     return panel_floats(g, g->outputs, g->inputs) + g->threads * strip;
 }
 
-/* --- gradients of weights and bias -------------------------------------------------------------------------------------- */
+/* --- gradients of weights and bias ------------------------------------------------------------------------------- */
 
-/* What one thread adds up: weights (O, k, row of a window rounded up to vectors) and the bias; and its copies of the strips in work,
- * each the packed gradient and the source, with room to read whole vectors at its end. */
+/* What one thread adds up: weights (O, k, row of a window rounded up to vectors) and the bias; and its copies of the
+ * strips in work, each the packed gradient and the source, with room to read whole vectors at its end. */
 typedef struct weight_sums {
     int64_t window; /* rounded up */
     int64_t weights, bias, packed, strip;
@@ -296,12 +336,13 @@ static int64_t weight_sums_floats(const weight_sums *s) {
 }
 
 static pass weight_pass(const geometry *g) {
-    const bool whole_vectors = g->kernel * g->inputs % g->sizes.lanes == 0; /* else the last window would be read beyond its end */
+    const bool whole_vectors =
+        g->kernel * g->inputs % g->sizes.lanes == 0; /* else the last window would be read beyond its end */
     return forward_pass(g, whole_vectors, g->to_columns * g->outputs);
 }
 
-/* Pixels are taken in chunks, whose windows stay in the first-level cache: (rows, columns) from (y, x) on, and where their gradients
- * lie packed. */
+/* Pixels are taken in chunks, whose windows stay in the first-level cache: (rows, columns) from (y, x) on, and where
+ * their gradients lie packed. */
 typedef struct chunk {
     int64_t y, x, rows, columns;
     float *packed;
@@ -313,7 +354,8 @@ static int64_t chunks_of(const pass *p, int64_t count) {
 }
 
 static chunk chunk_of(const geometry *g, const pass *p, int64_t count, int64_t index, float *packed) {
-    const int64_t rows = max(1, CM3_CONV_OUTER_PIXELS / p->to_columns), across = divide_up(p->to_columns, CM3_CONV_OUTER_PIXELS);
+    const int64_t rows = max(1, CM3_CONV_OUTER_PIXELS / p->to_columns),
+                  across = divide_up(p->to_columns, CM3_CONV_OUTER_PIXELS);
     chunk c = {.y = index / across * rows, .x = index % across * CM3_CONV_OUTER_PIXELS};
     c.rows = min(rows, count - c.y);
     c.columns = min(CM3_CONV_OUTER_PIXELS, p->to_columns - c.x);
@@ -331,30 +373,39 @@ typedef struct strip {
 static void pack_strip(const geometry *g, const pass *p, const strip *s, float *bias) {
     for (int64_t i = 0; i < chunks_of(p, s->count); i++) {
         const chunk c = chunk_of(g, p, s->count, i, s->packed);
-        g->simd->conv_pack(&(cm3__conv_pack){.from = s->grad + c.y * p->to_row + c.x * p->to_column, .row_distance = p->to_row,
-                                             .rows = c.rows, .columns = c.columns, .outputs = g->outputs, .packed = c.packed, .bias = bias});
+        g->simd->conv_pack(&(cm3__conv_pack){.from = s->grad + c.y * p->to_row + c.x * p->to_column,
+                                             .row_distance = p->to_row,
+                                             .rows = c.rows,
+                                             .columns = c.columns,
+                                             .outputs = g->outputs,
+                                             .packed = c.packed,
+                                             .bias = bias});
     }
 }
 
 /* Block j of the window in row `tap`: sums of all outputs (sums point at the first). */
-static void add_strip_to_block(const geometry *g, const pass *p, const strip *s, int64_t tap, int64_t j, float *sums, int64_t distance) {
+static void add_strip_to_block(const geometry *g, const pass *p, const strip *s, int64_t tap, int64_t j, float *sums,
+                               int64_t distance) {
     for (int64_t i = 0; i < chunks_of(p, s->count); i++) {
         const chunk c = chunk_of(g, p, s->count, i, s->packed);
-        g->simd->conv_outer(&(cm3__conv_outer){.g = c.packed,
-                                               .a = s->a + (c.y * p->step + tap) * s->row_floats + c.x * p->step * p->channels + j,
-                                               .a_row = p->step * s->row_floats,
-                                               .a_column = p->step * p->channels,
-                                               .rows = c.rows,
-                                               .columns = c.columns,
-                                               .sum = sums,
-                                               .sum_stride = distance,
-                                               .outputs = g->outputs,
-                                               .width = min(g->sizes.outer_width, g->kernel * g->inputs - j)});
+        g->simd->conv_outer(
+            &(cm3__conv_outer){.g = c.packed,
+                               .a = s->a + (c.y * p->step + tap) * s->row_floats + c.x * p->step * p->channels + j,
+                               .a_row = p->step * s->row_floats,
+                               .a_column = p->step * p->channels,
+                               .rows = c.rows,
+                               .columns = c.columns,
+                               .sum = sums,
+                               .sum_stride = distance,
+                               .outputs = g->outputs,
+                               .width = min(g->sizes.outer_width, g->kernel * g->inputs - j)});
     }
 }
 
-/* The sums of one block of a window, which stay in the second-level cache, meet all strips in work before the next block's turn. */
-static void add_strips_to_weights(const geometry *g, const pass *p, const weight_sums *s, const strip *strips, int64_t count, float *weights) {
+/* The sums of one block of a window, which stay in the second-level cache, meet all strips in work before the next
+ * block's turn. */
+static void add_strips_to_weights(const geometry *g, const pass *p, const weight_sums *s, const strip *strips,
+                                  int64_t count, float *weights) {
     for (int64_t tap = 0; tap < g->kernel; tap++)
         for (int64_t j = 0; j < g->kernel * g->inputs; j += g->sizes.outer_width)
             for (int64_t i = 0; i < count; i++)
@@ -381,7 +432,8 @@ static void add_threads(const geometry *g, const weight_sums *s, const float *su
 }
 
 /* What one thread does of all strips: those from `task` to `end`, several at a time. */
-static void add_share(const geometry *g, const cm3_call *call, const pass *p, const weight_sums *s, int64_t task, int64_t end, float *sums) {
+static void add_share(const geometry *g, const cm3_call *call, const pass *p, const weight_sums *s, int64_t task,
+                      int64_t end, float *sums) {
     float *weights = sums, *bias = weights + s->weights, *copies = bias + s->bias;
     memset(sums, 0, (size_t)(s->weights + s->bias) * sizeof *sums);
     while (task < end) {
@@ -391,7 +443,8 @@ static void add_share(const geometry *g, const cm3_call *call, const pass *p, co
             const int64_t image = task / p->strips, row = task % p->strips * p->strip_rows;
             strip *it = &strips[count];
             *it = (strip){.grad = (const float *)call->grad_out.data + image * p->to_image + row * p->to_row,
-                          .count = min(p->strip_rows, p->to_rows - row), .packed = copies + count * (s->packed + s->strip)};
+                          .count = min(p->strip_rows, p->to_rows - row),
+                          .packed = copies + count * (s->packed + s->strip)};
             pack_strip(g, p, it, bias);
             if (call->grad_in[1].data)
                 it->a = strip_of(p, call->in[0].data, image, row, it->count, it->packed + s->packed, &it->row_floats);
@@ -403,7 +456,8 @@ static void add_share(const geometry *g, const cm3_call *call, const pass *p, co
 static void gradient_of_weights(const geometry *g, const cm3_call *call) {
     const pass p = weight_pass(g);
     const weight_sums s = weight_sums_of(g, &p);
-    const int64_t tasks = p.batch * p.strips, work = p.batch * p.to_rows * p.to_columns * g->outputs * g->kernel * s.window;
+    const int64_t tasks = p.batch * p.strips,
+                  work = p.batch * p.to_rows * p.to_columns * g->outputs * g->kernel * s.window;
     float *sums = call->workspace;
     int threads = 1;
 #pragma omp parallel if (work >= SMALLEST_SHARED)
@@ -411,7 +465,8 @@ static void gradient_of_weights(const geometry *g, const cm3_call *call) {
         const int thread = omp_get_thread_num(), team = omp_get_num_threads();
 #pragma omp single
         threads = team;
-        add_share(g, call, &p, &s, tasks * thread / team, tasks * (thread + 1) / team, sums + thread * weight_sums_floats(&s));
+        add_share(g, call, &p, &s, tasks * thread / team, tasks * (thread + 1) / team,
+                  sums + thread * weight_sums_floats(&s));
     }
     add_threads(g, &s, sums, threads, call);
 }
@@ -430,5 +485,7 @@ static cm3_status backward(const cm3_call *call) {
     return CM3_OK;
 }
 
-const cm3_kernel cm3__cpu_conv2d = {
-    .forward = forward, .backward = backward, .forward_workspace = forward_workspace, .backward_workspace = backward_workspace};
+const cm3_kernel cm3__cpu_conv2d = {.forward = forward,
+                                    .backward = backward,
+                                    .forward_workspace = forward_workspace,
+                                    .backward_workspace = backward_workspace};

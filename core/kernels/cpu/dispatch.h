@@ -21,10 +21,12 @@
     /* pre = y [+ bias]; y = act(pre). `pre` and `bias` may be NULL. */                                               \
     X(bias_activate, (float *y, float *pre, const float *bias, cm3_activation act, int64_t n))                        \
     /* dx = [dx +] dy act'. `value` is act's output for RELU and its input else. dx may be dy. */                     \
-    X(activate_backward, (float *dx, const float *dy, const float *value, cm3_activation act, bool accumulate, int64_t n)) \
+    X(activate_backward,                                                                                              \
+      (float *dx, const float *dy, const float *value, cm3_activation act, bool accumulate, int64_t n))               \
     /* y = silu(gate) up */                                                                                           \
     X(swiglu, (float *y, const float *gate, const float *up, int64_t n))                                              \
-    X(swiglu_backward, (float *dgate, float *dup, const float *dy, const float *gate, const float *up, bool accumulate, int64_t n)) \
+    X(swiglu_backward,                                                                                                \
+      (float *dgate, float *dup, const float *dy, const float *gate, const float *up, bool accumulate, int64_t n))    \
     /* y = [y +] x rotated: n pairs (x[j], x[n + j]) by (cosine[j], sine[j]). In place is fine. */                    \
     X(rotate, (float *y, const float *x, const float *cosine, const float *sine, bool accumulate, int64_t n))         \
     /* *lse = log sum e^x */                                                                                          \
@@ -54,8 +56,8 @@ typedef struct cm3_simd {
     bool fast_gemm; /* does gemm_block beat OpenBLAS at this level? */
 } cm3_simd;
 
-/* The best level that this processor has, or the one that the environment variable CM3_SIMD names (base, avx2, avx512) if
- * the processor has that. */
+/* The best level that this processor has, or the one that the environment variable CM3_SIMD names (base, avx2, avx512)
+ * if the processor has that. */
 const cm3_simd *cm3__simd(void);
 
 #endif

@@ -1,6 +1,7 @@
-/* Group normalisation with an optional SiLU behind it (Wu & He, "Group normalization", 2018). A picture is cut into chunks of
- * pixels; sums of chunks are f32, everything above them is double and in a fixed order, whatever the number of threads.
- * With at least one picture a thread, a thread does whole pictures, which then are in its cache for the second pass. */
+/* Group normalisation with an optional SiLU behind it (Wu & He, "Group normalization", 2018). A picture is cut into
+ * chunks of pixels; sums of chunks are f32, everything above them is double and in a fixed order, whatever the number
+ * of threads. With at least one picture a thread, a thread does whole pictures, which then are in its cache for the
+ * second pass. */
 #include "core/kernels/cpu/cpu.h"
 #include "core/kernels/cpu/dispatch.h"
 
@@ -8,14 +9,17 @@
 #include <omp.h>
 #include <string.h>
 
-enum { CHUNK_FLOATS = 16 << 10, TABLES = 5, /* of a value a channel: factor, offset, slope, shift, pivot */
-       SMALLEST_SHARED = 1 << 14 /* floats: below, waking other threads costs more than they bring */ };
+enum {
+    CHUNK_FLOATS = 16 << 10,
+    TABLES = 5,               /* of a value a channel: factor, offset, slope, shift, pivot */
+    SMALLEST_SHARED = 1 << 14 /* floats: below, waking other threads costs more than they bring */
+};
 
 typedef struct shape {
     int64_t batch, pixels, channels, groups, width; /* width: channels of a group */
     int64_t chunk, chunks;                          /* pixels of a chunk, chunks of a picture */
-    bool by_picture; /* threads share pictures, or the chunks of one picture */
-    bool shared;     /* or one does it all */
+    bool by_picture;                                /* threads share pictures, or the chunks of one picture */
+    bool shared;                                    /* or one does it all */
 } shape;
 
 static shape shape_of(const cm3_call *call) {
@@ -50,7 +54,8 @@ static size_t backward_workspace(const cm3_call *call) {
 }
 
 /* Runs `loop` over the chunks of the picture that `whole` points at. */
-static void over_chunks(const shape *s, const cm3__group_norm *whole, float *sums, void (*loop)(const cm3__group_norm *)) {
+static void over_chunks(const shape *s, const cm3__group_norm *whole, float *sums,
+                        void (*loop)(const cm3__group_norm *)) {
 #pragma omp parallel for schedule(static) if (s->shared && !s->by_picture)
     for (int64_t i = 0; i < s->chunks; i++) {
         cm3__group_norm part = *whole;
@@ -75,10 +80,11 @@ static void add_chunks(const shape *s, const float *sums, int64_t c, double *sum
     }
 }
 
-/* --- forward ------------------------------------------------------------------------------------------------------------ */
+/* --- forward ----------------------------------------------------------------------------------------------------- */
 
 /* Each channel's sums are about its own pivot, a value of the channel itself: nothing cancels. */
-static void moments_of_group(const shape *s, const float *sums, const float *pivot, int64_t group, double *mean, double *variance) {
+static void moments_of_group(const shape *s, const float *sums, const float *pivot, int64_t group, double *mean,
+                             double *variance) {
     const double pixels = (double)s->pixels, first = pivot[group * s->width];
     double shift = 0, squares = 0; /* of the group's values, about `first` */
     for (int64_t c = group * s->width; c < (group + 1) * s->width; c++) {
@@ -95,11 +101,17 @@ static void moments_of_group(const shape *s, const float *sums, const float *piv
 
 static void forward_picture(const cm3_call *call, const shape *s, int64_t image, float *work) {
     const int64_t start = image * s->pixels * s->channels;
-    float *sums = work, *factor = work + 2 * s->chunks * s->channels, *offset = factor + s->channels, *pivot = offset + s->channels;
+    float *sums = work, *factor = work + 2 * s->chunks * s->channels, *offset = factor + s->channels,
+          *pivot = offset + s->channels;
     const float *gain = call->in[1].data, *bias = call->in[2].data;
-    float *means = (float *)call->out[1].data + image * s->groups, *rstds = (float *)call->out[2].data + image * s->groups;
-    cm3__group_norm n = {.x = (const float *)call->in[0].data + start, .y = (float *)call->out[0].data + start, .pivot = pivot,
-                         .factor = factor, .offset = offset, .silu = call->attr->activation == CM3_ACT_SILU};
+    float *means = (float *)call->out[1].data + image * s->groups,
+          *rstds = (float *)call->out[2].data + image * s->groups;
+    cm3__group_norm n = {.x = (const float *)call->in[0].data + start,
+                         .y = (float *)call->out[0].data + start,
+                         .pivot = pivot,
+                         .factor = factor,
+                         .offset = offset,
+                         .silu = call->attr->activation == CM3_ACT_SILU};
     memcpy(pivot, n.x, (size_t)s->channels * sizeof *pivot);
     over_chunks(s, &n, sums, cm3__simd()->group_norm_moments);
     for (int64_t group = 0; group < s->groups; group++) {
@@ -123,20 +135,27 @@ static cm3_status forward(const cm3_call *call) {
     return CM3_OK;
 }
 
-/* --- backward ----------------------------------------------------------------------------------------------------------- */
+/* --- backward ---------------------------------------------------------------------------------------------------- */
 
 /* With n = (x - mean) rstd, u the value before the activation, and g its gradient: dgain = sum g n, dbias = sum g,
  * dx = rstd (g gain - mean over the group of (g gain) - n * mean over the group of (g gain n)). */
 static void backward_picture(const cm3_call *call, const shape *s, int64_t image, float *work, float *totals) {
     const int64_t start = image * s->pixels * s->channels, channels = s->channels;
-    float *sums = work, *factor = work + 2 * s->chunks * channels, *offset = factor + channels, *slope = offset + channels;
+    float *sums = work, *factor = work + 2 * s->chunks * channels, *offset = factor + channels,
+          *slope = offset + channels;
     float *shift = slope + channels, *pivot = shift + channels;
     const float *gain = call->in[1].data, *bias = call->in[2].data;
     const float *means = (const float *)call->out[1].data + image * s->groups;
     const float *rstds = (const float *)call->out[2].data + image * s->groups;
-    cm3__group_norm n = {.x = (const float *)call->in[0].data + start, .g = (float *)call->grad_out.data + start, .pivot = pivot,
-                         .y = call->grad_in[0].data ? (float *)call->grad_in[0].data + start : NULL, .factor = factor, .offset = offset,
-                         .slope = slope, .shift = shift, .silu = call->attr->activation == CM3_ACT_SILU,
+    cm3__group_norm n = {.x = (const float *)call->in[0].data + start,
+                         .g = (float *)call->grad_out.data + start,
+                         .pivot = pivot,
+                         .y = call->grad_in[0].data ? (float *)call->grad_in[0].data + start : NULL,
+                         .factor = factor,
+                         .offset = offset,
+                         .slope = slope,
+                         .shift = shift,
+                         .silu = call->attr->activation == CM3_ACT_SILU,
                          .accumulate = call->accumulate[0]};
     for (int64_t c = 0; c < channels; c++) {
         pivot[c] = means[c / s->width];
@@ -184,5 +203,7 @@ static cm3_status backward(const cm3_call *call) {
     return CM3_OK;
 }
 
-const cm3_kernel cm3__cpu_group_norm = {
-    .forward = forward, .backward = backward, .forward_workspace = forward_workspace, .backward_workspace = backward_workspace};
+const cm3_kernel cm3__cpu_group_norm = {.forward = forward,
+                                        .backward = backward,
+                                        .forward_workspace = forward_workspace,
+                                        .backward_workspace = backward_workspace};

@@ -30,7 +30,8 @@ static cm3_status forward(const cm3_call *call) {
 #pragma omp parallel for schedule(static) if (blocks > 4)
     for (int64_t block = 0; block < blocks; block++) {
         const int64_t begin = block * BLOCK;
-        sums[block] = block_sum(x + begin, y + begin, count - begin < BLOCK ? count - begin : BLOCK, call->attr->l1, call->attr->l2);
+        sums[block] = block_sum(x + begin, y + begin, count - begin < BLOCK ? count - begin : BLOCK, call->attr->l1,
+                                call->attr->l2);
     }
     for (int64_t block = 0; block < blocks; block++) total += sums[block];
     *(float *)call->out[0].data = (float)(total * *scale);

@@ -1,5 +1,5 @@
-/* Nearest-neighbour upsampling and 2 x 2 average pooling. Each is the other's gradient, up to a factor, so both are written
- * over one walk: a small picture (rows, columns) and a large one of twice its sides. */
+/* Nearest-neighbour upsampling and 2 x 2 average pooling. Each is the other's gradient, up to a factor, so both are
+ * written over one walk: a small picture (rows, columns) and a large one of twice its sides. */
 #include "core/kernels/cpu/cpu.h"
 
 enum { SMALLEST_SHARED = 1 << 13 }; /* small picture, floats: below, waking other threads costs more than they bring */
@@ -40,7 +40,8 @@ static cm3_status upsample(const cm3_call *call) {
 }
 
 static cm3_status upsample_backward(const cm3_call *call) {
-    if (call->grad_in[0].data) gather(call->grad_out.data, call->grad_in[0].data, call->in[0].shape.dim, 1, call->accumulate[0]);
+    if (call->grad_in[0].data)
+        gather(call->grad_out.data, call->grad_in[0].data, call->in[0].shape.dim, 1, call->accumulate[0]);
     return CM3_OK;
 }
 
@@ -50,7 +51,8 @@ static cm3_status average_pool(const cm3_call *call) {
 }
 
 static cm3_status average_pool_backward(const cm3_call *call) {
-    if (call->grad_in[0].data) spread(call->grad_out.data, call->grad_in[0].data, call->grad_out.shape.dim, 0.25f, call->accumulate[0]);
+    if (call->grad_in[0].data)
+        spread(call->grad_out.data, call->grad_in[0].data, call->grad_out.shape.dim, 0.25f, call->accumulate[0]);
     return CM3_OK;
 }
 

@@ -82,7 +82,8 @@ static void products_of_any_shape_and_layout_are_right(void **state) {
 static void an_element_is_the_same_bits_however_the_product_is_cut(void **state) {
     (void)state;
     enum { M = 300, N = 96, K = 500 };
-    float *a = random_matrix(M * K, 1), *b = random_matrix(K * N, 2), *scratch = malloc(CM3__GEMM_SCRATCH * sizeof(float));
+    float *a = random_matrix(M * K, 1), *b = random_matrix(K * N, 2),
+          *scratch = malloc(CM3__GEMM_SCRATCH * sizeof(float));
     float *whole = calloc(M * N, sizeof *whole), *parts = calloc(M * N, sizeof *parts);
     cm3__gemm_block g = {
         .m = M, .n = N, .k = K, .a = a, .a_row = K, .a_column = 1, .b = b, .b_row = N, .b_column = 1, .c_row = N};

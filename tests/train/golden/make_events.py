@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes events.tfevents, which tests/train/test_tb_events.c compares with, by TensorBoard's own protocol buffers and record
-writer (pip install tensorboard). Only needed again if the test's records change."""
+"""Makes events.tfevents, which tests/train/test_tb_events.c compares with, by TensorBoard's own protocol buffers and
+record writer (pip install tensorboard). Only needed again if the test's records change."""
 import os
 import sys
 

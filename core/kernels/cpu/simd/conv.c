@@ -4,7 +4,8 @@
 #include <stddef.h>
 
 /* Register tiles. A tile of the convolution is ROWS pixels by two vectors of channels, one of the weights' gradient is
- * ROWS channels by three vectors of a window: with windows of three pixels those are whole for any multiple of the vector. */
+ * ROWS channels by three vectors of a window: with windows of three pixels those are whole for any multiple of the
+ * vector. */
 enum { LANES = CM3_VEC_LANES, ROWS = CM3_VEC_REGISTERS / 4, VECTORS = 2, PANEL = VECTORS * LANES, WINDOW_VECTORS = 3 };
 /* 24 sums, 3 vectors and a broadcast fit into 32 registers, 12, 3 and 1 into 16. */
 enum { OUTER_ROWS = CM3_VEC_REGISTERS / 4 };
@@ -75,8 +76,10 @@ INLINE void rows_all(const cm3__conv_rows *job, const int vectors) {
 }
 
 void CM3_SIMD(cm3__conv_rows)(const cm3__conv_rows *job) {
-    if (job->n > LANES) rows_all(job, VECTORS);
-    else rows_all(job, 1);
+    if (job->n > LANES)
+        rows_all(job, VECTORS);
+    else
+        rows_all(job, 1);
 }
 
 INLINE void pack_rows(const cm3__conv_pack *job, int64_t o, const int64_t m) {
@@ -99,8 +102,8 @@ void CM3_SIMD(cm3__conv_pack)(const cm3__conv_pack *job) {
     if (o < job->outputs) pack_rows(job, o, job->outputs - o);
 }
 
-/* One block of windows, copied: (pixels, vectors * LANES). In the picture their distance may be a power of two, and then a few
- * sets of the first-level cache would have to hold all of them. */
+/* One block of windows, copied: (pixels, vectors * LANES). In the picture their distance may be a power of two, and
+ * then a few sets of the first-level cache would have to hold all of them. */
 INLINE int64_t copy_windows(const cm3__conv_outer *job, float *to, const int vectors) {
     const float *start = to;
     for (int64_t row = 0; row < job->rows; row++) {
@@ -112,7 +115,8 @@ INLINE int64_t copy_windows(const cm3__conv_outer *job, float *to, const int vec
     return (to - start) / (vectors * LANES);
 }
 
-INLINE void outer_tile(const cm3__conv_outer *job, int64_t o, const float *windows, int64_t pixels, const int m, const int vectors) {
+INLINE void outer_tile(const cm3__conv_outer *job, int64_t o, const float *windows, int64_t pixels, const int m,
+                       const int vectors) {
     const float *g = job->g + o / OUTER_ROWS * OUTER_ROWS * pixels + o % OUTER_ROWS;
     float *to = job->sum + o * job->sum_stride;
     cm3_vec sum[OUTER_ROWS][WINDOW_VECTORS];
@@ -152,11 +156,15 @@ INLINE void outer_outputs(const cm3__conv_outer *job, const int vectors) {
 }
 
 void CM3_SIMD(cm3__conv_outer)(const cm3__conv_outer *job) {
-    if (job->width > 2 * LANES) outer_outputs(job, 3);
-    else if (job->width > LANES) outer_outputs(job, 2);
-    else outer_outputs(job, 1);
+    if (job->width > 2 * LANES)
+        outer_outputs(job, 3);
+    else if (job->width > LANES)
+        outer_outputs(job, 2);
+    else
+        outer_outputs(job, 1);
 }
 
 void CM3_SIMD(cm3__conv_sizes_of)(cm3__conv_sizes *sizes) {
-    *sizes = (cm3__conv_sizes){.panel = PANEL, .lanes = LANES, .outer_rows = OUTER_ROWS, .outer_width = WINDOW_VECTORS * LANES};
+    *sizes = (cm3__conv_sizes){
+        .panel = PANEL, .lanes = LANES, .outer_rows = OUTER_ROWS, .outer_width = WINDOW_VECTORS * LANES};
 }

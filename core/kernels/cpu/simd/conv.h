@@ -20,8 +20,8 @@ typedef struct cm3__conv_rows {
 
 enum { CM3_CONV_OUTER_PIXELS = 64 }; /* most pixels of one outer product */
 
-/* Packs a gradient for outer products: (outputs over outer_rows, pixels, outer_rows), filled up with anything, and adds the pixels
- * to `bias` (outputs). */
+/* Packs a gradient for outer products: (outputs over outer_rows, pixels, outer_rows), filled up with anything, and adds
+ * the pixels to `bias` (outputs). */
 typedef struct cm3__conv_pack {
     const float *from; /* element o of a pixel at from[row * row_distance + column * outputs + o] */
     int64_t row_distance, rows, columns, outputs;
@@ -30,7 +30,8 @@ typedef struct cm3__conv_pack {
 
 /* sum[o * sum_stride + j] += over pixels (rows x columns): g[pixel, o] a[row * a_row + column * a_column + j].
  * g is packed by cm3__conv_pack.
- * j < width, at most outer_width, is rounded up to whole vectors: `sum` and `a` must have room for `width` rounded up. */
+ * j < width, at most outer_width, is rounded up to whole vectors: `sum` and `a` must have room for `width` rounded up.
+ */
 typedef struct cm3__conv_outer {
     const float *g;
     const float *a;
@@ -42,8 +43,8 @@ typedef struct cm3__conv_outer {
 } cm3__conv_outer;
 
 typedef struct cm3__conv_sizes {
-    int64_t panel; /* columns of a panel of packed weights */
-    int64_t lanes; /* of a vector */
+    int64_t panel;                   /* columns of a panel of packed weights */
+    int64_t lanes;                   /* of a vector */
     int64_t outer_rows, outer_width; /* of an outer product */
 } cm3__conv_sizes;
 

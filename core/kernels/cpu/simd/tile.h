@@ -97,11 +97,12 @@ static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k
         v[i + (h)] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_HIGH, h));                                         \
     }
 
-/* to[c][r] = from[r][c] for rows and columns up to CM3_LANES; only the first `rows` are read, the last of them again and
- * again for those that are not there. */
+/* to[c][r] = from[r][c] for rows and columns up to CM3_LANES; only the first `rows` are read, the last of them again
+ * and again for those that are not there. */
 static inline void cm3__transpose_rows(float *to, int64_t to_row, const float *from, int64_t from_row, int64_t rows) {
     cm3_vec v[CM3_LANES];
-    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) v[i] = *(const cm3_vec *)(from + (i < rows ? i : rows - 1) * from_row);
+    CM3_UNROLL for (int i = 0; i < CM3_LANES; i++) v[i] =
+        *(const cm3_vec *)(from + (i < rows ? i : rows - 1) * from_row);
     CM3_TRANSPOSE_STEP(v, 1)
     CM3_TRANSPOSE_STEP(v, 2)
 #if defined(__AVX2__)

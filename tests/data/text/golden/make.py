@@ -3,7 +3,7 @@
 
 corpus.txt          a small text, one document a line
 tokenizer.json      what their trainer learns from it: 600 tokens, minimum frequency 2, merges as pairs
-legacy.json         the same in the older spelling: merges as "a b", no model.type, two special tokens after a gap of ids
+legacy.json         the same in the older spelling: merges as "a b", no model.type, two special tokens after a gap
 cases.txt           texts, one a line, with \\n, \\t, \\\\ escaped
 expected.txt        their ids under tokenizer.json
 """
@@ -43,8 +43,10 @@ tokenizer.train_from_iterator(corpus, trainers.BpeTrainer(
 tokenizer.save(str(here / "tokenizer.json"), pretty=False)
 
 cases = [sentence() for _ in range(60)] + [
-    "", " ", "  ", "\n", "a", "A cat", "  two  spaces  ", "tabs\tand\nlines\n\n  end ", "it's they'll I'd we've 'twas 'S",
-    "unseenwordthatmustbemergedfrombytesalone" * 4, "=" * 200, "ab" * 150, "日本語のテキスト", "\u00a0nbsp\u2003em", "e\u0301 ñ ﬁ ²³ Ⅷ ٣",
+    "", " ", "  ", "\n", "a", "A cat", "  two  spaces  ", "tabs\tand\nlines\n\n  end ",
+    "it's they'll I'd we've 'twas 'S",
+    "unseenwordthatmustbemergedfrombytesalone" * 4, "=" * 200, "ab" * 150, "日本語のテキスト",
+    "\u00a0nbsp\u2003em", "e\u0301 ñ ﬁ ²³ Ⅷ ٣",
     "👩🏽‍🚀 🇫🇷 ❤️", "</s> <s> <|endoftext|>", "0123456789 3.14159 1,000,000", "def f(x):\n    return x ** 2  # ok\n",
 ]
 escape = lambda text: text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
@@ -55,7 +57,8 @@ legacy = json.loads((here / "tokenizer.json").read_text())
 del legacy["model"]["type"]
 legacy["model"].update(merges=[" ".join(pair) for pair in legacy["model"]["merges"]], continuing_subword_prefix="",
                        end_of_word_suffix="")
-legacy["added_tokens"] = [dict(id=700 + i, content=text, single_word=False, lstrip=False, rstrip=False, normalized=False,
+legacy["added_tokens"] = [dict(id=700 + i, content=text, single_word=False, lstrip=False, rstrip=False,
+                                    normalized=False,
                                special=True) for i, text in enumerate(["</s>", "<mask>"])]
 legacy["post_processor"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False}
 (here / "legacy.json").write_text(json.dumps(legacy, ensure_ascii=True))
