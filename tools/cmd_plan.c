@@ -28,6 +28,7 @@ static void put_plan(cm3_json_writer *w, const cm3_stage_plan *p) {
     cm3_json_put_double(w, "gradient_bytes", p->gradient_bytes);
     cm3_json_put_double(w, "optimizer_bytes", p->optimizer_bytes);
     cm3_json_put_double(w, "step_bytes", p->step_bytes);
+    cm3_json_put_double(w, "exchanged_bytes", p->exchanged_bytes);
     cm3_json_put_double(w, "reduced_bytes_per_step", p->reduced_bytes_per_step);
     cm3_json_put_double(w, "gpu_hours", p->gpu_hours);
     cm3_json_put_double(w, "days", p->days);
@@ -40,10 +41,11 @@ static void print_stage(const char *title, const char *unit, const cm3_stage_pla
     printf("  %-21s %.4g\n", unit, (double)p->items_per_step * (double)steps);
     printf("  FLOPs                 %.4g a step, %.4g in all", p->flops_per_step, p->flops_per_step * (double)steps);
     if (p->recompute_flops > 0) printf(" (+ %.0f %% recomputation)", 100 * p->recompute_flops / p->flops_per_step);
-    printf("\n  memory of a rank      %.1f MiB: parameters %.1f, gradients %.1f, optimizer %.1f, step %.1f\n",
+    printf("\n  memory of a rank      %.1f MiB: parameters %.1f, gradients %.1f, optimizer %.1f, step %.1f",
            p->peak_bytes / 0x1p20, p->parameter_bytes / 0x1p20, p->gradient_bytes / 0x1p20, p->optimizer_bytes / 0x1p20,
            p->step_bytes / 0x1p20);
-    printf("  communication         %.1f MiB sent by each of %d ranks a step\n", p->reduced_bytes_per_step / 0x1p20,
+    if (p->exchanged_bytes > 0) printf(", of which gradients and step hold %.1f in turns", p->exchanged_bytes / 0x1p20);
+    printf("\n  communication         %.1f MiB sent by each of %d ranks a step\n", p->reduced_bytes_per_step / 0x1p20,
            ranks);
 }
 

@@ -10,7 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct bench {
     const cm3_recipe *recipe;
@@ -21,17 +20,8 @@ typedef struct bench {
     int64_t span_count, rows, tokens;
     int32_t *ids, *targets, *positions;
     float *m, *v, scale;
+    double peak_memory; /* of the process, in steps so far */
 } bench;
-
-/* Resident bytes of this process now. */
-static double resident(void) {
-    long pages = 0, ignored = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (!file) return 0;
-    if (fscanf(file, "%ld %ld", &ignored, &pages) != 2) pages = 0;
-    fclose(file);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
 
 static cm3_status set_up(bench *b) {
     const cm3_recipe *recipe = b->recipe;
@@ -61,7 +51,8 @@ static cm3_status set_up(bench *b) {
         b->positions[i] = (int32_t)(i % recipe->data.context);
     }
     const cm3_tape_options options = {.backend = cm3_backend_cpu(),
-                                      .recompute = (cm3_recompute)recipe->model.recompute};
+                                      .recompute = (cm3_recompute)recipe->model.recompute,
+                                      .exchange_from = CM3_EXCHANGE_FROM};
     CM3_TRY(cm3_tape_create(&options, &b->tape));
     const cm3_sequence_batch batch = {.batch = b->rows,
                                       .sequence = recipe->data.context,
@@ -88,6 +79,7 @@ static void tear_down(bench *b) {
 }
 
 static cm3_status one_step(bench *b, int64_t step, double *gradients, double *update) {
+    cm3_machine_watch_memory();
     const double begin = cm3_clock_seconds();
     CM3_TRY(cm3_tape_run(b->tape, NULL));
     const double middle = cm3_clock_seconds();
@@ -100,17 +92,16 @@ static cm3_status one_step(bench *b, int64_t step, double *gradients, double *up
                     b->v);
     *gradients = middle - begin;
     *update = cm3_clock_seconds() - middle;
+    b->peak_memory = fmax(b->peak_memory, cm3_machine_peak_memory());
     return CM3_OK;
 }
 
-/* Steps and sgemm take turns of about TURN seconds, so that both meet the same machine; of both the fastest counts: what
- * other work on the machine takes away from a step says nothing about the step. */
+/* Steps and sgemm take turns of about TURN seconds, so that both meet the same machine; of both the fastest counts:
+ * what other work on the machine takes away from a step says nothing about the step. */
 static cm3_status measure(bench *b, double seconds, double base_memory, cm3_bench_step_result *r) {
     const double TURN = 0.3;
     double gradients, update, spent = 0, fastest = INFINITY;
     CM3_TRY(one_step(b, 0, &gradients, &update));
-    r->peak_bytes = resident() - base_memory; /* everything of the step has been touched, and nothing was given back */
-    r->sgemm_flops_per_second = cm3_machine_sgemm_rate(TURN);
     while (spent < seconds || r->steps < 2) {
         for (double turn = 0; turn < TURN; turn += gradients + update) {
             CM3_TRY(one_step(b, ++r->steps, &gradients, &update));
@@ -120,6 +111,7 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
             r->seconds_gradients = gradients;
             r->seconds_update = update;
         }
+        if (r->peak_bytes <= 0) r->peak_bytes = b->peak_memory - base_memory; /* later ones carry what sgemm leaves */
         const double rate = cm3_machine_sgemm_rate(TURN);
         if (rate > r->sgemm_flops_per_second) r->sgemm_flops_per_second = rate;
     }
@@ -128,15 +120,16 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
     r->tokens_per_second = (double)b->tokens / fastest;
     r->flops_per_second = cm3_transformer_flops_per_token(b->model, b->recipe->data.context) * r->tokens_per_second;
     r->ratio = r->flops_per_second / r->sgemm_flops_per_second;
-    r->planned_bytes =
-        4.0 * (double)cm3_params_size(b->params) * sizeof(float) + (double)cm3_tape_get_stats(b->tape)->peak_bytes;
+    const cm3_tape_stats *stats = cm3_tape_get_stats(b->tape);
+    r->planned_bytes = 4.0 * (double)cm3_params_size(b->params) * sizeof(float) + (double)stats->peak_bytes -
+                       (double)stats->exchanged_bytes;
     return CM3_OK;
 }
 
 cm3_status cm3_bench_step(const cm3_recipe *recipe, double seconds, cm3_bench_step_result *result) {
     *result = (cm3_bench_step_result){0};
     cm3_machine_sgemm_rate(0.01); /* the thread pool and OpenBLAS's buffers are not part of a step */
-    const double base_memory = resident();
+    const double base_memory = cm3_machine_memory();
     bench b = {.recipe = recipe};
     cm3_status status = set_up(&b);
     if (status == CM3_OK) status = measure(&b, seconds, base_memory, result);

@@ -10,7 +10,7 @@ typedef struct cm3_bench_step_result {
     double flops_per_second;       /* model FLOPs: recomputation and masked-out attention not counted */
     double sgemm_flops_per_second; /* the fastest of many between the steps, on the same threads */
     double ratio;                  /* of the two */
-    double peak_bytes;             /* what the process's memory grew by: measured */
+    double peak_bytes;             /* what the process's memory grew by at most in a step: measured */
     double planned_bytes;          /* what the plan says: parameters, gradients, optimizer, step */
     double seconds_gradients, seconds_update; /* of the fastest step */
     double mean_seconds;                      /* of all steps: larger where other work shares the machine */

@@ -24,6 +24,11 @@ static cm3_status share(int64_t batch, int64_t micro, int ranks, const char *wha
     return CM3_OK;
 }
 
+/* As the stages ask for it: only where one micro-batch is the whole step. */
+static size_t exchange_from(int64_t batch, int64_t rows, int ranks) {
+    return rows == batch / ranks ? CM3_EXCHANGE_FROM : 0;
+}
+
 static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, int64_t steps, int ranks,
                  cm3_stage_plan *plan) {
     const double bytes = (double)cm3_params_size(params) * sizeof(float);
@@ -32,7 +37,8 @@ static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_t
     plan->parameter_bytes = plan->gradient_bytes = bytes;
     plan->optimizer_bytes = 2 * bytes;
     plan->step_bytes = (double)stats->peak_bytes;
-    plan->peak_bytes = 4 * bytes + plan->step_bytes;
+    plan->exchanged_bytes = (double)stats->exchanged_bytes;
+    plan->peak_bytes = 4 * bytes + plan->step_bytes - plan->exchanged_bytes;
     plan->recompute_flops =
         stats->recompute_flops / (stats->forward_flops + stats->backward_flops) * plan->flops_per_step;
     /* Every rank sends its share of each other's piece, then its own summed piece to all: 2 (N - 1) / N of the
@@ -57,7 +63,8 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan
     if (status == CM3_OK) status = cm3_transformer_declare(&recipe->model, vocabulary, params, &model);
     if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
     const cm3_tape_options options = {.backend = cm3_backend_meta(),
-                                      .recompute = (cm3_recompute)recipe->model.recompute};
+                                      .recompute = (cm3_recompute)recipe->model.recompute,
+                                      .exchange_from = exchange_from(recipe->data.lanes, rows, ranks)};
     if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
     if (status == CM3_OK) {
         const cm3_sequence_batch batch = {.batch = rows, .sequence = recipe->data.context};
@@ -88,7 +95,8 @@ cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, int ranks, cm3_sta
     if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer, params, &model);
     if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
     const cm3_tape_options options = {.backend = cm3_backend_meta(),
-                                      .recompute = (cm3_recompute)recipe->image_tokenizer.recompute};
+                                      .recompute = (cm3_recompute)recipe->image_tokenizer.recompute,
+                                      .exchange_from = exchange_from(recipe->pictures.batch, pictures, ranks)};
     if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
     if (status == CM3_OK) {
         const cm3_vqgan_batch batch = {.pictures = pictures};

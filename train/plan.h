@@ -13,7 +13,8 @@ typedef struct cm3_stage_plan {
     double recompute_flops; /* what recomputation adds to that */
     /* Of one rank, in bytes. */
     double parameter_bytes, gradient_bytes, optimizer_bytes, step_bytes;
-    double peak_bytes;             /* all four */
+    double exchanged_bytes;        /* what gradients and step hold in turns (cm3_tape_stats) */
+    double peak_bytes;             /* all four less that */
     double reduced_bytes_per_step; /* gradients that a rank sends while they are summed; 0 with one rank */
     /* On the cluster of the recipe: bf16 GPUs, every rank one GPU. */
     double gpu_hours, days;

@@ -151,6 +151,9 @@ typedef struct cm3_backend {
     const cm3_kernel *kernels[CM3_OP_COUNT];
     /* to += from, `count` f32 values */
     void (*add_into)(float *to, const float *from, int64_t count);
+    /* Lets memory and what it holds go, in whole pages of `page_bytes`, until it is next written. */
+    void (*forget)(void *begin, size_t bytes);
+    size_t page_bytes;
 } cm3_backend;
 
 /* core/kernels: the host's processor, and a twin of it that has its workspaces and runs nothing. */

@@ -4,7 +4,8 @@
  * 2. which values are dropped after the forward pass and computed again (recomputation is on demand: a dropped value is
  *    made again just before the first backward kernel that reads it, and its own inputs before it)
  * 3. the instructions, in order
- * 4. the life of every buffer, and from it its place */
+ * 4. the life of every buffer, and from it its place
+ * 5. the memory that gradients of parameters take over from activations (exchange.c) */
 #include "core/tensor/tape_internal.h"
 
 #include <limits.h>
@@ -464,7 +465,8 @@ cm3_status cm3_tape_plan(cm3_tape *tape) {
     if (tape->status == CM3_OK && trains) emit_zeros(tape);
     if (tape->status == CM3_OK && trains) emit_ready(tape);
     if (tape->status != CM3_OK) return cm3_fail(tape->status, "%s", tape->message);
-    const cm3_status status = place_buffers(tape);
+    cm3_status status = place_buffers(tape);
+    if (status == CM3_OK) status = cm3__exchange_plan(tape);
     if (status != CM3_OK) return cm3__tape_fail(tape, status);
     tape->stats.instructions = (size_t)tape->instruction_count;
     tape->planned = true;

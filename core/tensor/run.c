@@ -30,6 +30,7 @@ static cm3_status bind(cm3_tape *tape) {
         if (var->kind == CM3__VALUE && var->kept) var->tensor.data = address(tape, base, value);
         if (var->wants_gradient) var->grad.data = address(tape, base, var->grad_buffer);
     }
+    CM3_TRY(cm3__exchange_bind(tape));
     tape->bound = true;
     return CM3_OK;
 }
@@ -117,13 +118,17 @@ cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
     if (!tape->options.backend->executes)
         return cm3_fail(CM3_ERR_UNSUPPORTED, "the %s device only counts", tape->options.backend->name);
     if (!tape->bound) CM3_TRY(bind(tape));
-    void *base = NULL;
-    if (tape->options.guards) CM3_TRY(cm3_arena_base(tape->arena, &base));
+    void *base;
+    CM3_TRY(cm3_arena_base(tape->arena, &base));
+    const bool guards = tape->options.guards, exchanges = !options->accumulate;
+    int released = 0;
+    if (exchanges) cm3__exchange_gradients(tape);
     for (int i = 0; i < tape->instruction_count; i++) {
         const cm3__instruction *at = &tape->instructions[i];
-        if (base) arm_guards(tape, i, base);
+        if (exchanges) cm3__exchange_activations(tape, base, at, &released);
+        if (guards) arm_guards(tape, i, base);
         CM3_TRY(run_one(tape, at, options));
-        if (base) CM3_TRY(check_guards(tape, at, base));
+        if (guards) CM3_TRY(check_guards(tape, at, base));
         if (options->progress && at->action == CM3__BACKWARD) options->progress(options->context);
     }
     return CM3_OK;

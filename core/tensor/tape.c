@@ -46,6 +46,7 @@ void cm3_tape_free(cm3_tape *tape) {
     free(tape->nodes);
     free(tape->buffers);
     free(tape->instructions);
+    cm3__exchange_free(&tape->exchange);
     cm3_arena_free(tape->arena);
     free(tape);
 }

@@ -33,7 +33,15 @@ typedef struct cm3_tape_options {
     const cm3_backend *backend;
     cm3_recompute recompute;
     bool guards; /* tests: a zone behind every buffer that is checked after every kernel */
+    /* Gradients of parameters take memory over from activations that the backward pass is done with, and hand it back
+     * at the start of the next run that overwrites them, if that saves at least so many bytes; 0: never. Worth it where
+     * every run overwrites them (one micro-batch a step). The values of a gradient hold until the next run, as ever;
+     * its memory is of cm3_pages_take(), or at least private to the process. */
+    size_t exchange_from;
 } cm3_tape_options;
+
+/* For tapes that train: what is less is not worth the time that the system takes to move pages. */
+enum { CM3_EXCHANGE_FROM = 256 << 20 };
 
 cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **tape);
 void cm3_tape_free(cm3_tape *tape);
@@ -103,7 +111,8 @@ void cm3_tape_loss(cm3_tape *tape, cm3_var *loss);
 void cm3_tape_want_gradient(cm3_tape *tape, cm3_var *input);
 
 typedef struct cm3_tape_stats {
-    size_t peak_bytes; /* of the step's own memory: activations, gradients of them, workspaces */
+    size_t peak_bytes;      /* of the step's own memory: activations, gradients of them, workspaces */
+    size_t exchanged_bytes; /* by so much the step and the parameters' gradients together stay below their sum */
     size_t instructions;
     double forward_flops, backward_flops, recompute_flops; /* model FLOPs: the first two */
 } cm3_tape_stats;

@@ -61,7 +61,26 @@ typedef struct cm3__instruction {
     cm3_call call;
     int in[CM3_OP_INPUTS], out[CM3_OP_OUTPUTS], grad_in[CM3_OP_INPUTS], grad_out, workspace; /* buffers of the call */
     bool first_of_run[CM3_OP_INPUTS]; /* first gradient of a parameter in a run: accumulates if the run does */
+    int pages_released;               /* of the exchange, until this instruction starts */
 } cm3__instruction;
+
+/* See exchange.c. */
+typedef struct cm3__page {
+    int number; /* of the arena's pages */
+    int last;   /* the last instruction that uses it */
+} cm3__page;
+
+typedef struct cm3__range {
+    char *begin;
+    size_t bytes;
+} cm3__range;
+
+typedef struct cm3__exchange {
+    cm3__page *pages; /* by `last`; NULL: nothing is exchanged */
+    int first;        /* gradients that start at this instruction or later give their memory back before a run */
+    cm3__range *gradients;
+    int gradient_count;
+} cm3__exchange;
 
 struct cm3_tape {
     cm3_tape_options options;
@@ -77,6 +96,7 @@ struct cm3_tape {
     cm3__instruction *instructions;
     int instruction_count, instruction_capacity;
     cm3_arena *arena;
+    cm3__exchange exchange;
     cm3_tape_stats stats;
     bool planned, bound;
 };
@@ -85,5 +105,13 @@ struct cm3_tape {
 cm3_status cm3__tape_fail(cm3_tape *tape, cm3_status status);
 /* Makes room for one more element; on failure the tape fails. */
 bool cm3__tape_grow(cm3_tape *tape, void **array, int *capacity, int count, size_t size);
+
+/* exchange.c: after the places of buffers are known; after addresses are known; at the start of a run that overwrites
+ * gradients; before an instruction of such a run (`released` counts pages, from 0); at the end. */
+cm3_status cm3__exchange_plan(cm3_tape *tape);
+cm3_status cm3__exchange_bind(cm3_tape *tape);
+void cm3__exchange_gradients(const cm3_tape *tape);
+void cm3__exchange_activations(const cm3_tape *tape, char *base, const cm3__instruction *next, int *released);
+void cm3__exchange_free(cm3__exchange *exchange);
 
 #endif

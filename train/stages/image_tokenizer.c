@@ -204,7 +204,8 @@ static cm3_status set_up(image_learner *l) {
     cm3_vqgan_scales(&recipe->image_tokenizer, recipe->pictures.batch, &l->pixel_scale, &l->code_scale);
 
     const cm3_tape_options options = {.backend = cm3_backend_cpu(),
-                                      .recompute = (cm3_recompute)recipe->image_tokenizer.recompute};
+                                      .recompute = (cm3_recompute)recipe->image_tokenizer.recompute,
+                                      .exchange_from = l->micro == l->local ? CM3_EXCHANGE_FROM : 0};
     CM3_TRY(cm3_tape_create(&options, &l->tape));
     const cm3_vqgan_batch batch = {
         .pictures = l->micro, .pixels = l->folded, .pixel_scale = &l->pixel_scale, .code_scale = &l->code_scale};

@@ -209,7 +209,8 @@ static cm3_status build_model(token_learner *l) {
                                       .positions = l->positions,
                                       .scale = &l->scale};
     const cm3_tape_options options = {.backend = cm3_backend_cpu(),
-                                      .recompute = (cm3_recompute)recipe->model.recompute};
+                                      .recompute = (cm3_recompute)recipe->model.recompute,
+                                      .exchange_from = l->micro == l->local ? CM3_EXCHANGE_FROM : 0};
     CM3_TRY(cm3_tape_create(&options, &l->tape));
     l->loss = cm3_transformer_loss(l->model, l->tape, &batch, &l->per_token);
     cm3_tape_loss(l->tape, l->loss);

@@ -1,5 +1,7 @@
 #include "core/kernels/cpu/cpu.h"
 
+#include "core/pages.h"
+
 static void add_into(float *to, const float *from, int64_t count) {
 #pragma omp parallel for simd schedule(static) if (count > 1 << 14)
     for (int64_t i = 0; i < count; i++) to[i] += from[i];
@@ -14,8 +16,10 @@ static void add_into(float *to, const float *from, int64_t count) {
     [CM3_OP_NEAREST_CODE] = &cm3__cpu_nearest_code, [CM3_OP_CODE_LOOKUP] = &cm3__cpu_code_lookup, \
     [CM3_OP_CODE_LOSS] = &cm3__cpu_code_loss, [CM3_OP_PIXEL_LOSS] = &cm3__cpu_pixel_loss}
 
-static const cm3_backend cpu = {.name = "cpu", .executes = true, .add_into = add_into, KERNELS};
-static const cm3_backend meta = {.name = "meta", .executes = false, .add_into = add_into, KERNELS};
+#define MEMORY .add_into = add_into, .forget = cm3_pages_forget, .page_bytes = CM3_HUGE_PAGE
+
+static const cm3_backend cpu = {.name = "cpu", .executes = true, MEMORY, KERNELS};
+static const cm3_backend meta = {.name = "meta", .executes = false, MEMORY, KERNELS};
 
 const cm3_backend *cm3_backend_cpu(void) {
     return &cpu;

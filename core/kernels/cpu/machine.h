@@ -8,7 +8,10 @@ double cm3_machine_sgemm_rate(double seconds);
 /* Bytes per second (read and written) of copying memory that no cache holds, on the same threads. */
 double cm3_machine_copy_rate(double seconds);
 
-/* The largest resident memory that this process has had, in bytes. */
+/* Resident memory of this process in bytes, now and at most since cm3_machine_watch_memory() (where the system cannot
+ * start anew, since the process did); 0: the system does not tell. */
+double cm3_machine_memory(void);
 double cm3_machine_peak_memory(void);
+void cm3_machine_watch_memory(void);
 
 #endif
