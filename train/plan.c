@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 #include "train/stages/stage.h"
+#include "train/stages/token_tapes.h"
 
 #include <stdlib.h>
 
@@ -29,14 +30,14 @@ static size_t exchange_from(int64_t batch, int64_t rows, int ranks) {
     return rows == batch / ranks ? CM3_EXCHANGE_FROM : 0;
 }
 
-static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, int64_t steps, int ranks,
-                 cm3_stage_plan *plan) {
+static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, size_t step_bytes,
+                 int64_t steps, int ranks, cm3_stage_plan *plan) {
     const double bytes = (double)cm3_params_size(params) * sizeof(float);
     const cm3_tape_stats *stats = cm3_tape_get_stats(tape);
     plan->parameters = cm3_params_elements(params);
     plan->parameter_bytes = plan->gradient_bytes = bytes;
     plan->optimizer_bytes = 2 * bytes;
-    plan->step_bytes = (double)stats->peak_bytes;
+    plan->step_bytes = (double)step_bytes;
     plan->exchanged_bytes = (double)stats->exchanged_bytes;
     plan->peak_bytes = 4 * bytes + plan->step_bytes - plan->exchanged_bytes;
     plan->recompute_flops =
@@ -55,7 +56,7 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan
     *plan = (cm3_stage_plan){.items_per_step = recipe->data.lanes * recipe->data.context};
     cm3_params *params = NULL;
     cm3_transformer *model = NULL;
-    cm3_tape *tape = NULL;
+    cm3_token_tapes tapes = {0};
     int64_t rows = 0, vocabulary = 0;
     cm3_status status = share(recipe->data.lanes, recipe->train.micro_batch, ranks, "data.lanes", &rows);
     if (status == CM3_OK) status = vocabulary_size(recipe, &vocabulary);
@@ -65,19 +66,14 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan
     const cm3_tape_options options = {.backend = cm3_backend_meta(),
                                       .recompute = (cm3_recompute)recipe->model.recompute,
                                       .exchange_from = exchange_from(recipe->data.lanes, rows, ranks)};
-    if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
-    if (status == CM3_OK) {
-        const cm3_sequence_batch batch = {.batch = rows, .sequence = recipe->data.context};
-        cm3_var *per_token;
-        cm3_tape_loss(tape, cm3_transformer_loss(model, tape, &batch, &per_token));
-        status = cm3_tape_plan(tape);
-    }
+    const cm3_sequence_batch batch = {.batch = rows, .sequence = recipe->data.context};
+    if (status == CM3_OK) status = cm3_token_tapes_open(model, &batch, &options, &tapes);
     if (status == CM3_OK) {
         plan->flops_per_step =
             cm3_transformer_flops_per_token(model, recipe->data.context) * (double)plan->items_per_step;
-        fill(recipe, params, tape, recipe->train.steps, ranks, plan);
+        fill(recipe, params, tapes.step, cm3_token_tapes_peak(&tapes), recipe->train.steps, ranks, plan);
     }
-    cm3_tape_free(tape);
+    cm3_token_tapes_close(&tapes);
     cm3_transformer_free(model);
     cm3_params_free(params);
     return status;
@@ -105,7 +101,7 @@ cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, int ranks, cm3_sta
     }
     if (status == CM3_OK) {
         plan->flops_per_step = cm3_vqgan_flops_per_picture(model) * (double)plan->items_per_step;
-        fill(recipe, params, tape, recipe->image_train.steps, ranks, plan);
+        fill(recipe, params, tape, cm3_tape_get_stats(tape)->peak_bytes, recipe->image_train.steps, ranks, plan);
     }
     cm3_tape_free(tape);
     cm3_vqgan_free(model);

@@ -102,6 +102,8 @@ cm3_status cm3_arena_base(cm3_arena *arena, void **base) {
         arena->base = block;
         arena->mapped = arena->peak;
     }
+    if (arena->peak > arena->mapped)
+        return cm3_fail(CM3_ERR_INTERNAL, "a tape was planned on memory that another one uses already");
     *base = arena->base;
     return CM3_OK;
 }

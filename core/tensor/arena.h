@@ -24,7 +24,7 @@ cm3_status cm3_arena_give(cm3_arena *arena, size_t bytes, size_t offset);
 
 /* The most that was ever in use at once, holes between buffers included: the size of the block. */
 size_t cm3_arena_peak(const cm3_arena *arena);
-/* The block, mapped at the first call; CM3_ERR_MEMORY names the size. */
+/* The block, mapped at the first call; CM3_ERR_MEMORY names the size. Nothing more may be placed after that. */
 cm3_status cm3_arena_base(cm3_arena *arena, void **base);
 
 #endif

@@ -123,6 +123,7 @@ cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
     const bool guards = tape->options.guards, exchanges = !options->accumulate;
     int released = 0;
     if (exchanges) cm3__exchange_gradients(tape);
+    if (tape->options.shares) cm3__exchange_gradients(tape->options.shares);
     for (int i = 0; i < tape->instruction_count; i++) {
         const cm3__instruction *at = &tape->instructions[i];
         if (exchanges) cm3__exchange_activations(tape, base, at, &released);

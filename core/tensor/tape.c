@@ -31,6 +31,10 @@ cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **out) {
     *out = tape;
     if (!tape) return cm3_fail(CM3_ERR_MEMORY, "no memory for a tape");
     tape->options = *options;
+    if (options->shares) {
+        tape->arena = options->shares->arena;
+        return CM3_OK;
+    }
     const cm3_status status = cm3_arena_create(&tape->arena);
     if (status != CM3_OK) {
         free(tape);
@@ -47,7 +51,7 @@ void cm3_tape_free(cm3_tape *tape) {
     free(tape->buffers);
     free(tape->instructions);
     cm3__exchange_free(&tape->exchange);
-    cm3_arena_free(tape->arena);
+    if (!tape->options.shares) cm3_arena_free(tape->arena);
     free(tape);
 }
 

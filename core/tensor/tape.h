@@ -38,6 +38,10 @@ typedef struct cm3_tape_options {
      * every run overwrites them (one micro-batch a step). The values of a gradient hold until the next run, as ever;
      * its memory is of cm3_pages_take(), or at least private to the process. */
     size_t exchange_from;
+    /* A planned tape whose memory this one uses too, or NULL. The two take turns and need together no more than the
+     * larger one: a run of this tape may overwrite everything of the other's but what that keeps, and the gradients of
+     * its parameters where they exchange memory. Both are planned before either runs, and this one is freed first. */
+    cm3_tape *shares;
 } cm3_tape_options;
 
 /* For tapes that train: what is less is not worth the time that the system takes to move pages. */
@@ -111,7 +115,8 @@ void cm3_tape_loss(cm3_tape *tape, cm3_var *loss);
 void cm3_tape_want_gradient(cm3_tape *tape, cm3_var *input);
 
 typedef struct cm3_tape_stats {
-    size_t peak_bytes;      /* of the step's own memory: activations, gradients of them, workspaces */
+    /* Of the step's own memory: activations, gradients of them, workspaces. With `shares`, of both tapes. */
+    size_t peak_bytes;
     size_t exchanged_bytes; /* by so much the step and the parameters' gradients together stay below their sum */
     size_t instructions;
     double forward_flops, backward_flops, recompute_flops; /* model FLOPs: the first two */

@@ -197,6 +197,54 @@ static void segments_are_ready_last_first_and_with_their_final_gradients(void **
     drop(&n);
 }
 
+static void a_tape_that_shares_memory_needs_no_more_and_leaves_what_is_kept(void **state) {
+    (void)state;
+    network n;
+    build(&n, CM3_RECOMPUTE_NONE, false);
+    const size_t alone = cm3_tape_get_stats(n.tape)->peak_bytes;
+    const cm3_tape_options options = {.backend = cm3_backend_cpu(), .shares = n.tape};
+    cm3_tape *second;
+    float input[ROWS * WIDTH];
+    fill(input, ROWS * WIDTH, 9);
+    assert_int_equal(cm3_tape_create(&options, &second), CM3_OK);
+    cm3_var *x = cm3_tape_input(second, CM3_F32, cm3_shape_of(ROWS, WIDTH), input);
+    cm3_var *w = cm3_tape_parameter(second, cm3_shape_of(INNER, WIDTH), n.value[1], NULL, 1);
+    cm3_var *y = cm3_activate(second, cm3_linear(second, x, w, NULL, NULL, CM3_ACT_NONE), CM3_ACT_RELU);
+    cm3_tape_keep(second, y);
+    assert_int_equal(cm3_tape_plan(second), CM3_OK);
+    assert_true(cm3_tape_get_stats(second)->peak_bytes == alone);
+
+    const double loss = run(&n, NULL);
+    float per_row[ROWS], first[ROWS * INNER];
+    memcpy(per_row, cm3_var_tensor(n.per_row)->data, sizeof per_row);
+    for (int time = 0; time < 2; time++) {
+        assert_int_equal(cm3_tape_run(second, NULL), CM3_OK);
+        assert_true((double)cm3_var_scalar(n.loss) == loss);
+        assert_memory_equal(per_row, cm3_var_tensor(n.per_row)->data, sizeof per_row);
+        if (time == 0) memcpy(first, cm3_var_tensor(y)->data, sizeof first);
+        assert_memory_equal(first, cm3_var_tensor(y)->data, sizeof first);
+        assert_true(run(&n, NULL) == loss);
+    }
+    cm3_tape_free(second);
+    drop(&n);
+}
+
+static void memory_in_use_takes_no_further_tape(void **state) {
+    (void)state;
+    network n;
+    build(&n, CM3_RECOMPUTE_NONE, false);
+    run(&n, NULL);
+    cm3_tape *second;
+    assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu(), .shares = n.tape}, &second),
+                     CM3_OK);
+    static float large[1 << 16];
+    cm3_var *x = cm3_tape_input(second, CM3_F32, cm3_shape_of(1 << 16), large);
+    cm3_tape_keep(second, cm3_activate(second, x, CM3_ACT_RELU));
+    assert_int_equal(cm3_tape_run(second, NULL), CM3_ERR_INTERNAL);
+    cm3_tape_free(second);
+    drop(&n);
+}
+
 static void the_first_failure_of_recording_is_reported_once_by_the_plan(void **state) {
     (void)state;
     const cm3_tape_options options = {.backend = cm3_backend_cpu()};
@@ -220,6 +268,8 @@ int main(void) {
         cmocka_unit_test(the_meta_device_plans_the_same_memory_and_refuses_to_run),
         cmocka_unit_test(accumulating_runs_add_their_gradients),
         cmocka_unit_test(segments_are_ready_last_first_and_with_their_final_gradients),
+        cmocka_unit_test(a_tape_that_shares_memory_needs_no_more_and_leaves_what_is_kept),
+        cmocka_unit_test(memory_in_use_takes_no_further_tape),
         cmocka_unit_test(the_first_failure_of_recording_is_reported_once_by_the_plan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "core/log.h"
 #include "data/loader.h"
 #include "train/evaluate/draw.h"
+#include "train/stages/token_tapes.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,8 +26,7 @@ typedef struct token_learner {
     cm3_cursor *cursors; /* of all lanes */
     cm3_params *params;
     cm3_transformer *model;
-    cm3_tape *tape, *scoring;
-    cm3_var *loss, *per_token, *scored;
+    cm3_token_tapes tapes;
     const cm3_batch *batch;      /* of the present micro-batch */
     int64_t first, local, micro; /* lanes of this rank, and of one micro-batch */
     int32_t *ids, *targets, *positions;
@@ -72,8 +72,8 @@ static void add_losses(const cm3_batch *batch, const float *losses, double sums[
 
 static void measure(void *context, double sums[CM3_SUMS_MAX]) {
     token_learner *l = context;
-    sums[LOSS] += (double)cm3_var_scalar(l->loss);
-    add_losses(l->batch, cm3_var_tensor(l->per_token)->data, sums);
+    sums[LOSS] += (double)cm3_var_scalar(l->tapes.loss);
+    add_losses(l->batch, cm3_var_tensor(l->tapes.per_token)->data, sums);
 }
 
 static void put_losses(const double sums[CM3_SUMS_MAX], cm3_metrics *metrics) {
@@ -109,9 +109,9 @@ static cm3_status score_heldout(token_learner *l, cm3_comm *comm, double sums[CM
         }
         if (status == CM3_OK) {
             take(l, &batch);
-            status = cm3_tape_run(l->scoring, NULL);
+            status = cm3_tape_run(l->tapes.scoring, NULL);
         }
-        if (status == CM3_OK) add_losses(&batch, cm3_var_tensor(l->scored)->data, sums);
+        if (status == CM3_OK) add_losses(&batch, cm3_var_tensor(l->tapes.scored)->data, sums);
     }
     cm3_block_free(&block);
     cm3_batch_free(&batch);
@@ -211,13 +211,7 @@ static cm3_status build_model(token_learner *l) {
     const cm3_tape_options options = {.backend = cm3_backend_cpu(),
                                       .recompute = (cm3_recompute)recipe->model.recompute,
                                       .exchange_from = l->micro == l->local ? CM3_EXCHANGE_FROM : 0};
-    CM3_TRY(cm3_tape_create(&options, &l->tape));
-    l->loss = cm3_transformer_loss(l->model, l->tape, &batch, &l->per_token);
-    cm3_tape_loss(l->tape, l->loss);
-    CM3_TRY(cm3_tape_plan(l->tape));
-    CM3_TRY(cm3_tape_create(&options, &l->scoring));
-    cm3_tape_keep(l->scoring, cm3_transformer_loss(l->model, l->scoring, &batch, &l->scored));
-    return cm3_tape_plan(l->scoring);
+    return cm3_token_tapes_open(l->model, &batch, &options, &l->tapes);
 }
 
 static cm3_status set_up(token_learner *l) {
@@ -239,8 +233,7 @@ static cm3_status set_up(token_learner *l) {
 
 static void tear_down(token_learner *l) {
     cm3_loader_close(l->loader);
-    cm3_tape_free(l->tape);
-    cm3_tape_free(l->scoring);
+    cm3_token_tapes_close(&l->tapes);
     cm3_transformer_free(l->model);
     cm3_params_free(l->params);
     cm3_packer_free(l->packer);
@@ -256,7 +249,7 @@ static cm3_status learn(token_learner *l, const char *folder) {
     const int64_t tokens = recipe->data.lanes * recipe->data.context;
     const cm3_learner learner = {.kind = "transformer",
                                  .params = l->params,
-                                 .tape = l->tape,
+                                 .tape = l->tapes.step,
                                  .micro_batches = l->local / l->micro,
                                  .tokens_per_step = tokens,
                                  .flops_per_step =
@@ -283,7 +276,7 @@ static cm3_status learn(token_learner *l, const char *folder) {
                      "step memory %.1f MiB a rank",
                      (long long)cm3_params_elements(l->params), l->vocab.size,
                      (long long)cm3_store_get_info(l->store)->samples, (long long)tokens, learner.flops_per_step / 1e9,
-                     (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);
+                     (double)cm3_token_tapes_peak(&l->tapes) / 0x1p20);
     return cm3_train(&config, &learner, l->run->comm);
 }
 
