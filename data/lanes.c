@@ -133,8 +133,8 @@ static bool inside_image(const shape *s, int64_t offset) {
     return offset > s->text_end + 1 && offset < s->image_end;
 }
 
-/* Lines up samples from the cursor on until `length` tokens are full, or until the next document would be cut and may not
- * be. `*filled` is set to their tokens. */
+/* Lines up samples from the cursor on until `length` tokens are full, or until the next document would be cut and may
+ * not be. `*filled` is set to their tokens. */
 static cm3_status lay_out(cm3_packer *packer, cm3_cursor cursor, int64_t length, cm3_block *block, int64_t *filled) {
     int64_t sample = cursor.sample, offset = cursor.offset;
     *filled = block->piece_count = packer->boundary_count = 0;
@@ -295,10 +295,9 @@ static cm3_status plan_heldout(cm3_packer *packer) {
                   most = cm3_heldout_tokens(packer) / packer->config->context + count + 1;
     packer->heldout_ends = malloc((size_t)(count + 1) * sizeof *packer->heldout_ends);
     packer->heldout_ranges = malloc((size_t)most * sizeof *packer->heldout_ranges);
-    const cm3_status status =
-        packer->heldout_ends && packer->heldout_ranges
-            ? measure_samples(packer)
-            : cm3_fail(CM3_ERR_MEMORY, "no memory for %" PRId64 " held-out samples", count);
+    const cm3_status status = packer->heldout_ends && packer->heldout_ranges
+                                  ? measure_samples(packer)
+                                  : cm3_fail(CM3_ERR_MEMORY, "no memory for %" PRId64 " held-out samples", count);
     if (status == CM3_OK) {
         if (count) cut_heldout(packer);
         return CM3_OK;

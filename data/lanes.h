@@ -8,8 +8,8 @@
  * step can be made again.
  *
  * A block is filled to its last token, and the next goes on behind it: samples are cut wherever a block ends. With
- * data.keep_documents_whole a block takes only samples that fit whole and is padded to the end; a sample longer than a block
- * is cut all the same. That is how small sets learn fastest: a block then looks like a prompt.
+ * data.keep_documents_whole a block takes only samples that fit whole and is padded to the end; a sample longer than a
+ * block is cut all the same. That is how small sets learn fastest: a block then looks like a prompt.
  *
  * Samples of a store are `<eos> TEXT <break> IMAGE <eos>`: lengths alone tell where the boundaries are, so a cursor
  * moves through blocks without reading tokens (cm3_lane_skip), about a microsecond a sample. */

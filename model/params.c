@@ -14,11 +14,11 @@ enum { INIT_CHUNK = 1 << 16 };
 struct cm3_params {
     cm3_param *list;
     int count, capacity;
-    int segment;        /* of what is added next */
-    int64_t *starts;    /* of the segments, and the size behind the last; after the layout */
+    int segment;     /* of what is added next */
+    int64_t *starts; /* of the segments, and the size behind the last; after the layout */
     int64_t size;
     float *values, *gradients;
-    cm3_status status;  /* of the first failure */
+    cm3_status status; /* of the first failure */
     char message[CM3_MESSAGE_MAX];
 };
 
@@ -65,8 +65,8 @@ static int stick(cm3_params *params, cm3_status status) {
 void cm3_params_segment(cm3_params *params, int segment) {
     if (params->status != CM3_OK) return;
     if (segment < params->segment) {
-        stick(params, cm3_fail(CM3_ERR_INTERNAL, "parameters of segment %d are added after those of segment %d", segment,
-                               params->segment));
+        stick(params, cm3_fail(CM3_ERR_INTERNAL, "parameters of segment %d are added after those of segment %d",
+                               segment, params->segment));
     } else {
         params->segment = segment;
     }
@@ -75,7 +75,8 @@ void cm3_params_segment(cm3_params *params, int segment) {
 static cm3_status count_elements(const char *name, cm3_shape shape, int64_t *count) {
     *count = 1;
     if (shape.rank < 1 || shape.rank > CM3_MAX_DIMS)
-        return cm3_fail(CM3_ERR_SHAPE, "parameter %s has %d dimensions, expected 1 to %d", name, shape.rank, CM3_MAX_DIMS);
+        return cm3_fail(CM3_ERR_SHAPE, "parameter %s has %d dimensions, expected 1 to %d", name, shape.rank,
+                        CM3_MAX_DIMS);
     for (int i = 0; i < shape.rank; i++) {
         if (shape.dim[i] < 1)
             return cm3_fail(CM3_ERR_SHAPE, "parameter %s has the side %lld", name, (long long)shape.dim[i]);
@@ -128,7 +129,8 @@ cm3_status cm3_params_layout(cm3_params *params, int64_t shard_unit) {
     if (params->status != CM3_OK) return cm3_fail(params->status, "%s", params->message);
     if (params->starts) return cm3_fail(CM3_ERR_INTERNAL, "the parameters are laid out already");
     params->starts = calloc((size_t)params->segment + 2, sizeof *params->starts);
-    if (!params->starts) return cm3_fail(CM3_ERR_MEMORY, "no memory for %d segments of parameters", params->segment + 1);
+    if (!params->starts)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory for %d segments of parameters", params->segment + 1);
 
     int segment = 0;
     for (int i = 0; i < params->count; i++) {
@@ -214,10 +216,18 @@ static double truncated_normal(cm3_rng *rng) {
 static void fill(float *values, int64_t count, cm3_init init, cm3_rng rng) {
     for (int64_t i = 0; i < count; i++) {
         switch (init.kind) {
-        case CM3_INIT_ZEROS: values[i] = 0; break;
-        case CM3_INIT_ONES: values[i] = 1; break;
-        case CM3_INIT_NORMAL: values[i] = (float)(init.scale * truncated_normal(&rng)); break;
-        case CM3_INIT_UNIFORM: values[i] = (float)(init.scale * (2 * cm3_rng_double(&rng) - 1)); break;
+        case CM3_INIT_ZEROS:
+            values[i] = 0;
+            break;
+        case CM3_INIT_ONES:
+            values[i] = 1;
+            break;
+        case CM3_INIT_NORMAL:
+            values[i] = (float)(init.scale * truncated_normal(&rng));
+            break;
+        case CM3_INIT_UNIFORM:
+            values[i] = (float)(init.scale * (2 * cm3_rng_double(&rng) - 1));
+            break;
         }
     }
 }

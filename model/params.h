@@ -1,8 +1,9 @@
 /* The parameters of a network: a table over one flat buffer.
  *
- * A network declares each parameter once - name, shape, initialisation, decay or not, segment - and from the table follow
- * one flat f32 buffer of values and one of gradients. Segments (one transformer block, say) are contiguous ranges of it, so
- * that reduction, sharding, the optimizer, the norm and a checkpoint are each one pass over a flat range:
+ * A network declares each parameter once - name, shape, initialisation, decay or not, segment - and from the table
+ * follow one flat f32 buffer of values and one of gradients. Segments (one transformer block, say) are contiguous
+ * ranges of it, so that reduction, sharding, the optimizer, the norm and a checkpoint are each one pass over a flat
+ * range:
  *
  *     cm3_params *params;
  *     CM3_TRY(cm3_params_create(&params));
@@ -17,8 +18,8 @@
  *     cm3_params_init(params, seed);
  *
  * Like the tape, the table is sticky: after the first failure adding gives -1, and cm3_params_layout() reports it.
- * Offsets and counts are in f32 elements. Every parameter starts on a multiple of CM3_PARAM_ALIGN elements (64 bytes); what
- * lies between parameters, and behind the last up to the shard unit, is zero and stays zero. */
+ * Offsets and counts are in f32 elements. Every parameter starts on a multiple of CM3_PARAM_ALIGN elements (64 bytes);
+ * what lies between parameters, and behind the last up to the shard unit, is zero and stays zero. */
 #ifndef CM3_MODEL_PARAMS_H
 #define CM3_MODEL_PARAMS_H
 
@@ -62,7 +63,7 @@ void cm3_params_free(cm3_params *params);
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
-/* What is added from here on belongs to this segment: 0 at first, and never falling (segments are laid out in order). */
+/* What is added from here on belongs to this segment: 0 at first, never falling (segments are laid out in order). */
 void cm3_params_segment(cm3_params *params, int segment);
 /* Gives the parameter's index: 0, 1, ... in the order of adding, or -1 after a failure. Names are unique. */
 int cm3_params_add(cm3_params *params, cm3_shape shape, cm3_init init, cm3_decay decay, const char *name, ...)

@@ -20,8 +20,7 @@ static cm3_var *owner_of(const cm3_tape *tape, int id) {
     return tape->vars[tape->vars[id]->owner];
 }
 
-/* --- 1 and 2: what the backward pass needs
- * ------------------------------------------------------------------------------ */
+/* --- 1 and 2: what the backward pass needs ------------------------------------------------------------------------ */
 
 static void find_active_nodes(cm3_tape *tape) {
     for (int i = 0; i < tape->var_count; i++) {
@@ -120,8 +119,7 @@ static void find_needed_values(cm3_tape *tape) {
     }
 }
 
-/* --- 3: instructions
- * ------------------------------------------------------------------------------------------------------ */
+/* --- 3: instructions ---------------------------------------------------------------------------------------------- */
 
 static int new_buffer(cm3_tape *tape, const cm3_tensor *tensor, size_t bytes, bool external) {
     if (!cm3__tape_grow(tape, (void **)&tape->buffers, &tape->buffer_capacity, tape->buffer_count,
@@ -386,8 +384,7 @@ static void emit_ready(cm3_tape *tape) {
     }
 }
 
-/* --- 4: places
- * -------------------------------------------------------------------------------------------------------------- */
+/* --- 4: places ---------------------------------------------------------------------------------------------------- */
 
 static void touch(cm3_tape *tape, int buffer, int at) {
     if (buffer == CM3__NONE) return;

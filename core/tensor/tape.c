@@ -154,8 +154,7 @@ float cm3_var_scalar(const cm3_var *var) {
     return var->tensor.data ? *(const float *)var->tensor.data : NAN;
 }
 
-/* --- the operations ------------------------------------------------------------------------------------------------
- * */
+/* --- the operations ----------------------------------------------------------------------------------------------- */
 
 /* A required input that is NULL means an earlier failure, which the tape already holds. */
 #define RECORD(op, attributes, ...)                                                                                    \

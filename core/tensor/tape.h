@@ -62,8 +62,7 @@ cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *
 /* All operations recorded from here on belong to this segment (the first is 0 without a call). */
 void cm3_tape_segment(cm3_tape *tape, int segment);
 
-/* --- operations: core/tensor/op.h says what each computes
- * ------------------------------------------------------------ */
+/* --- operations: core/tensor/op.h says what each computes --------------------------------------------------------- */
 
 cm3_var *cm3_embed(cm3_tape *tape, cm3_var *table, cm3_var *ids, cm3_var *position_table, cm3_var *positions);
 cm3_var *cm3_layer_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, float epsilon);

@@ -15,7 +15,7 @@ static int64_t row_of(int64_t given, int64_t dense) {
     return given ? given : dense;
 }
 
-/* The calling thread's scratch memory for packed products, kept until the thread ends; NULL if there is none to be had. */
+/* The calling thread's scratch memory for packed products, kept until the thread ends; NULL without memory. */
 static float *scratch_of_thread(void) {
     static _Thread_local float *scratch;
     if (!scratch) scratch = cm3_pages_take(CM3__GEMM_SCRATCH * sizeof *scratch);

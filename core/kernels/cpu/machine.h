@@ -2,8 +2,8 @@
 #ifndef CM3_CORE_KERNELS_CPU_MACHINE_H
 #define CM3_CORE_KERNELS_CPU_MACHINE_H
 
-/* FLOP/s of large sgemm calls of OpenBLAS on the threads of this process, one call a thread: the best of runs within about
- * `seconds`. */
+/* FLOP/s of large sgemm calls of OpenBLAS on the threads of this process, one call a thread: the best of runs within
+ * about `seconds`. */
 double cm3_machine_sgemm_rate(double seconds);
 /* Bytes per second (read and written) of copying memory that no cache holds, on the same threads. */
 double cm3_machine_copy_rate(double seconds);

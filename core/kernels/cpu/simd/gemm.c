@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-/* A tile of C in registers: 28 sums, 2 vectors of B and an element of A of 32, or 12, 2 and 1 of 16. A vector covers all
- * rows, so that packing writes no line beyond its own. */
+/* A tile of C in registers: 28 sums, 2 vectors of B and an element of A of 32, or 12, 2 and 1 of 16. A vector covers
+ * all rows, so that packing writes no line beyond its own. */
 enum { ROWS = CM3_LANES == 16 ? 14 : CM3_LANES == 8 ? 6 : 4, VECTORS = 2, COLUMNS = VECTORS * CM3_LANES };
 
 static int64_t least(int64_t a, int64_t b) {
@@ -19,7 +19,7 @@ static int64_t part_of(int64_t count, int64_t most, int64_t unit) {
     return least((part + unit - 1) / unit * unit, most / unit * unit);
 }
 
-/* --- packing: a panel is (depth, wide), wide being ROWS of A or COLUMNS of B; lanes beyond `valid` hold anything ----- */
+/* --- packing: a panel is (depth, wide), wide being ROWS of A or COLUMNS of B; lanes beyond `valid` hold anything -- */
 
 /* Lines of neighbours that lie side by side. */
 static void pack_lines(float *restrict to, int64_t wide, const float *restrict from, int64_t line, int64_t valid,
@@ -37,8 +37,8 @@ static void pack_lines(float *restrict to, int64_t wide, const float *restrict f
     for (int64_t p = 0; p < depth; p++) memcpy(to + p * wide, from + p * line, (size_t)valid * sizeof *to);
 }
 
-/* The same of a transposed matrix: neighbour i of line p is from[i neighbour + p]. Whole vectors are written, line after
- * line: what reaches beyond a line is overwritten by the next one, or by the next panel. */
+/* The same of a transposed matrix: neighbour i of line p is from[i neighbour + p]. Whole vectors are written, line
+ * after line: what reaches beyond a line is overwritten by the next one, or by the next panel. */
 static void pack_transposed(float *restrict to, int64_t wide, const float *restrict from, int64_t neighbour,
                             int64_t valid, int64_t depth) {
     enum { AHEAD = 32 };

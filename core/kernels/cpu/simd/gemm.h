@@ -24,11 +24,12 @@ typedef struct cm3__gemm_block {
 } cm3__gemm_block;
 
 enum {
-    CM3__GEMM_DEPTH = 384,    /* most of k in a slice */
-    CM3__GEMM_HEIGHT = 196,   /* most rows of a block of A */
-    CM3__GEMM_WIDTH = 1024,   /* most columns of a block of B */
+    CM3__GEMM_DEPTH = 384,     /* most of k in a slice */
+    CM3__GEMM_HEIGHT = 196,    /* most rows of a block of A */
+    CM3__GEMM_WIDTH = 1024,    /* most columns of a block of B */
     CM3__GEMM_SPARE = 32 * 16, /* panels are written in whole vectors, which reach behind their end */
-    CM3__GEMM_SCRATCH = CM3__GEMM_DEPTH * (CM3__GEMM_HEIGHT + CM3__GEMM_WIDTH + 2 * 32) + 2 * CM3__GEMM_SPARE, /* floats */
+    CM3__GEMM_SCRATCH =
+        CM3__GEMM_DEPTH * (CM3__GEMM_HEIGHT + CM3__GEMM_WIDTH + 2 * 32) + 2 * CM3__GEMM_SPARE, /* floats */
 };
 
 #endif

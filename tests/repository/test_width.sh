@@ -1,0 +1,10 @@
+#!/bin/bash
+# No line of the sources, and none of the prose beside them, is longer than 120 characters; tables of Markdown may be.
+cd "$(dirname "$0")/../.." || exit 1
+export LC_ALL=C.UTF-8
+files=$(find . -path './build*' -prune -o -path ./out -prune -o -path ./.git -prune -o -type f \
+    \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.py' -o -name '*.md' \) -print)
+long=$(grep -nE '^.{121,}' $files | grep -vE '^[^:]*\.md:[0-9]+:[[:space:]]*\|')
+[ -z "$long" ] || cut -c1-120 <<<"$long"
+echo "$(wc -w <<<"$files") files"
+[ "$(wc -w <<<"$files")" -gt 10 ] && [ -z "$long" ]
