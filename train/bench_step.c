@@ -128,7 +128,7 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
 
 cm3_status cm3_bench_step(const cm3_recipe *recipe, double seconds, cm3_bench_step_result *result) {
     *result = (cm3_bench_step_result){0};
-    cm3_machine_sgemm_rate(0.01); /* the thread pool and OpenBLAS's buffers are not part of a step */
+    cm3_machine_warm_up(); /* is not part of a step */
     const double base_memory = cm3_machine_memory();
     bench b = {.recipe = recipe};
     cm3_status status = set_up(&b);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-double cm3_machine_sgemm_rate(double seconds) {
+static double product_rate(double seconds, bool library) {
     enum { SIDE = 1024 };
     const int64_t columns = SIDE * omp_get_max_threads();
     float *a = aligned_alloc(64, sizeof(float) * SIDE * SIDE);
@@ -18,7 +18,7 @@ double cm3_machine_sgemm_rate(double seconds) {
     if (a && b && c) {
         for (int64_t i = 0; i < SIDE * SIDE; i++) a[i] = (float)(i % 7) - 3;
         for (int64_t i = 0; i < SIDE * columns; i++) b[i] = (float)(i % 5) - 2;
-        const cm3_gemm product = {.m = SIDE, .n = columns, .k = SIDE, .a = a, .b = b, .c = c, .library = true};
+        const cm3_gemm product = {.m = SIDE, .n = columns, .k = SIDE, .a = a, .b = b, .c = c, .library = library};
         const double begin = cm3_clock_seconds();
         do {
             const double from = cm3_clock_seconds();
@@ -31,6 +31,15 @@ double cm3_machine_sgemm_rate(double seconds) {
     free(b);
     free(c);
     return best;
+}
+
+double cm3_machine_sgemm_rate(double seconds) {
+    return product_rate(seconds, true);
+}
+
+void cm3_machine_warm_up(void) {
+    product_rate(0, true);
+    product_rate(0, false);
 }
 
 double cm3_machine_copy_rate(double seconds) {

@@ -5,6 +5,8 @@
 /* FLOP/s of large sgemm calls of OpenBLAS on the threads of this process, one call a thread: the best of runs within
  * about `seconds`. */
 double cm3_machine_sgemm_rate(double seconds);
+/* Takes what matrix products keep as long as the program runs: threads, OpenBLAS's buffers and ours. */
+void cm3_machine_warm_up(void);
 /* Bytes per second (read and written) of copying memory that no cache holds, on the same threads. */
 double cm3_machine_copy_rate(double seconds);
 
