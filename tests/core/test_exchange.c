@@ -1,5 +1,5 @@
 /* Memory that activations and gradients hold in turns, on a network of some blocks whose buffers are many pages long.
- */
+ * Labels: slow (the sanitizers leave it out) */
 #include "core/kernels/cpu/machine.h"
 #include "core/pages.h"
 #include "core/tensor/tape.h"
