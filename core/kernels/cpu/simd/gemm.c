@@ -70,53 +70,79 @@ static void pack_panels(float *to, int64_t wide, const float *from, int64_t neig
 
 /* --- a tile of C ------------------------------------------------------------------------------------------------- */
 
-static void multiply_tile(const float *restrict a, const float *restrict b, int64_t depth, float *restrict c,
-                          int64_t c_row, bool accumulate) {
-    enum { AHEAD = 16, AHEAD_B = 8, LINE = 16 };
+/* Packing makes rows contiguous, and they are read again and again. In place that costs nothing more, unless all ROWS
+ * of them, a large power of two apart, fall into the same set of the first cache. */
+static bool can_read_in_place(int64_t row) {
+    enum { TWO_KILOBYTES = 512 };
+    return row > 1 && row % TWO_KILOBYTES != 0;
+}
+
+/* `rows` rows of C, a constant. Element (i,p) of A is a[i row + p step]. */
+static inline __attribute__((always_inline)) void multiply(int rows, const float *restrict a, int64_t row, int64_t step,
+                                                           const float *restrict b, int64_t depth, float *restrict c,
+                                                           int64_t c_row, bool accumulate) {
+    enum { AHEAD = 16, AHEAD_B = 8, LINE = 16, GROUP = 3, GROUPS = (ROWS + GROUP - 1) / GROUP };
 #pragma GCC unroll 1
-    for (int64_t i = 0; i < ROWS; i++) {
+    for (int64_t i = 0; i < rows; i++) {
         __builtin_prefetch(c + i * c_row, 1);
         __builtin_prefetch(c + i * c_row + CM3_LANES, 1);
     }
     cm3_vec sum[ROWS][VECTORS];
-    CM3_UNROLL for (int i = 0; i < ROWS; i++) CM3_UNROLL for (int j = 0; j < VECTORS; j++) sum[i][j] = (cm3_vec){0};
-    for (int64_t p = 0; p < depth; p++, a += ROWS, b += COLUMNS) {
+    CM3_UNROLL for (int i = 0; i < rows; i++) CM3_UNROLL for (int j = 0; j < VECTORS; j++) sum[i][j] = (cm3_vec){0};
+    const float *group[GROUPS]; /* one register reaches three rows */
+    CM3_UNROLL for (int g = 0; g * GROUP < rows; g++) group[g] = a + g * GROUP * row;
+    for (int64_t p = 0; p < depth; p++, b += COLUMNS) {
         cm3_vec line[VECTORS];
-        __builtin_prefetch(a + AHEAD * ROWS);
+        if (step != 1) __builtin_prefetch(group[0] + AHEAD * step);
         for (int j = 0; j < COLUMNS; j += LINE) __builtin_prefetch(b + AHEAD_B * COLUMNS + j);
         CM3_UNROLL for (int j = 0; j < VECTORS; j++) line[j] = *(const cm3_vec *)(b + j * CM3_LANES);
-        CM3_UNROLL for (int i = 0; i < ROWS; i++) {
-            const float factor = a[i];
+        CM3_UNROLL for (int i = 0; i < rows; i++) {
+            const float factor = group[i / GROUP][i % GROUP * row];
             CM3_UNROLL for (int j = 0; j < VECTORS; j++) sum[i][j] += factor * line[j];
         }
+        CM3_UNROLL for (int g = 0; g * GROUP < rows; g++) group[g] += step;
     }
-    CM3_UNROLL for (int i = 0; i < ROWS; i++) CM3_UNROLL for (int j = 0; j < VECTORS; j++) {
+    CM3_UNROLL for (int i = 0; i < rows; i++) CM3_UNROLL for (int j = 0; j < VECTORS; j++) {
         cm3_vec *to = (cm3_vec *)(c + i * c_row + j * CM3_LANES);
         if (accumulate) sum[i][j] += *to;
         *to = sum[i][j];
     }
 }
 
-/* A tile at the edge of C goes by way of a whole one. */
-static void multiply_edge(const float *a, const float *b, int64_t depth, float *c, int64_t c_row, int64_t rows,
-                          int64_t columns, bool accumulate) {
-    float whole[ROWS * COLUMNS];
-    multiply_tile(a, b, depth, whole, COLUMNS, false);
-    for (int64_t i = 0; i < rows; i++, c += c_row)
-        for (int64_t j = 0; j < columns; j++) c[j] = (accumulate ? c[j] : 0) + whole[i * COLUMNS + j];
-}
+/* A kernel for every number of rows; row 0: A is packed. */
+#define TILE(M)                                                                                                        \
+    static void tile_##M(const float *a, int64_t row, const float *b, int64_t depth, float *c, int64_t c_row,          \
+                         bool accumulate) {                                                                            \
+        enum { COUNT = (M) < ROWS ? (M) : ROWS };                                                                      \
+        if (row)                                                                                                       \
+            multiply(COUNT, a, row, 1, b, depth, c, c_row, accumulate);                                                \
+        else                                                                                                           \
+            multiply(COUNT, a, 1, ROWS, b, depth, c, c_row, accumulate);                                               \
+    }
+#define EVERY_COUNT(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+EVERY_COUNT(TILE)
+#define NAME(M) tile_##M,
+static void (*const tile_of[])(const float *, int64_t, const float *, int64_t, float *, int64_t, bool) = {
+    EVERY_COUNT(NAME)};
 
-static void multiply_panels(const float *a, const float *b, int64_t depth, float *c, int64_t c_row, int64_t m,
-                            int64_t n, bool accumulate) {
+/* C (m,n) = or += A B for A's panels or, `row` given, A as it lies in memory, and B's panels. */
+static void multiply_panels(const float *a, int64_t row, const float *b, int64_t depth, float *c, int64_t c_row,
+                            int64_t m, int64_t n, bool accumulate) {
     for (int64_t j = 0; j < n; j += COLUMNS, b += COLUMNS * depth) {
         const int64_t columns = least(COLUMNS, n - j);
         for (int64_t i = 0; i < m; i += ROWS) {
             const int64_t rows = least(ROWS, m - i);
+            const float *lines = a + i * (row ? row : depth);
             float *tile = c + i * c_row + j;
-            if (rows == ROWS && columns == COLUMNS)
-                multiply_tile(a + i * depth, b, depth, tile, c_row, accumulate);
-            else
-                multiply_edge(a + i * depth, b, depth, tile, c_row, rows, columns, accumulate);
+            if (columns == COLUMNS) {
+                tile_of[rows - 1](lines, row, b, depth, tile, c_row, accumulate);
+                continue;
+            }
+            float whole[ROWS * COLUMNS]; /* at C's right edge */
+            tile_of[rows - 1](lines, row, b, depth, whole, COLUMNS, false);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t k = 0; k < columns; k++)
+                    tile[r * c_row + k] = (accumulate ? tile[r * c_row + k] : 0) + whole[r * COLUMNS + k];
         }
     }
 }
@@ -124,6 +150,7 @@ static void multiply_panels(const float *a, const float *b, int64_t depth, float
 void CM3_SIMD(cm3__gemm_block)(const cm3__gemm_block *g, float *scratch) {
     const int64_t depth = part_of(g->k, CM3__GEMM_DEPTH, 1), height = part_of(g->m, CM3__GEMM_HEIGHT, ROWS),
                   width = part_of(g->n, CM3__GEMM_WIDTH, COLUMNS);
+    const bool in_place = g->a_column == 1 && can_read_in_place(g->a_row);
     float *b = scratch, *a = b + depth * (width + COLUMNS) + CM3__GEMM_SPARE;
     for (int64_t p = 0; p < g->k; p += depth) {
         const int64_t deep = least(depth, g->k - p);
@@ -133,8 +160,11 @@ void CM3_SIMD(cm3__gemm_block)(const cm3__gemm_block *g, float *scratch) {
             pack_panels(b, COLUMNS, g->b + p * g->b_row + j * g->b_column, g->b_column, g->b_row, wide, deep);
             for (int64_t i = 0; i < g->m; i += height) {
                 const int64_t high = least(height, g->m - i);
-                pack_panels(a, ROWS, g->a + i * g->a_row + p * g->a_column, g->a_row, g->a_column, high, deep);
-                multiply_panels(a, b, deep, g->c + i * g->c_row + j, g->c_row, high, wide, accumulate);
+                const float *from = g->a + i * g->a_row + p * g->a_column;
+                float *to = g->c + i * g->c_row + j;
+                if (!in_place) pack_panels(a, ROWS, from, g->a_row, g->a_column, high, deep);
+                multiply_panels(in_place ? from : a, in_place ? g->a_row : 0, b, deep, to, g->c_row, high, wide,
+                                accumulate);
             }
         }
     }

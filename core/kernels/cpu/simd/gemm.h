@@ -2,7 +2,7 @@
  * 2008). The product is cut along k into slices, along n and m into blocks that fit into the caches:
  *
  *     for each slice of k, for each block of n    B is copied into panels of CM3__GEMM_COLUMNS columns     third level
- *       for each block of m                       A is copied into panels of CM3__GEMM_ROWS rows           second level
+ *       for each block of m                       A is copied into panels of some rows, or read in place   second level
  *         for each panel of B, of A               a tile of C is kept in registers over the whole slice    first level
  *
  * An element of C is summed in the same order however the product was cut along m and n. */
