@@ -37,49 +37,88 @@ static void pack_lanes(float *restrict to, const float *restrict from, int64_t w
 
 /* --- the tiles of one block of queries --------------------------------------------------------------------------- */
 
-/* Keys [first, first + count) against the queries from `lane` on. On the diagonal, key r of the tile is seen from lane
- * `lane` + r on; elsewhere every lane sees every key. */
+/* Keys [first, first + count) against the lanes of a block of queries. On the diagonal, key r of the tile is seen from
+ * lane r on; elsewhere every lane sees every key. */
 typedef struct key_tile {
-    int64_t first, count, lane, lanes;
+    int64_t first, count, lanes;
     bool diagonal;
 } key_tile;
 
+/* A rectangle of a tile. Those of a diagonal tile leave out what nobody sees, in steps of CM3_LANES. */
+typedef struct strip {
+    int64_t key, keys, lane, lanes;
+} strip;
+
 /* The first or next tile of the block of queries [query, query + lanes); false after the last. */
 static bool next_tile(const cm3__attention *a, int64_t query, int64_t lanes, key_tile *t) {
-    const int64_t seen_by_all = a->causal ? a->offset + query : a->keys;
-    const int64_t first = t->first + t->count;
+    const int64_t seen_by_all = a->causal ? a->offset + query : a->keys, first = t->first + t->count;
+    if (t->diagonal) return false;
     if (first < seen_by_all) {
         *t = (key_tile){.first = first, .count = least(CM3__BLOCK_KEYS, seen_by_all - first), .lanes = lanes};
         return true;
     }
-    const int64_t lane = first - seen_by_all;
-    if (!a->causal || lane >= lanes || first >= a->keys) return false;
-    *t = (key_tile){.first = first,
-                    .count = least(CM3_LANES, a->keys - first),
-                    .lane = lane,
-                    .lanes = lanes - lane,
-                    .diagonal = true};
+    if (!a->causal || first >= a->keys) return false;
+    *t = (key_tile){.first = first, .count = least(lanes, a->keys - first), .lanes = lanes, .diagonal = true};
     return true;
+}
+
+/* Strips of CM3_LANES keys and all lanes that see one of them. A strip of zeros asks for the first one; false after
+ * the last. */
+static bool next_keys(const key_tile *t, strip *s) {
+    const int64_t key = s->key + s->keys;
+    if (key >= t->count) return false;
+    *s = t->diagonal ? (strip){key, least(CM3_LANES, t->count - key), key, t->lanes - key}
+                     : (strip){0, t->count, 0, t->lanes};
+    return true;
+}
+
+/* Strips of CM3_LANES lanes and all keys that one of them sees. */
+static bool next_lanes(const key_tile *t, strip *s) {
+    const int64_t lane = s->lane + s->lanes;
+    if (lane >= t->lanes) return false;
+    *s = t->diagonal ? (strip){0, least(lane + CM3_LANES, t->count), lane, CM3_LANES}
+                     : (strip){0, t->count, 0, t->lanes};
+    return true;
+}
+
+/* The first lane that key r's strip covers. */
+static int64_t lane_of(const key_tile *t, int64_t r) {
+    return t->diagonal ? r / CM3_LANES * CM3_LANES : 0;
 }
 
 /* scores (count, lanes) = rows of k or v times the queries' or gradients' lanes */
 static void tile_scores(float *scores, const key_tile *t, const float *rows, int64_t wide, const float *lanes,
                         int64_t d) {
-    cm3__tile_product((cm3_tile){.a = rows + t->first * wide,
-                                 .a_row = wide,
-                                 .a_column = 1,
-                                 .b = lanes + t->lane,
-                                 .b_row = LANES_OF_BLOCK,
-                                 .c = scores + t->lane,
-                                 .c_row = LANES_OF_BLOCK},
-                      t->count, t->lanes, d, false);
+    for (strip s = {0}; next_keys(t, &s);)
+        cm3__tile_product((cm3_tile){.a = rows + (t->first + s.key) * wide,
+                                     .a_row = wide,
+                                     .a_column = 1,
+                                     .b = lanes + s.lane,
+                                     .b_row = LANES_OF_BLOCK,
+                                     .c = scores + s.key * LANES_OF_BLOCK + s.lane,
+                                     .c_row = LANES_OF_BLOCK},
+                          s.keys, s.lanes, d, false);
 }
 
-/* The masked corner of a diagonal tile: key r is hidden from the lanes before lane + r. */
+/* to (lanes, wide) = or += scores^T times rows of v or k */
+static void tile_sums(float *to, const key_tile *t, const float *scores, const float *rows, int64_t wide,
+                      bool accumulate) {
+    for (strip s = {0}; next_lanes(t, &s);)
+        cm3__tile_product((cm3_tile){.a = scores + s.lane,
+                                     .a_row = 1,
+                                     .a_column = LANES_OF_BLOCK,
+                                     .b = rows + t->first * wide,
+                                     .b_row = wide,
+                                     .c = to + s.lane * wide,
+                                     .c_row = wide},
+                          s.lanes, wide, s.keys, accumulate);
+}
+
+/* The masked corners of a diagonal tile: key r is hidden from the lanes of its strip before lane r. */
 static void tile_mask(float *scores, const key_tile *t) {
     if (!t->diagonal) return;
-    for (int64_t r = 1; r < t->count; r++)
-        for (int64_t l = 0; l < r; l++) scores[r * LANES_OF_BLOCK + t->lane + l] = -INFINITY;
+    for (int64_t r = 0; r < t->count; r++)
+        for (int64_t l = lane_of(t, r); l < r; l++) scores[r * LANES_OF_BLOCK + l] = -INFINITY;
 }
 
 /* --- forward ----------------------------------------------------------------------------------------------------- */
@@ -101,32 +140,33 @@ static inline float larger(float a, float b) {
 
 /* most = the maximum of most and every row of scores */
 static void raise_most(float *restrict most, const float *restrict scores, const key_tile *t) {
-    const int64_t end = t->lane + t->lanes;
-    int64_t r = 0;
-    for (; r + 4 <= t->count; r += 4, scores += 4 * LANES_OF_BLOCK)
+    for (strip s = {0}; next_keys(t, &s);) {
+        int64_t r = 0;
+        for (; r + 4 <= s.keys; r += 4, scores += 4 * LANES_OF_BLOCK)
 #pragma omp simd
-        for (int64_t l = t->lane; l < end; l++)
-            most[l] = larger(most[l], larger(larger(scores[l], scores[LANES_OF_BLOCK + l]),
-                                             larger(scores[2 * LANES_OF_BLOCK + l], scores[3 * LANES_OF_BLOCK + l])));
-    for (; r < t->count; r++, scores += LANES_OF_BLOCK)
+            for (int64_t l = s.lane; l < t->lanes; l++)
+                most[l] =
+                    larger(most[l], larger(larger(scores[l], scores[LANES_OF_BLOCK + l]),
+                                           larger(scores[2 * LANES_OF_BLOCK + l], scores[3 * LANES_OF_BLOCK + l])));
+        for (; r < s.keys; r++, scores += LANES_OF_BLOCK)
 #pragma omp simd
-        for (int64_t l = t->lane; l < end; l++) most[l] = larger(most[l], scores[l]);
+            for (int64_t l = s.lane; l < t->lanes; l++) most[l] = larger(most[l], scores[l]);
+    }
 }
 
 /* scores become 2^(score - most), with the running maximum and sum brought up to date. */
 static void online_softmax(const forward_block *b, const key_tile *t) {
-    const int64_t end = t->lane + t->lanes;
     float *restrict scores = b->scores, *restrict most = b->most, *restrict sum = b->sum, *restrict shrink = b->shrink;
     memcpy(shrink, most, LANES_OF_BLOCK * sizeof *most);
     raise_most(most, scores, t);
 #pragma omp simd
-    for (int64_t l = t->lane; l < end; l++) {
+    for (int64_t l = 0; l < t->lanes; l++) {
         shrink[l] = cm3__exp2f(shrink[l] - most[l]);
         sum[l] *= shrink[l];
     }
     for (int64_t r = 0; r < t->count; r++, scores += LANES_OF_BLOCK)
 #pragma omp simd
-        for (int64_t l = t->lane; l < end; l++) {
+        for (int64_t l = lane_of(t, r); l < t->lanes; l++) {
             scores[l] = cm3__exp2f(scores[l] - most[l]);
             sum[l] += scores[l];
         }
@@ -137,21 +177,14 @@ static void forward_tile(const cm3__attention *a, const forward_block *b, const 
     tile_mask(b->scores, t);
     online_softmax(b, t);
     const bool first = t->first == 0;
-    for (int64_t l = t->lane; l < t->lane + t->lanes && !first; l++) {
+    for (int64_t l = 0; l < t->lanes && !first; l++) {
         const float factor = b->shrink[l];
         if (factor == 1) continue; /* most tiles hold no new maximum */
         float *y = b->y + l * wide;
 #pragma omp simd
         for (int64_t c = 0; c < wide; c++) y[c] *= factor;
     }
-    cm3__tile_product((cm3_tile){.a = b->scores + t->lane,
-                                 .a_row = 1,
-                                 .a_column = LANES_OF_BLOCK,
-                                 .b = b->v + t->first * wide,
-                                 .b_row = wide,
-                                 .c = b->y + t->lane * wide,
-                                 .c_row = wide},
-                      t->lanes, wide, t->count, !first);
+    tile_sums(b->y, t, b->scores, b->v, wide, !first);
 }
 
 /* Rows `rows` to `lanes` of a block, which pad it to whole vectors, are zero. */
@@ -209,11 +242,24 @@ static void tile_gradient(const backward_block *b, const key_tile *t) {
     for (int64_t r = 0; r < t->count; r++) {
         float *restrict p = b->p + r * LANES_OF_BLOCK, *restrict ds = b->ds + r * LANES_OF_BLOCK;
 #pragma omp simd
-        for (int64_t l = t->lane; l < t->lane + t->lanes; l++) {
+        for (int64_t l = lane_of(t, r); l < t->lanes; l++) {
             p[l] = cm3__exp2f(p[l] - b->lse[l]);
             ds[l] = p[l] * (ds[l] - b->delta[l]);
         }
     }
+}
+
+/* to (keys, wide) += scores times the queries' or gradients' rows */
+static void tile_spread(float *to, const key_tile *t, const float *scores, const float *rows, int64_t wide) {
+    for (strip s = {0}; next_keys(t, &s);)
+        cm3__tile_product((cm3_tile){.a = scores + s.key * LANES_OF_BLOCK + s.lane,
+                                     .a_row = LANES_OF_BLOCK,
+                                     .a_column = 1,
+                                     .b = rows + s.lane * wide,
+                                     .b_row = wide,
+                                     .c = to + (t->first + s.key) * wide,
+                                     .c_row = wide},
+                          s.keys, wide, s.lanes, true);
 }
 
 static void backward_tile(const cm3__attention *a, const backward_block *b, const key_tile *t, int64_t wide) {
@@ -221,30 +267,9 @@ static void backward_tile(const cm3__attention *a, const backward_block *b, cons
     tile_scores(b->ds, t, b->v, wide, b->dy_lanes, a->d);
     tile_mask(b->p, t);
     tile_gradient(b, t);
-    cm3_tile to_v = {.a = b->p + t->lane,
-                     .a_row = LANES_OF_BLOCK,
-                     .a_column = 1,
-                     .b = b->dy + t->lane * wide,
-                     .b_row = wide,
-                     .c = b->dv + t->first * wide,
-                     .c_row = wide};
-    cm3_tile to_k = {.a = b->ds + t->lane,
-                     .a_row = LANES_OF_BLOCK,
-                     .a_column = 1,
-                     .b = b->q + t->lane * wide,
-                     .b_row = wide,
-                     .c = b->dk + t->first * wide,
-                     .c_row = wide};
-    cm3_tile to_q = {.a = b->ds + t->lane,
-                     .a_row = 1,
-                     .a_column = LANES_OF_BLOCK,
-                     .b = b->k + t->first * wide,
-                     .b_row = wide,
-                     .c = b->dq + t->lane * wide,
-                     .c_row = wide};
-    cm3__tile_product(to_v, t->count, wide, t->lanes, true);
-    cm3__tile_product(to_k, t->count, wide, t->lanes, true);
-    cm3__tile_product(to_q, t->lanes, wide, t->count, t->first > 0);
+    tile_spread(b->dv, t, b->p, b->dy, wide);
+    tile_spread(b->dk, t, b->ds, b->q, wide);
+    tile_sums(b->dq, t, b->ds, b->k, wide, t->first > 0);
 }
 
 static void unpack_rows(float *restrict to, int64_t to_row, const float *restrict from, int64_t wide, int64_t rows,
