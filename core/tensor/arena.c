@@ -1,7 +1,5 @@
 #include "core/tensor/arena.h"
 
-#include "core/pages.h"
-
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,6 +10,7 @@ typedef struct hole {
 } hole;
 
 struct cm3_arena {
+    const cm3_memory *memory;
     hole *holes; /* sorted by offset, never adjacent; what lies behind `end` is free too */
     size_t count, capacity;
     size_t end, peak;
@@ -24,14 +23,16 @@ static size_t rounded(size_t bytes) {
     return bytes ? (bytes + unit - 1) / unit * unit : unit;
 }
 
-cm3_status cm3_arena_create(cm3_arena **arena) {
+cm3_status cm3_arena_create(const cm3_memory *memory, cm3_arena **arena) {
     *arena = calloc(1, sizeof **arena);
-    return *arena ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for an arena");
+    if (!*arena) return cm3_fail(CM3_ERR_MEMORY, "no memory for an arena");
+    (*arena)->memory = memory;
+    return CM3_OK;
 }
 
 void cm3_arena_free(cm3_arena *arena) {
     if (!arena) return;
-    cm3_pages_give(arena->base, arena->mapped);
+    arena->memory->give(arena->base, arena->mapped);
     free(arena->holes);
     free(arena);
 }
@@ -95,7 +96,7 @@ size_t cm3_arena_peak(const cm3_arena *arena) {
 
 cm3_status cm3_arena_base(cm3_arena *arena, void **base) {
     if (!arena->base && arena->peak) {
-        void *block = cm3_pages_take(arena->peak);
+        void *block = arena->memory->take(arena->peak);
         if (!block)
             return cm3_fail(CM3_ERR_MEMORY, "the step needs %.2f GiB of memory, which the system refuses",
                             (double)arena->peak / 0x1p30);

@@ -7,6 +7,7 @@
 #define CM3_CORE_TENSOR_ARENA_H
 
 #include "core/status.h"
+#include "core/tensor/memory.h"
 
 #include <stddef.h>
 
@@ -14,7 +15,7 @@ enum { CM3_ARENA_ALIGNMENT = 64 };
 
 typedef struct cm3_arena cm3_arena;
 
-cm3_status cm3_arena_create(cm3_arena **arena);
+cm3_status cm3_arena_create(const cm3_memory *memory, cm3_arena **arena);
 void cm3_arena_free(cm3_arena *arena);
 
 /* The offset of `bytes` (rounded up to the alignment) of free space. */
@@ -24,7 +25,7 @@ cm3_status cm3_arena_give(cm3_arena *arena, size_t bytes, size_t offset);
 
 /* The most that was ever in use at once, holes between buffers included: the size of the block. */
 size_t cm3_arena_peak(const cm3_arena *arena);
-/* The block, mapped at the first call; CM3_ERR_MEMORY names the size. Nothing more may be placed after that. */
+/* The block, taken at the first call; CM3_ERR_MEMORY names the size. Nothing more may be placed after that. */
 cm3_status cm3_arena_base(cm3_arena *arena, void **base);
 
 #endif

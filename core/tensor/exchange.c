@@ -51,7 +51,7 @@ static size_t gradients_begun(const cm3_tape *tape, size_t *grows) {
 }
 
 static size_t most_at_once(const cm3_tape *tape, const cm3__page *pages, size_t count, const size_t *grows) {
-    const size_t unit = tape->options.backend->page_bytes;
+    const size_t unit = tape->options.backend->memory->page_bytes;
     size_t held = tape->stats.peak_bytes, most = held, dead = 0;
     for (int i = 0; i < tape->instruction_count; i++) {
         for (; dead < count && pages[dead].last < i; dead++) held -= unit;
@@ -63,7 +63,7 @@ static size_t most_at_once(const cm3_tape *tape, const cm3__page *pages, size_t 
 
 /* Lets pages go as late as `most` allows. */
 static void schedule(cm3_tape *tape, const size_t *grows, size_t most) {
-    const size_t unit = tape->options.backend->page_bytes;
+    const size_t unit = tape->options.backend->memory->page_bytes;
     size_t held = tape->stats.peak_bytes;
     int released = 0;
     tape->exchange.first = tape->instruction_count;
@@ -76,7 +76,7 @@ static void schedule(cm3_tape *tape, const size_t *grows, size_t most) {
 }
 
 cm3_status cm3__exchange_plan(cm3_tape *tape) {
-    const size_t unit = tape->options.backend->page_bytes, count = unit ? tape->stats.peak_bytes / unit : 0;
+    const size_t unit = tape->options.backend->memory->page_bytes, count = unit ? tape->stats.peak_bytes / unit : 0;
     if (!tape->options.exchange_from || !count || count > INT_MAX) return CM3_OK;
     cm3__page *pages = pages_by_last_use(tape, unit, count);
     size_t *grows = calloc((size_t)tape->instruction_count + 1, sizeof *grows);
@@ -132,13 +132,13 @@ cm3_status cm3__exchange_bind(cm3_tape *tape) {
 void cm3__exchange_gradients(const cm3_tape *tape) {
     const cm3__exchange *exchange = &tape->exchange;
     for (int i = 0; i < exchange->gradient_count; i++)
-        tape->options.backend->forget(exchange->gradients[i].begin, exchange->gradients[i].bytes);
+        tape->options.backend->memory->forget(exchange->gradients[i].begin, exchange->gradients[i].bytes);
 }
 
 void cm3__exchange_activations(const cm3_tape *tape, char *base, const cm3__instruction *next, int *released) {
-    const size_t unit = tape->options.backend->page_bytes;
+    const size_t unit = tape->options.backend->memory->page_bytes;
     for (; *released < next->pages_released; (*released)++)
-        tape->options.backend->forget(base + (size_t)tape->exchange.pages[*released].number * unit, unit);
+        tape->options.backend->memory->forget(base + (size_t)tape->exchange.pages[*released].number * unit, unit);
 }
 
 void cm3__exchange_free(cm3__exchange *exchange) {

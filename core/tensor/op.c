@@ -10,6 +10,7 @@ typedef struct op_shapes {
     const cm3_tensor *in;
     cm3_tensor *out;
     int outputs;
+    cm3_dtype real; /* of the transformer's operations: f32 or bf16, as the first input has it */
 } op_shapes;
 
 static int64_t dim(const cm3_tensor *t, int i) {
@@ -48,33 +49,33 @@ static cm3_status expect_scalar(const op_shapes *o, const char *what, const cm3_
 }
 
 static cm3_status infer_embed(op_shapes *o) {
-    CM3_TRY(expect_rank(o, "table", &o->in[0], CM3_F32, 2));
+    CM3_TRY(expect_rank(o, "table", &o->in[0], o->real, 2));
     CM3_TRY(expect_rank(o, "ids", &o->in[1], CM3_I32, 1));
     if (present(&o->in[2])) {
-        CM3_TRY(expect_rank(o, "position table", &o->in[2], CM3_F32, 2));
-        CM3_TRY(expect(o, "position table", &o->in[2], CM3_F32, cm3_shape_of(rows(&o->in[2]), dim(&o->in[0], 1))));
+        CM3_TRY(expect_rank(o, "position table", &o->in[2], o->real, 2));
+        CM3_TRY(expect(o, "position table", &o->in[2], o->real, cm3_shape_of(rows(&o->in[2]), dim(&o->in[0], 1))));
         CM3_TRY(expect(o, "positions", &o->in[3], CM3_I32, o->in[1].shape));
     }
-    output(o, CM3_F32, cm3_shape_of(rows(&o->in[1]), dim(&o->in[0], 1)));
+    output(o, o->real, cm3_shape_of(rows(&o->in[1]), dim(&o->in[0], 1)));
     return CM3_OK;
 }
 
 static cm3_status infer_layer_norm(op_shapes *o) {
-    CM3_TRY(expect_rank(o, "x", &o->in[0], CM3_F32, 2));
+    CM3_TRY(expect_rank(o, "x", &o->in[0], o->real, 2));
     if (present(&o->in[1])) {
-        CM3_TRY(expect(o, "gain", &o->in[1], CM3_F32, cm3_shape_of(dim(&o->in[0], 1))));
-        CM3_TRY(expect(o, "bias", &o->in[2], CM3_F32, o->in[1].shape));
+        CM3_TRY(expect(o, "gain", &o->in[1], o->real, cm3_shape_of(dim(&o->in[0], 1))));
+        CM3_TRY(expect(o, "bias", &o->in[2], o->real, o->in[1].shape));
     }
-    output(o, CM3_F32, o->in[0].shape);
+    output(o, o->real, o->in[0].shape);
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0])));
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0])));
     return CM3_OK;
 }
 
 static cm3_status infer_rms_norm(op_shapes *o) {
-    CM3_TRY(expect_rank(o, "x", &o->in[0], CM3_F32, 2));
-    CM3_TRY(expect(o, "gain", &o->in[1], CM3_F32, cm3_shape_of(dim(&o->in[0], 1))));
-    output(o, CM3_F32, o->in[0].shape);
+    CM3_TRY(expect_rank(o, "x", &o->in[0], o->real, 2));
+    CM3_TRY(expect(o, "gain", &o->in[1], o->real, cm3_shape_of(dim(&o->in[0], 1))));
+    output(o, o->real, o->in[0].shape);
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0])));
     return CM3_OK;
 }
@@ -84,18 +85,18 @@ static bool keeps_pre_activation(cm3_activation activation) {
 }
 
 static cm3_status infer_linear(op_shapes *o) {
-    CM3_TRY(expect_rank(o, "x", &o->in[0], CM3_F32, 2));
-    CM3_TRY(expect_rank(o, "weight", &o->in[1], CM3_F32, 2));
-    CM3_TRY(expect(o, "weight", &o->in[1], CM3_F32, cm3_shape_of(rows(&o->in[1]), dim(&o->in[0], 1))));
+    CM3_TRY(expect_rank(o, "x", &o->in[0], o->real, 2));
+    CM3_TRY(expect_rank(o, "weight", &o->in[1], o->real, 2));
+    CM3_TRY(expect(o, "weight", &o->in[1], o->real, cm3_shape_of(rows(&o->in[1]), dim(&o->in[0], 1))));
     const cm3_shape y = cm3_shape_of(rows(&o->in[0]), rows(&o->in[1]));
-    if (present(&o->in[2])) CM3_TRY(expect(o, "bias", &o->in[2], CM3_F32, cm3_shape_of(y.dim[1])));
+    if (present(&o->in[2])) CM3_TRY(expect(o, "bias", &o->in[2], o->real, cm3_shape_of(y.dim[1])));
     if (present(&o->in[3])) {
-        CM3_TRY(expect(o, "residual", &o->in[3], CM3_F32, y));
+        CM3_TRY(expect(o, "residual", &o->in[3], o->real, y));
         if (o->attr->activation != CM3_ACT_NONE)
             return cm3_fail(CM3_ERR_SHAPE, "%s: a residual cannot go with an activation", o->name);
     }
-    output(o, CM3_F32, y);
-    if (keeps_pre_activation(o->attr->activation)) output(o, CM3_F32, y);
+    output(o, o->real, y);
+    if (keeps_pre_activation(o->attr->activation)) output(o, o->real, y);
     return CM3_OK;
 }
 
@@ -108,7 +109,7 @@ static int64_t head_size(const op_shapes *o) {
 }
 
 static cm3_status expect_packed(const op_shapes *o) {
-    CM3_TRY(expect_rank(o, "qkv", &o->in[0], CM3_F32, 2));
+    CM3_TRY(expect_rank(o, "qkv", &o->in[0], o->real, 2));
     if (head_size(o)) return CM3_OK;
     char a[96];
     return cm3_fail(CM3_ERR_SHAPE, "%s: qkv is %s, which %d query heads and %d key heads do not divide", o->name,
@@ -125,7 +126,7 @@ static cm3_status expect_sequences(const op_shapes *o) {
 static cm3_status infer_attention(op_shapes *o) {
     CM3_TRY(expect_packed(o));
     CM3_TRY(expect_sequences(o));
-    output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]), o->attr->heads * head_size(o)));
+    output(o, o->real, cm3_shape_of(rows(&o->in[0]), o->attr->heads * head_size(o)));
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]) / o->attr->sequence, o->attr->heads, o->attr->sequence));
     return CM3_OK;
 }
@@ -133,24 +134,24 @@ static cm3_status infer_attention(op_shapes *o) {
 static cm3_status infer_attention_cached(op_shapes *o) {
     CM3_TRY(expect_packed(o));
     CM3_TRY(expect_sequences(o));
-    CM3_TRY(expect_rank(o, "key cache", &o->in[1], CM3_F32, 3));
+    CM3_TRY(expect_rank(o, "key cache", &o->in[1], o->real, 3));
     const int64_t batch = rows(&o->in[0]) / o->attr->sequence;
-    CM3_TRY(expect(o, "key cache", &o->in[1], CM3_F32,
+    CM3_TRY(expect(o, "key cache", &o->in[1], o->real,
                    cm3_shape_of(batch, dim(&o->in[1], 1), o->attr->kv_heads * head_size(o))));
-    CM3_TRY(expect(o, "value cache", &o->in[2], CM3_F32, o->in[1].shape));
+    CM3_TRY(expect(o, "value cache", &o->in[2], o->real, o->in[1].shape));
     CM3_TRY(expect(o, "start", &o->in[3], CM3_I32, cm3_shape_of(batch)));
-    output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]), o->attr->heads * head_size(o)));
+    output(o, o->real, cm3_shape_of(rows(&o->in[0]), o->attr->heads * head_size(o)));
     return CM3_OK;
 }
 
 static cm3_status infer_qk_norm(op_shapes *o) {
     CM3_TRY(expect_packed(o));
     const int64_t d = head_size(o);
-    CM3_TRY(expect(o, "q gain", &o->in[1], CM3_F32, cm3_shape_of(o->attr->heads, d)));
-    CM3_TRY(expect(o, "q bias", &o->in[2], CM3_F32, cm3_shape_of(o->attr->heads, d)));
-    CM3_TRY(expect(o, "k gain", &o->in[3], CM3_F32, cm3_shape_of(o->attr->kv_heads, d)));
-    CM3_TRY(expect(o, "k bias", &o->in[4], CM3_F32, cm3_shape_of(o->attr->kv_heads, d)));
-    output(o, CM3_F32, o->in[0].shape);
+    CM3_TRY(expect(o, "q gain", &o->in[1], o->real, cm3_shape_of(o->attr->heads, d)));
+    CM3_TRY(expect(o, "q bias", &o->in[2], o->real, cm3_shape_of(o->attr->heads, d)));
+    CM3_TRY(expect(o, "k gain", &o->in[3], o->real, cm3_shape_of(o->attr->kv_heads, d)));
+    CM3_TRY(expect(o, "k bias", &o->in[4], o->real, cm3_shape_of(o->attr->kv_heads, d)));
+    output(o, o->real, o->in[0].shape);
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]), o->attr->heads + o->attr->kv_heads, 2));
     return CM3_OK;
 }
@@ -159,32 +160,32 @@ static cm3_status infer_rotary(op_shapes *o) {
     CM3_TRY(expect_packed(o));
     if (head_size(o) % 2) return cm3_fail(CM3_ERR_SHAPE, "%s: head size %lld is odd", o->name, (long long)head_size(o));
     CM3_TRY(expect(o, "positions", &o->in[1], CM3_I32, cm3_shape_of(rows(&o->in[0]))));
-    output(o, CM3_F32, o->in[0].shape);
+    output(o, o->real, o->in[0].shape);
     return CM3_OK;
 }
 
 static cm3_status infer_swiglu(op_shapes *o) {
-    CM3_TRY(expect_rank(o, "gate and up", &o->in[0], CM3_F32, 2));
+    CM3_TRY(expect_rank(o, "gate and up", &o->in[0], o->real, 2));
     if (dim(&o->in[0], 1) % 2)
         return cm3_fail(CM3_ERR_SHAPE, "%s: width %lld is odd", o->name, (long long)dim(&o->in[0], 1));
-    output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]), dim(&o->in[0], 1) / 2));
+    output(o, o->real, cm3_shape_of(rows(&o->in[0]), dim(&o->in[0], 1) / 2));
     return CM3_OK;
 }
 
 static cm3_status infer_same(op_shapes *o) {
-    output(o, CM3_F32, o->in[0].shape);
-    return expect(o, "x", &o->in[0], CM3_F32, o->in[0].shape);
+    output(o, o->real, o->in[0].shape);
+    return expect(o, "x", &o->in[0], o->real, o->in[0].shape);
 }
 
 static cm3_status infer_add(op_shapes *o) {
-    CM3_TRY(expect(o, "b", &o->in[1], CM3_F32, o->in[0].shape));
+    CM3_TRY(expect(o, "b", &o->in[1], o->real, o->in[0].shape));
     return infer_same(o);
 }
 
 static cm3_status infer_linear_cross_entropy(op_shapes *o) {
-    CM3_TRY(expect_rank(o, "hidden", &o->in[0], CM3_F32, 2));
-    CM3_TRY(expect_rank(o, "table", &o->in[1], CM3_F32, 2));
-    CM3_TRY(expect(o, "table", &o->in[1], CM3_F32, cm3_shape_of(rows(&o->in[1]), dim(&o->in[0], 1))));
+    CM3_TRY(expect_rank(o, "hidden", &o->in[0], o->real, 2));
+    CM3_TRY(expect_rank(o, "table", &o->in[1], o->real, 2));
+    CM3_TRY(expect(o, "table", &o->in[1], o->real, cm3_shape_of(rows(&o->in[1]), dim(&o->in[0], 1))));
     CM3_TRY(expect(o, "targets", &o->in[2], CM3_I32, cm3_shape_of(rows(&o->in[0]))));
     CM3_TRY(expect_scalar(o, "scale", &o->in[3]));
     output(o, CM3_F32, cm3_shape_of(1));
@@ -374,9 +375,13 @@ static double flops_none(const cm3_call *call, bool backward) {
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
 
+static cm3_dtype real_type(const cm3_tensor *first) {
+    return first->type == CM3_BF16 ? CM3_BF16 : CM3_F32;
+}
+
 #define INFER(lower)                                                                                                   \
     static cm3_status shapes_##lower(const cm3_op_attr *attr, const cm3_tensor in[], cm3_tensor out[], int *outputs) { \
-        op_shapes o = {.name = #lower, .attr = attr, .in = in, .out = out};                                            \
+        op_shapes o = {.name = #lower, .attr = attr, .in = in, .out = out, .real = real_type(&in[0])};                \
         memset(out, 0, CM3_OP_OUTPUTS * sizeof *out);                                                                  \
         const cm3_status status = infer_##lower(&o);                                                                   \
         *outputs = o.outputs;                                                                                          \

@@ -5,8 +5,10 @@
  * supplies a forward and a backward kernel for each. Networks do not call kernels: they record operations on a tape
  * (core/tensor/tape.h).
  *
- * Notation: N rows (batch x sequence), d width, V vocabulary; images are NHWC (B, H, W, C). All real values are f32
- * here; "(N) i32" is an integer tensor. An input in [brackets] may be absent (data == NULL).
+ * Notation: N rows (batch x sequence), d width, V vocabulary; images are NHWC (B, H, W, C). "(N) i32" is
+ * an integer tensor; all others are real. Real values are f32. The transformer's operations also go in bf16, as their
+ * first input says; statistics (rstd, mean, lse), losses and scales are f32 even then, and so are the gradients of
+ * parameters. An input in [brackets] may be absent (data == NULL).
  *
  * operation             inputs                                       outputs (the first one carries the gradient)
  * EMBED                 table (V,d), ids (N) i32,                    table[ids] [+ positions table[positions]]  (N,d)
@@ -62,6 +64,7 @@
 #define CM3_CORE_TENSOR_OP_H
 
 #include "core/status.h"
+#include "core/tensor/memory.h"
 #include "core/tensor/tensor.h"
 
 #include <stdbool.h>
@@ -149,11 +152,10 @@ typedef struct cm3_backend {
     const char *name;
     bool executes; /* false: it only counts (meta) */
     const cm3_kernel *kernels[CM3_OP_COUNT];
-    /* to += from, `count` f32 values */
-    void (*add_into)(float *to, const float *from, int64_t count);
-    /* Lets memory and what it holds go, in whole pages of `page_bytes`, until it is next written. */
-    void (*forget)(void *begin, size_t bytes);
-    size_t page_bytes;
+    bool has_bf16;
+    const cm3_memory *memory;
+    /* to += from; both of one shape, their types may differ */
+    cm3_status (*add_into)(const cm3_tensor *to, const cm3_tensor *from);
 } cm3_backend;
 
 /* core/kernels: the host's processor, and a twin of it that has its workspaces and runs nothing. */

@@ -81,6 +81,8 @@ static cm3_status run_backward(const cm3_tape *tape, const cm3__instruction *at,
 }
 
 static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, const cm3_tape_run_options *options) {
+    static const float one = 1;
+    const cm3_memory *memory = tape->options.backend->memory;
     const cm3_call *call = &at->call;
     const bool accumulate = at->first_of_run[0] ? options->accumulate : call->accumulate[0];
     switch (at->action) {
@@ -90,18 +92,13 @@ static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, cons
     case CM3__BACKWARD:
         return run_backward(tape, at, options->accumulate);
     case CM3__SEED:
-        *(float *)call->grad_out.data = 1.0f;
-        return CM3_OK;
+        return memory->upload(call->grad_out.data, &one, sizeof one);
     case CM3__ADD_INTO:
         if (accumulate)
-            tape->options.backend->add_into(call->grad_in[0].data, call->grad_out.data,
-                                            cm3_shape_count(call->grad_out.shape));
-        else
-            memcpy(call->grad_in[0].data, call->grad_out.data, cm3_tensor_bytes(&call->grad_out));
-        return CM3_OK;
+            return tape->options.backend->add_into(&call->grad_in[0], &call->grad_out);
+        return memory->copy(call->grad_in[0].data, call->grad_out.data, cm3_tensor_bytes(&call->grad_out));
     case CM3__ZERO:
-        if (!accumulate) memset(call->grad_in[0].data, 0, cm3_tensor_bytes(&call->grad_in[0]));
-        return CM3_OK;
+        return accumulate ? CM3_OK : memory->clear(call->grad_in[0].data, cm3_tensor_bytes(&call->grad_in[0]));
     case CM3__READY:
         if (options->segment_ready) options->segment_ready(options->context, at->segment);
         return CM3_OK;

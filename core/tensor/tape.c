@@ -27,6 +27,10 @@ bool cm3__tape_grow(cm3_tape *tape, void **array, int *capacity, int count, size
 }
 
 cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **out) {
+    *out = NULL;
+    if (options->compute != CM3_F32 && !(options->compute == CM3_BF16 && options->backend->has_bf16))
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s does not compute in %s", options->backend->name,
+                        cm3_dtype_name(options->compute));
     cm3_tape *tape = calloc(1, sizeof *tape);
     *out = tape;
     if (!tape) return cm3_fail(CM3_ERR_MEMORY, "no memory for a tape");
@@ -35,7 +39,7 @@ cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **out) {
         tape->arena = options->shares->arena;
         return CM3_OK;
     }
-    const cm3_status status = cm3_arena_create(&tape->arena);
+    const cm3_status status = cm3_arena_create(options->backend->memory, &tape->arena);
     if (status != CM3_OK) {
         free(tape);
         *out = NULL;
@@ -78,7 +82,8 @@ static cm3_var *add_var(cm3_tape *tape, cm3__var_kind kind, cm3_tensor tensor) {
                      .buffer = CM3__NONE,
                      .grad_buffer = CM3__NONE,
                      .last_consumer = CM3__NONE};
-    var->grad = (cm3_tensor){.type = CM3_F32, .shape = tensor.shape};
+    /* Gradients of parameters are sums over many rows, and of many ranks. */
+    var->grad = (cm3_tensor){.type = kind == CM3__PARAMETER ? CM3_F32 : tensor.type, .shape = tensor.shape};
     return tape->vars[tape->var_count++] = var;
 }
 
@@ -87,7 +92,7 @@ cm3_var *cm3_tape_input(cm3_tape *tape, cm3_dtype type, cm3_shape shape, void *d
 }
 
 cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int segment) {
-    cm3_var *var = add_var(tape, CM3__PARAMETER, (cm3_tensor){.type = CM3_F32, .shape = shape, .data = value});
+    cm3_var *var = add_var(tape, CM3__PARAMETER, (cm3_tensor){.type = tape->options.compute, .shape = shape, .data = value});
     if (!var) return NULL;
     var->grad.data = grad;
     var->segment = segment;
@@ -151,7 +156,9 @@ const cm3_tensor *cm3_var_grad(const cm3_var *var) {
 }
 
 float cm3_var_scalar(const cm3_var *var) {
-    return var->tensor.data ? *(const float *)var->tensor.data : NAN;
+    float scalar = NAN;
+    if (var->tensor.data) var->tape->options.backend->memory->download(&scalar, var->tensor.data, sizeof scalar);
+    return scalar;
 }
 
 /* --- the operations ----------------------------------------------------------------------------------------------- */

@@ -31,6 +31,7 @@ typedef enum cm3_recompute {
 
 typedef struct cm3_tape_options {
     const cm3_backend *backend;
+    cm3_dtype compute; /* of parameters' values, and of all that comes of them: CM3_F32, or CM3_BF16 if it has that */
     cm3_recompute recompute;
     bool guards; /* tests: a zone behind every buffer that is checked after every kernel */
     /* Gradients of parameters take memory over from activations that the backward pass is done with, and hand it back
@@ -54,7 +55,7 @@ void cm3_tape_free(cm3_tape *tape);
 
 /* Data of a step (token ids, pictures). `data` is the caller's memory, read at every run; NULL while only planning. */
 cm3_var *cm3_tape_input(cm3_tape *tape, cm3_dtype type, cm3_shape shape, void *data);
-/* A parameter and its gradient, both the caller's memory; NULL while only planning. `grad` NULL on a planning or
+/* A parameter, of the tape's type, and its gradient, in f32, both the caller's memory; NULL while only planning. `grad` NULL on a planning or
  * inference tape is fine: cm3_tape_plan() needs to know only that it is a parameter. `segment` names the range that is
  * reduced and updated together. */
 cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int segment);
@@ -137,9 +138,10 @@ typedef struct cm3_tape_run_options {
 /* Runs the schedule. NULL options: overwrite, no callbacks. The first run takes the memory. */
 cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options);
 
-/* Address and shape of a kept value, loss or leaf. */
+/* Address and shape of a kept value, loss or leaf, in the backend's memory. */
 const cm3_tensor *cm3_var_tensor(const cm3_var *var);
 const cm3_tensor *cm3_var_grad(const cm3_var *var);
+/* The one number that a kept value holds, fetched from the backend's memory; NaN if that fails. */
 float cm3_var_scalar(const cm3_var *var);
 
 #endif

@@ -1,10 +1,12 @@
 #include "core/kernels/cpu/cpu.h"
 
-#include "core/pages.h"
-
-static void add_into(float *to, const float *from, int64_t count) {
+static cm3_status add_into(const cm3_tensor *to, const cm3_tensor *from) {
+    const int64_t count = cm3_shape_count(to->shape);
+    float *sum = to->data;
+    const float *more = from->data;
 #pragma omp parallel for simd schedule(static) if (count > 1 << 14)
-    for (int64_t i = 0; i < count; i++) to[i] += from[i];
+    for (int64_t i = 0; i < count; i++) sum[i] += more[i];
+    return CM3_OK;
 }
 
 #define KERNELS                                                                                                        \
@@ -29,10 +31,9 @@ static void add_into(float *to, const float *from, int64_t count) {
                 [CM3_OP_CODE_LOSS] = &cm3__cpu_code_loss,                                                              \
                 [CM3_OP_PIXEL_LOSS] = &cm3__cpu_pixel_loss}
 
-#define MEMORY .add_into = add_into, .forget = cm3_pages_forget, .page_bytes = CM3_HUGE_PAGE
-
-static const cm3_backend cpu = {.name = "cpu", .executes = true, MEMORY, KERNELS};
-static const cm3_backend meta = {.name = "meta", .executes = false, MEMORY, KERNELS};
+#define COMMON .memory = &cm3_memory_host, .add_into = add_into, KERNELS
+static const cm3_backend cpu = {.name = "cpu", .executes = true, COMMON};
+static const cm3_backend meta = {.name = "meta", .executes = false, .has_bf16 = true, COMMON};
 
 const cm3_backend *cm3_backend_cpu(void) {
     return &cpu;

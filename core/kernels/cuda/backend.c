@@ -1,0 +1,27 @@
+#include "core/kernels/cuda/backend.h"
+
+#include "core/kernels/cuda/cuda.h"
+#include "core/kernels/cuda/device.h"
+
+static cm3_status add_into(const cm3_tensor *to, const cm3_tensor *from) {
+    return cm3__cuda_add_into(to, from, true);
+}
+
+cm3_status cm3_backend_cuda(int index, const cm3_backend **backend) {
+    static const cm3_backend cuda = {.name = "cuda",
+                               .executes = true,
+                               .has_bf16 = true,
+                               .memory = &cm3__device_memory,
+                               .add_into = add_into,
+                               .kernels = {
+                                   [CM3_OP_LAYER_NORM] = &cm3__cuda_layer_norm,
+                                   [CM3_OP_RMS_NORM] = &cm3__cuda_rms_norm,
+                                   [CM3_OP_LINEAR] = &cm3__cuda_linear,
+                                   [CM3_OP_ACTIVATE] = &cm3__cuda_activate,
+                                   [CM3_OP_ADD] = &cm3__cuda_add,
+                               }};
+    *backend = NULL;
+    CM3_TRY(cm3__device_open(index));
+    *backend = &cuda;
+    return CM3_OK;
+}

@@ -1,0 +1,26 @@
+/* The device under the kernels: CUDA's runtime (device_cuda.cu), or the host where the tests run kernels on it
+ * (tests/support/simt). */
+#ifndef CM3_CORE_KERNELS_CUDA_DEVICE_H
+#define CM3_CORE_KERNELS_CUDA_DEVICE_H
+
+#include "core/tensor/memory.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Opens the device of this process: number `index` of those that can be seen. CM3_ERR_UNSUPPORTED says why there is none. Once; later
+ * calls do nothing. */
+cm3_status cm3__device_open(int index);
+/* "NVIDIA H100 80GB HBM3, 132 SMs, 79.1 GiB, driver 13.0": for the start-up table. */
+const char *cm3__device_text(void);
+/* Waits until all that was queued is done, and says what failed of it. */
+cm3_status cm3__device_wait(void);
+
+extern const cm3_memory cm3__device_memory;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

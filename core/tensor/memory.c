@@ -1,0 +1,25 @@
+#include "core/tensor/memory.h"
+
+#include "core/pages.h"
+
+#include <string.h>
+
+static cm3_status copy(void *to, const void *from, size_t bytes) {
+    if (bytes) memcpy(to, from, bytes);
+    return CM3_OK;
+}
+
+static cm3_status clear(void *at, size_t bytes) {
+    if (bytes) memset(at, 0, bytes);
+    return CM3_OK;
+}
+
+const cm3_memory cm3_memory_host = {.host = true,
+                                    .take = cm3_pages_take,
+                                    .give = cm3_pages_give,
+                                    .upload = copy,
+                                    .download = copy,
+                                    .copy = copy,
+                                    .clear = clear,
+                                    .forget = cm3_pages_forget,
+                                    .page_bytes = CM3_HUGE_PAGE};
