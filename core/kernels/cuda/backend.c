@@ -19,6 +19,7 @@ cm3_status cm3_backend_cuda(int index, const cm3_backend **backend) {
                                    [CM3_OP_LINEAR] = &cm3__cuda_linear,
                                    [CM3_OP_ACTIVATE] = &cm3__cuda_activate,
                                    [CM3_OP_ADD] = &cm3__cuda_add,
+                                   [CM3_OP_LINEAR_CROSS_ENTROPY] = &cm3__cuda_linear_cross_entropy,
                                }};
     *backend = NULL;
     CM3_TRY(cm3__device_open(index));
