@@ -22,7 +22,8 @@
     X(ERR_UNSUPPORTED, 10, "not supported by this build, device or file")                                             \
     X(ERR_BUSY,       11, "in use by another process")                                                                \
     X(INTERRUPTED,    12, "stopped by a signal after saving")                                                         \
-    X(ERR_INTERNAL,   13, "a fault of this program")
+    X(ERR_INTERNAL,   13, "a fault of this program")                                                                   \
+    X(ERR_DEVICE,     14, "a GPU failed")
 
 typedef enum cm3_status {
 #define X(name, value, text) CM3_##name = value,

@@ -24,6 +24,8 @@ typedef struct cm3__cuda_gemm {
 } cm3__cuda_gemm;
 
 cm3_status cm3__cuda_gemm_run(const cm3__cuda_gemm *product);
+/* What a product's epilogue does, as a pass over C, which holds the bare product plus residual (linear.cu). */
+cm3_status cm3__cuda_epilogue(const cm3__cuda_gemm *product);
 
 #ifdef __cplusplus
 }

@@ -16,7 +16,7 @@ extern "C" {
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #else
-#include "tests/support/simt/simt.h"
+#include <simt.h> /* tests/support/simt */
 #endif
 
 #include <stdint.h>

@@ -32,6 +32,22 @@ static cm3_status forward(const cm3_call *call) {
     return cm3__cuda_launched("linear, forward");
 }
 
+template <typename T>
+static __global__ void epilogue(int64_t count, int64_t n, T *c, const T *bias, T *pre, cm3_activation act) {
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const float value = to_float(c[i]) + (bias ? to_float(bias[i % n]) : 0.0f);
+    if (pre) pre[i] = from_float<T>(value);
+    c[i] = from_float<T>(activated(value, act));
+}
+
+extern "C" cm3_status cm3__cuda_epilogue(const cm3__cuda_gemm *p) {
+    const int64_t count = p->m * p->n;
+    CM3_BY_TYPE(p->type, CM3_LAUNCH(epilogue<T>, cm3__blocks_for(count, 256), 256, 0, count, p->n, (T *)p->c,
+                                    (const T *)p->bias, (T *)p->pre, p->activation));
+    return cm3__cuda_launched("linear, epilogue");
+}
+
 /* Gradient of what the product gave, in place of the gradient of what the activation gave. */
 static void activation_backward(const cm3_call *call) {
     const cm3_activation act = call->attr->activation;

@@ -1,0 +1,101 @@
+/* One GPU of this process through CUDA's runtime: one stream, on which everything happens in order. */
+#include "core/kernels/cuda/device.h"
+#include "core/kernels/cuda/launch.h"
+
+#include <stdio.h>
+
+static cudaStream_t stream;
+static char text[192];
+
+static cm3_status failed(const char *what, cudaError_t error) {
+    return cm3_fail(error == cudaErrorMemoryAllocation ? CM3_ERR_MEMORY : CM3_ERR_DEVICE, "GPU: %s: %s", what,
+                    cudaGetErrorString(error));
+}
+
+#define CUDA_TRY(what, call)                                                                                           \
+    do {                                                                                                               \
+        const cudaError_t error_ = (call);                                                                             \
+        if (error_ != cudaSuccess) return failed(what, error_);                                                        \
+    } while (0)
+
+cudaStream_t cm3__cuda_stream(void) {
+    return stream;
+}
+
+extern "C" cm3_status cm3__cuda_launched(const char *what) {
+    CUDA_TRY(what, cudaPeekAtLastError());
+    return CM3_OK;
+}
+
+extern "C" cm3_status cm3__device_open(int index) {
+    if (stream) return CM3_OK;
+    int count = 0, runtime = 0, driver = 0;
+    const cudaError_t error = cudaGetDeviceCount(&count);
+    if (error != cudaSuccess)
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: %s", cudaGetErrorString(error));
+    if (index >= count)
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "there is no GPU number %d: %d can be seen", index, count);
+    cudaDeviceProp is;
+    CUDA_TRY("its properties", cudaGetDeviceProperties(&is, index));
+    if (is.major < 8)
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s has compute capability %d.%d, at least 8.0 is needed", is.name,
+                        is.major, is.minor);
+    CUDA_TRY("choosing it", cudaSetDevice(index));
+    CUDA_TRY("making a stream", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    cudaRuntimeGetVersion(&runtime);
+    cudaDriverGetVersion(&driver);
+    snprintf(text, sizeof text, "%s, %d SMs, %.1f GiB, CUDA %d.%d, driver for %d.%d", is.name, is.multiProcessorCount,
+             (double)is.totalGlobalMem / 0x1p30, runtime / 1000, runtime % 1000 / 10, driver / 1000,
+             driver % 1000 / 10);
+    return CM3_OK;
+}
+
+extern "C" const char *cm3__device_text(void) {
+    return text;
+}
+
+extern "C" cm3_status cm3__device_wait(void) {
+    CUDA_TRY("what was queued", cudaStreamSynchronize(stream));
+    return CM3_OK;
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------------ */
+
+static cm3_status clear(void *at, size_t bytes) {
+    if (bytes) CUDA_TRY("clearing memory", cudaMemsetAsync(at, 0, bytes, stream));
+    return CM3_OK;
+}
+
+static void *take(size_t bytes) {
+    void *block = nullptr;
+    if (cudaMalloc(&block, bytes ? bytes : 1) != cudaSuccess) {
+        cudaGetLastError(); /* forgets it: the caller reports */
+        return nullptr;
+    }
+    if (clear(block, bytes) == CM3_OK) return block;
+    cudaFree(block);
+    return nullptr;
+}
+
+static void give(void *block, size_t bytes) {
+    (void)bytes;
+    cudaFree(block); /* waits for what uses it */
+}
+
+/* From memory that is not pinned the copy is staged when the call returns, so it may be reused. */
+static cm3_status upload(void *to, const void *from, size_t bytes) {
+    if (bytes) CUDA_TRY("copying to it", cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream));
+    return CM3_OK;
+}
+
+static cm3_status download(void *to, const void *from, size_t bytes) {
+    if (bytes) CUDA_TRY("copying from it", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream));
+    return cm3__device_wait();
+}
+
+static cm3_status copy(void *to, const void *from, size_t bytes) {
+    if (bytes) CUDA_TRY("copying", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream));
+    return CM3_OK;
+}
+
+extern "C" const cm3_memory cm3__device_memory = {false, take, give, upload, download, copy, clear, nullptr, 0};
