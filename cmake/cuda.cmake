@@ -1,5 +1,6 @@
 # core/kernels/cuda, twice: as the shared object cm3_cuda that the program opens at run time where there is a GPU, made by
-# nvcc if it is found; and, for the tests, as plain C++ for the host (tests/support/simt).
+# nvcc if it is found; and, for the tests, as plain C++ for the host (tests/support/simt), which takes its place where
+# CM3_CUDA_LIBRARY names it. Both leave cm3_fail() and its like to the program that opens them.
 file(GLOB cuda_kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/kernels/cuda/*.cu)
 list(FILTER cuda_kernels EXCLUDE REGEX "_(cuda|cudnn|nccl)\\.cu$") # what calls CUDA's libraries
 
@@ -15,10 +16,10 @@ if(CM3_TESTS)
     list(APPEND simt_sources ${wrapper})
   endforeach()
   file(GLOB simt CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/simt/*.c ${CMAKE_SOURCE_DIR}/tests/support/simt/*.cpp)
-  add_library(cm3_simt STATIC ${simt_sources} ${simt} ${CMAKE_SOURCE_DIR}/core/kernels/cuda/backend.c)
+  add_library(cm3_simt SHARED ${simt_sources} ${simt} ${CMAKE_SOURCE_DIR}/core/kernels/cuda/backend.c)
   target_compile_options(cm3_simt PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-unknown-pragmas>)
+  target_link_options(cm3_simt PRIVATE -Wl,-Bsymbolic) # the other one may be loaded, too
   target_include_directories(cm3_simt PUBLIC ${CMAKE_SOURCE_DIR}/tests/support/simt)
-  target_link_libraries(cm3_simt PUBLIC cm3_core)
 endif()
 
 find_package(CUDAToolkit QUIET)
@@ -32,8 +33,8 @@ endif()
 set(CMAKE_CUDA_ARCHITECTURES 90a-real CACHE STRING "GPUs to compile for: 90a-real is the H100, 80-real the A100")
 enable_language(CUDA)
 file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/kernels/cuda/*.cu ${CMAKE_SOURCE_DIR}/core/kernels/cuda/*.c)
-# cm3_fail and its like are the program's own: that is why it exports its symbols.
 add_library(cm3_cuda SHARED ${cuda_sources})
 target_compile_options(cm3_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda;-std=c++20>")
 target_include_directories(cm3_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+target_link_options(cm3_cuda PRIVATE -Wl,-Bsymbolic)
 target_link_libraries(cm3_cuda PRIVATE CUDA::cudart CUDA::cublasLt)

@@ -18,6 +18,7 @@ struct cm3_params {
     int64_t *starts; /* of the segments, and the size behind the last; after the layout */
     int64_t size;
     float *values, *gradients;
+    cm3_placement host, placed; /* placed.backend NULL: on the host alone */
     cm3_status status; /* of the first failure */
     char message[CM3_MESSAGE_MAX];
 };
@@ -48,6 +49,12 @@ void cm3_params_free(cm3_params *params) {
     for (int i = 0; i < params->count; i++) free(params->list[i].name);
     free(params->list);
     free(params->starts);
+    if (params->placed.backend) {
+        const cm3_memory *memory = params->placed.backend->memory;
+        memory->give(params->placed.values, (size_t)params->size * sizeof(float));
+        memory->give(params->placed.gradients, (size_t)params->size * sizeof(float));
+        memory->give(params->placed.copy, (size_t)params->size * sizeof(uint16_t));
+    }
     cm3_pages_give(params->values, (size_t)params->size * sizeof(float));
     cm3_pages_give(params->gradients, (size_t)params->size * sizeof(float));
     free(params);
@@ -190,6 +197,8 @@ cm3_status cm3_params_allocate(cm3_params *params, bool with_gradients) {
     if (!params->values || (with_gradients && !params->gradients))
         return cm3_fail(CM3_ERR_MEMORY, "no memory for %lld parameters%s", (long long)params->size,
                         with_gradients ? " and their gradients" : "");
+    params->host =
+        (cm3_placement){.backend = cm3_backend_cpu(), .values = params->values, .gradients = params->gradients};
     return CM3_OK;
 }
 
@@ -247,9 +256,50 @@ void cm3_params_init(cm3_params *params, uint64_t seed) {
     }
 }
 
+const cm3_placement *cm3_params_placement(const cm3_params *params) {
+    return params->placed.backend ? &params->placed : &params->host;
+}
+
+/* --- on a device -------------------------------------------------------------------------------------------------- */
+
+cm3_status cm3_params_place(cm3_params *params, const cm3_backend *backend, cm3_dtype compute) {
+    if (backend->memory->host) return CM3_OK;
+    const size_t bytes = (size_t)params->size * sizeof(float);
+    const bool rounded = compute == CM3_BF16;
+    params->placed = (cm3_placement){.backend = backend,
+                                     .values = backend->memory->take(bytes),
+                                     .gradients = params->gradients ? backend->memory->take(bytes) : NULL,
+                                     .copy = rounded ? backend->memory->take(bytes / 2) : NULL};
+    const cm3_placement *p = &params->placed;
+    if (!p->values || (params->gradients && !p->gradients) || (rounded && !p->copy))
+        return cm3_fail(CM3_ERR_MEMORY, "%s has no memory for %lld parameters%s", backend->name,
+                        (long long)params->size, params->gradients ? " and their gradients" : "");
+    return CM3_OK;
+}
+
+cm3_status cm3_params_upload(const cm3_params *params) {
+    const cm3_placement *p = &params->placed;
+    if (!p->backend) return CM3_OK;
+    CM3_TRY(p->backend->memory->upload(p->values, params->values, (size_t)params->size * sizeof(float)));
+    if (!p->copy) return CM3_OK;
+    const cm3_tensor whole = {.type = CM3_F32, .shape = cm3_shape_of(params->size), .data = p->values},
+                     rounded = {.type = CM3_BF16, .shape = whole.shape, .data = p->copy};
+    return p->backend->cast(&rounded, &whole, false);
+}
+
+cm3_status cm3_params_download(const cm3_params *params) {
+    const cm3_placement *p = &params->placed;
+    if (!p->backend) return CM3_OK;
+    return p->backend->memory->download(params->values, p->values, (size_t)params->size * sizeof(float));
+}
+
 cm3_var *cm3_params_var(const cm3_params *params, cm3_tape *tape, int index) {
     const cm3_param *param = cm3_params_get(params, index);
     if (!param) return NULL;
-    return cm3_tape_parameter(tape, param->shape, params->values ? params->values + param->offset : NULL,
-                              params->gradients ? params->gradients + param->offset : NULL, param->segment);
+    const bool there = params->placed.backend && params->placed.backend == cm3_tape_get_options(tape)->backend;
+    const cm3_placement at = there ? params->placed : params->host;
+    void *value = at.values ? at.values + param->offset : NULL;
+    if (at.copy) value = (uint16_t *)at.copy + param->offset;
+    return cm3_tape_parameter(tape, param->shape, value, at.gradients ? at.gradients + param->offset : NULL,
+                              param->segment);
 }

@@ -16,14 +16,10 @@ const cm3_field cm3_adamw_fields[] = {
 /* Everything that is the same for all elements, in the form that the inner loop wants:
  * lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)  =  rate * m / (sqrt(v) + eps'), with the corrections moved
  * out. */
-typedef struct factors {
-    float clip, beta1, beta2, gain1, gain2, rate, epsilon, decay;
-} factors;
-
-static factors factors_of(const cm3_adamw_config *config, const cm3_adamw_update *update) {
+cm3_flat_adamw cm3_adamw_flat(const cm3_adamw_config *config, const cm3_adamw_update *update) {
     const double correction1 = 1 - pow(config->beta1, (double)update->step);
     const double correction2 = sqrt(1 - pow(config->beta2, (double)update->step));
-    return (factors){
+    return (cm3_flat_adamw){
         .clip = (float)update->clip_factor,
         .beta1 = (float)config->beta1,
         .beta2 = (float)config->beta2,
@@ -35,9 +31,9 @@ static factors factors_of(const cm3_adamw_config *config, const cm3_adamw_update
     };
 }
 
-static void update_range(const factors *given, float decay, int64_t count, float *restrict value,
+static void update_range(const cm3_flat_adamw *given, float decay, int64_t count, float *restrict value,
                          const float *restrict grad, float *restrict m, float *restrict v) {
-    const factors f = *given;
+    const cm3_flat_adamw f = *given;
     for (int64_t i = 0; i < count; i++) {
         const float g = f.clip * grad[i];
         m[i] = f.beta1 * m[i] + f.gain1 * g;
@@ -53,7 +49,7 @@ enum { BLOCK = 1 << 15 };
 void cm3_adamw_apply(const cm3_adamw_config *config, const cm3_adamw_update *update, const cm3_adamw_span *spans,
                      int64_t span_count, float *value, const float *grad, float *m, float *v) {
     if (span_count <= 0) return;
-    const factors f = factors_of(config, update);
+    const cm3_flat_adamw f = cm3_adamw_flat(config, update);
     const int64_t first = spans[0].offset, last = spans[span_count - 1].offset + spans[span_count - 1].count;
     const int64_t blocks = (last - first + BLOCK - 1) / BLOCK;
 #pragma omp parallel for schedule(static) if (blocks > 1)

@@ -10,6 +10,7 @@
 #define CM3_OPTIM_ADAMW_H
 
 #include "core/config.h"
+#include "core/tensor/flat.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,10 +27,7 @@ extern const cm3_field cm3_adamw_fields[];
 
 /* A part of the flat range whose parameters all decay (matrices), or all do not (gains, biases). Spans ascend and do
  * not overlap; elements outside of all of them (padding) are left alone. */
-typedef struct cm3_adamw_span {
-    int64_t offset, count;
-    bool decay;
-} cm3_adamw_span;
+typedef cm3_flat_span cm3_adamw_span;
 
 typedef struct cm3_adamw_update {
     int64_t step;         /* t: 1 for the first update */
@@ -40,5 +38,8 @@ typedef struct cm3_adamw_update {
 /* Updates `value`, `m` and `v`, which are all addresses of element 0 of the flat range. m and v start as zeros. */
 void cm3_adamw_apply(const cm3_adamw_config *config, const cm3_adamw_update *update, const cm3_adamw_span *spans,
                      int64_t span_count, float *value, const float *grad, float *m, float *v);
+
+/* The numbers of this update for a device that makes it (core/tensor/flat.h); its buffers are left to the caller. */
+cm3_flat_adamw cm3_adamw_flat(const cm3_adamw_config *config, const cm3_adamw_update *update);
 
 #endif

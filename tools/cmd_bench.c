@@ -60,7 +60,9 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
     cm3_session session = {0};
     cm3_bench_step_result r;
     cm3_status status = cm3_session_load(&rest, &session);
-    if (status == CM3_OK) status = cm3_bench_step(&session.recipe, seconds, &r);
+    cm3_device device;
+    if (status == CM3_OK) status = cm3_device_open((cm3_device_choice)session.recipe.run.device, 0, &device);
+    if (status == CM3_OK) status = cm3_bench_step(&session.recipe, device.backend, seconds, &r);
     cm3_session_close(&session);
     CM3_TRY(status);
     if (cm3_option_given(line, "json"))

@@ -59,15 +59,24 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage_function *sta
     cm3_comm *comm = session->comm;
     const bool first = cm3_comm_rank(comm) == 0;
     CM3_TRY(cm3_comm_agree_status(comm, first ? take_lock(session) : CM3_OK));
+    cm3_device device;
+    CM3_TRY(cm3_comm_agree_status(comm, cm3_device_open((cm3_device_choice)session->recipe.run.device,
+                                                        cm3_comm_local_rank(comm), &device)));
     /* All ranks measure at once, so that what they share is shared here too. */
     double rate = cm3_machine_sgemm_rate(0.2);
     CM3_TRY(cm3_comm_reduce_f64(comm, &rate, 1, CM3_REDUCE_SUM));
     if (first)
-        cm3_log_info("%d rank%s (%s) x %d thread%s, cpu, sgemm %.0f GFLOP/s in all; run folder %s", cm3_comm_size(comm),
+        cm3_log_info("%d rank%s (%s) x %d thread%s, %s, sgemm %.0f GFLOP/s in all; run folder %s", cm3_comm_size(comm),
                      cm3_comm_size(comm) > 1 ? "s" : "", cm3_comm_kind(comm), omp_get_max_threads(),
-                     omp_get_max_threads() > 1 ? "s" : "", rate / 1e9, session->recipe.run.out);
-    const cm3_run run = {
-        .recipe = &session->recipe, .config_text = session->config_text, .comm = comm, .peak_flops = rate};
+                     omp_get_max_threads() > 1 ? "s" : "", device.text, rate / 1e9, session->recipe.run.out);
+    const cm3_run run = {.recipe = &session->recipe,
+                         .config_text = session->config_text,
+                         .comm = comm,
+                         .backend = device.backend,
+                         .host_flops = rate,
+                         .peak_flops = device.backend->memory->host
+                                           ? rate
+                                           : session->recipe.cluster.gpu_tflops * 1e12 * cm3_comm_size(comm)};
     for (int i = 0; i < count; i++) CM3_TRY(stages[i](&run));
     return CM3_OK;
 }

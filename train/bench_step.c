@@ -2,10 +2,9 @@
 
 #include "core/clock.h"
 #include "core/kernels/cpu/machine.h"
-#include "core/pages.h"
 #include "core/rng.h"
 #include "optim/clip.h"
-#include "train/trainer.h"
+#include "train/state.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,15 +12,43 @@
 
 typedef struct bench {
     const cm3_recipe *recipe;
+    const cm3_backend *backend;
     cm3_params *params;
     cm3_transformer *model;
     cm3_tape *tape;
-    cm3_adamw_span *spans;
-    int64_t span_count, rows, tokens;
-    int32_t *ids, *targets, *positions;
-    float *m, *v, scale;
+    cm3_train_state state;
+    int64_t rows, tokens;
+    int32_t *ids, *targets, *positions; /* in the backend's memory, like `scale` */
+    float *scale;
     double peak_memory; /* of the process, in steps so far */
 } bench;
+
+/* Random tokens. */
+static cm3_status fill_inputs(bench *b, int64_t vocabulary) {
+    const cm3_memory *memory = b->backend->memory;
+    const size_t count = (size_t)b->tokens, bytes = count * sizeof(int32_t);
+    const float scale = 1.0f / (float)b->tokens;
+    int32_t *tokens = malloc(3 * bytes);
+    b->ids = memory->take(bytes);
+    b->targets = memory->take(bytes);
+    b->positions = memory->take(bytes);
+    b->scale = memory->take(sizeof *b->scale);
+    cm3_status status = tokens && b->ids && b->targets && b->positions && b->scale
+                            ? CM3_OK
+                            : cm3_fail(CM3_ERR_MEMORY, "no memory for a step");
+    cm3_rng rng = cm3_rng_stream((uint64_t)b->recipe->run.seed, CM3_RNG_TEST, 0, 0);
+    for (size_t i = 0; i < count && status == CM3_OK; i++) {
+        tokens[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)vocabulary);
+        tokens[count + i] = (int32_t)cm3_rng_below(&rng, (uint64_t)vocabulary);
+        tokens[2 * count + i] = (int32_t)((int64_t)i % b->recipe->data.context);
+    }
+    if (status == CM3_OK) status = memory->upload(b->ids, tokens, bytes);
+    if (status == CM3_OK) status = memory->upload(b->targets, tokens + count, bytes);
+    if (status == CM3_OK) status = memory->upload(b->positions, tokens + 2 * count, bytes);
+    if (status == CM3_OK) status = memory->upload(b->scale, &scale, sizeof scale);
+    free(tokens);
+    return status;
+}
 
 static cm3_status set_up(bench *b) {
     const cm3_recipe *recipe = b->recipe;
@@ -30,27 +57,18 @@ static cm3_status set_up(bench *b) {
     CM3_TRY(cm3_vocab_build(&sizes, &vocab));
     b->rows = recipe->train.micro_batch ? recipe->train.micro_batch : recipe->data.lanes;
     b->tokens = b->rows * recipe->data.context;
-    b->scale = 1.0f / (float)b->tokens;
+    const cm3_dtype compute = cm3_recipe_compute(recipe, b->backend);
     CM3_TRY(cm3_params_create(&b->params));
     CM3_TRY(cm3_transformer_declare(&recipe->model, vocab.size, b->params, &b->model));
     CM3_TRY(cm3_params_layout(b->params, CM3_SHARD_UNIT));
     CM3_TRY(cm3_params_allocate(b->params, true));
+    CM3_TRY(cm3_params_place(b->params, b->backend, compute));
     cm3_params_init(b->params, (uint64_t)recipe->run.seed);
-    CM3_TRY(cm3_params_adamw_spans(b->params, &b->spans, &b->span_count));
-    b->m = cm3_pages_take((size_t)cm3_params_size(b->params) * sizeof(float));
-    b->v = cm3_pages_take((size_t)cm3_params_size(b->params) * sizeof(float));
-    b->ids = calloc((size_t)b->tokens, sizeof(int32_t));
-    b->targets = calloc((size_t)b->tokens, sizeof(int32_t));
-    b->positions = calloc((size_t)b->tokens, sizeof(int32_t));
-    if (!b->m || !b->v || !b->ids || !b->targets || !b->positions)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for a step");
-    cm3_rng rng = cm3_rng_stream((uint64_t)recipe->run.seed, CM3_RNG_TEST, 0, 0);
-    for (int64_t i = 0; i < b->tokens; i++) {
-        b->ids[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)vocab.size);
-        b->targets[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)vocab.size);
-        b->positions[i] = (int32_t)(i % recipe->data.context);
-    }
-    const cm3_tape_options options = {.backend = cm3_backend_cpu(),
+    CM3_TRY(cm3_train_state_open(b->backend, b->params, &b->state));
+    CM3_TRY(cm3_train_state_upload(&b->state));
+    CM3_TRY(fill_inputs(b, vocab.size));
+    const cm3_tape_options options = {.backend = b->backend,
+                                      .compute = compute,
                                       .recompute = (cm3_recompute)recipe->model.recompute,
                                       .exchange_from = CM3_EXCHANGE_FROM};
     CM3_TRY(cm3_tape_create(&options, &b->tape));
@@ -59,23 +77,23 @@ static cm3_status set_up(bench *b) {
                                       .ids = b->ids,
                                       .targets = b->targets,
                                       .positions = b->positions,
-                                      .scale = &b->scale};
+                                      .scale = b->scale};
     cm3_var *per_token;
     cm3_tape_loss(b->tape, cm3_transformer_loss(b->model, b->tape, &batch, &per_token));
     return cm3_tape_plan(b->tape);
 }
 
 static void tear_down(bench *b) {
-    const size_t bytes = b->params ? (size_t)cm3_params_size(b->params) * sizeof(float) : 0;
-    cm3_pages_give(b->m, bytes);
-    cm3_pages_give(b->v, bytes);
+    const cm3_memory *memory = b->backend->memory;
+    const size_t bytes = (size_t)b->tokens * sizeof(int32_t);
+    cm3_train_state_close(&b->state);
     cm3_tape_free(b->tape);
     cm3_transformer_free(b->model);
     cm3_params_free(b->params);
-    free(b->spans);
-    free(b->ids);
-    free(b->targets);
-    free(b->positions);
+    memory->give(b->ids, bytes);
+    memory->give(b->targets, bytes);
+    memory->give(b->positions, bytes);
+    memory->give(b->scale, sizeof *b->scale);
 }
 
 static cm3_status one_step(bench *b, int64_t step, double *gradients, double *update) {
@@ -83,17 +101,43 @@ static cm3_status one_step(bench *b, int64_t step, double *gradients, double *up
     const double begin = cm3_clock_seconds();
     CM3_TRY(cm3_tape_run(b->tape, NULL));
     const double middle = cm3_clock_seconds();
-    const float *grad = cm3_params_gradients(b->params);
     double norm;
-    CM3_TRY(cm3_gradient_norm(grad, cm3_params_size(b->params), NULL, &norm));
+    CM3_TRY(cm3_train_state_norm(&b->state, &norm));
     const cm3_adamw_update now = {
         .step = step + 1, .learning_rate = 1e-4, .clip_factor = cm3_clip_factor(norm, b->recipe->optimizer.clip)};
-    cm3_adamw_apply(&b->recipe->optimizer, &now, b->spans, b->span_count, cm3_params_values(b->params), grad, b->m,
-                    b->v);
+    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->optimizer, &now));
+    CM3_TRY(b->backend->memory->wait());
     *gradients = middle - begin;
     *update = cm3_clock_seconds() - middle;
     b->peak_memory = fmax(b->peak_memory, cm3_machine_peak_memory());
     return CM3_OK;
+}
+
+/* FLOP/s of one large product on a device. */
+static cm3_status product_rate(const bench *b, double *rate) {
+    enum { SIDE = 8192, RUNS = 10 };
+    const cm3_memory *memory = b->backend->memory;
+    const cm3_dtype type = cm3_recipe_compute(b->recipe, b->backend);
+    const size_t bytes = (size_t)SIDE * SIDE * cm3_dtype_size(type);
+    const cm3_op_attr attr = {0};
+    cm3_tensor square[3];
+    bool there = true;
+    for (int i = 0; i < 3; i++) {
+        square[i] = (cm3_tensor){.type = type, .shape = cm3_shape_of(SIDE, SIDE), .data = memory->take(bytes)};
+        there &= square[i].data != NULL;
+    }
+    const cm3_call call = {.attr = &attr, .in = {square[0], square[1]}, .out = {square[2]}};
+    cm3_status status = there ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no GPU memory for a product to measure");
+    double begin = 0;
+    for (int run = -1; run < RUNS && status == CM3_OK; run++) { /* the first one is not counted */
+        status = b->backend->kernels[CM3_OP_LINEAR]->forward(&call);
+        if (run >= 0 && run < RUNS - 1) continue;
+        if (status == CM3_OK) status = memory->wait();
+        if (run < 0) begin = cm3_clock_seconds();
+    }
+    *rate = 2.0 * SIDE * SIDE * (double)SIDE * RUNS / (cm3_clock_seconds() - begin);
+    for (int i = 0; i < 3; i++) memory->give(square[i].data, bytes);
+    return status;
 }
 
 /* Steps and sgemm take turns of about TURN seconds, so that both meet the same machine; of both the fastest counts:
@@ -111,8 +155,14 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
             r->seconds_gradients = gradients;
             r->seconds_update = update;
         }
-        if (r->peak_bytes <= 0) r->peak_bytes = b->peak_memory - base_memory; /* later ones carry what sgemm leaves */
-        const double rate = cm3_machine_sgemm_rate(TURN);
+        const bool on_host = b->backend->memory->host;
+        if (r->peak_bytes <= 0 && on_host)
+            r->peak_bytes = b->peak_memory - base_memory; /* later ones carry what sgemm leaves */
+        double rate = 0;
+        if (on_host)
+            rate = cm3_machine_sgemm_rate(TURN);
+        else
+            CM3_TRY(product_rate(b, &rate));
         if (rate > r->sgemm_flops_per_second) r->sgemm_flops_per_second = rate;
     }
     r->tokens = b->tokens;
@@ -126,11 +176,12 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
     return CM3_OK;
 }
 
-cm3_status cm3_bench_step(const cm3_recipe *recipe, double seconds, cm3_bench_step_result *result) {
+cm3_status cm3_bench_step(const cm3_recipe *recipe, const cm3_backend *backend, double seconds,
+                          cm3_bench_step_result *result) {
     *result = (cm3_bench_step_result){0};
     cm3_machine_warm_up(); /* is not part of a step */
     const double base_memory = cm3_machine_memory();
-    bench b = {.recipe = recipe};
+    bench b = {.recipe = recipe, .backend = backend};
     cm3_status status = set_up(&b);
     if (status == CM3_OK) status = measure(&b, seconds, base_memory, result);
     tear_down(&b);

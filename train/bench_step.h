@@ -8,9 +8,9 @@
 typedef struct cm3_bench_step_result {
     double tokens_per_second;      /* of the fastest step: forward, backward, norm, AdamW */
     double flops_per_second;       /* model FLOPs: recomputation and masked-out attention not counted */
-    double sgemm_flops_per_second; /* the fastest of many between the steps, on the same threads */
+    double sgemm_flops_per_second; /* of a large product, the fastest of many between the steps, on the same processor */
     double ratio;                  /* of the two */
-    double peak_bytes;             /* what the process's memory grew by at most in a step: measured */
+    double peak_bytes;             /* what the process's memory grew by at most in a step: measured; 0 on a device */
     double planned_bytes;          /* what the plan says: parameters, gradients, optimizer, step */
     double seconds_gradients, seconds_update; /* of the fastest step */
     double mean_seconds;                      /* of all steps: larger where other work shares the machine */
@@ -19,6 +19,7 @@ typedef struct cm3_bench_step_result {
 
 /* One rank's micro-batch (train.micro_batch sequences, or data.lanes) of random tokens, for about `seconds` and at
  * least two steps after one that warms up. */
-cm3_status cm3_bench_step(const cm3_recipe *recipe, double seconds, cm3_bench_step_result *result);
+cm3_status cm3_bench_step(const cm3_recipe *recipe, const cm3_backend *backend, double seconds,
+                          cm3_bench_step_result *result);
 
 #endif

@@ -2,12 +2,13 @@
 
 #include <stdlib.h>
 
-static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
+static const char *const devices[] = {"auto", "cpu", "cuda", NULL}, *const types[] = {"auto", "f32", "bf16", NULL};
 
 static const cm3_field run_fields[] = {
     CM3_FIELD_STRING(cm3_run_config, out, NULL, "folder of the run; every stage gets a folder inside"),
     CM3_FIELD_INT(cm3_run_config, seed, "1", 0, 1e15, "", "of initial parameters"),
-    CM3_FIELD_CHOICE(cm3_run_config, device, "auto", devices, "where to compute; cuda is not built yet"),
+    CM3_FIELD_CHOICE(cm3_run_config, device, "auto", devices, "where the transformer is trained; auto: on a GPU if there is one"),
+    CM3_FIELD_CHOICE(cm3_run_config, compute, "auto", types, "in what; auto: bf16 on a GPU, f32 on a CPU"),
     CM3_FIELD_END};
 
 static const cm3_field text_tokenizer_fields[] = {
@@ -64,8 +65,8 @@ static void check_micro_batch(const cm3_train_config *train, int64_t batch, cons
 
 static void check(const void *data, cm3_faults *faults) {
     const cm3_recipe *r = data;
-    if (r->run.device == CM3_DEVICE_CUDA)
-        cm3_faults_add(faults, "", "device", "this build has no CUDA backend yet: take auto or cpu");
+    if (r->run.device == CM3_DEVICE_CPU && r->run.compute == CM3_COMPUTE_BF16)
+        cm3_faults_add(faults, "", "compute", "bf16 needs a GPU, but device is cpu");
     cm3_source_check(&r->source, "source", faults);
     cm3_vqgan_check(&r->image_tokenizer, "image_tokenizer", faults);
     cm3_data_check(&r->data, "data", faults);
@@ -90,6 +91,11 @@ cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text) {
     const cm3_status status = cm3_config_print(&cm3_recipe_schema, recipe, file);
     if (fclose(file) != 0 && status == CM3_OK) return cm3_fail(CM3_ERR_MEMORY, "no memory to print a recipe");
     return status;
+}
+
+cm3_dtype cm3_recipe_compute(const cm3_recipe *r, const cm3_backend *backend) {
+    if (r->run.compute == CM3_COMPUTE_AUTO) return backend->has_bf16 ? CM3_BF16 : CM3_F32;
+    return r->run.compute == CM3_COMPUTE_BF16 ? CM3_BF16 : CM3_F32;
 }
 
 cm3_vocab_sizes cm3_recipe_vocab_sizes(const cm3_recipe *r) {

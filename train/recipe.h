@@ -7,6 +7,7 @@
 #include "data/data_config.h"
 #include "data/pictures.h"
 #include "data/source/source.h"
+#include "core/tensor/device.h"
 #include "model/decode/sampler.h"
 #include "model/transformer.h"
 #include "model/vqgan.h"
@@ -17,9 +18,11 @@ typedef struct cm3_run_config {
     char *out;    /* folder of the run; each stage has its own inside */
     int64_t seed; /* of initial parameters and of everything that has no seed of its own */
     int device;   /* cm3_device_choice */
+    int compute;  /* cm3_compute_choice */
 } cm3_run_config;
 
-typedef enum cm3_device_choice { CM3_DEVICE_AUTO, CM3_DEVICE_CPU, CM3_DEVICE_CUDA } cm3_device_choice;
+/* What the transformer is trained in: parameters and moments stay f32 in either case. */
+typedef enum cm3_compute_choice { CM3_COMPUTE_AUTO, CM3_COMPUTE_F32, CM3_COMPUTE_BF16 } cm3_compute_choice;
 
 typedef struct cm3_text_tokenizer_config {
     int64_t vocabulary, min_frequency;
@@ -66,6 +69,8 @@ extern const cm3_schema cm3_recipe_schema;
 /* The resolved recipe as YAML; the caller frees it. */
 cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text);
 
+/* The type that the transformer is trained in on this backend. */
+cm3_dtype cm3_recipe_compute(const cm3_recipe *recipe, const cm3_backend *backend);
 /* Text codes and image codes of the vocabulary as the recipe promises them, before any tokenizer is there (plan). */
 cm3_vocab_sizes cm3_recipe_vocab_sizes(const cm3_recipe *recipe);
 

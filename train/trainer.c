@@ -1,11 +1,11 @@
 #include "train/trainer.h"
 
 #include "core/clock.h"
-#include "core/pages.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "optim/clip.h"
 #include "train/signals.h"
+#include "train/state.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,17 +23,6 @@ const cm3_field cm3_train_fields[] = {
     CM3_FIELD_END};
 #undef C
 
-cm3_status cm3_params_adamw_spans(const cm3_params *params, cm3_adamw_span **spans, int64_t *count) {
-    *count = cm3_params_count(params);
-    *spans = calloc((size_t)*count + 1, sizeof **spans);
-    if (!*spans) return cm3_fail(CM3_ERR_MEMORY, "no memory for a table of %lld parameters", (long long)*count);
-    for (int i = 0; i < *count; i++) {
-        const cm3_param *p = cm3_params_get(params, i);
-        (*spans)[i] = (cm3_adamw_span){.offset = p->offset, .count = p->count, .decay = p->decay == CM3_DECAY};
-    }
-    return CM3_OK;
-}
-
 /* One run of the loop. */
 typedef struct trainer {
     const cm3_trainer_config *config;
@@ -41,11 +30,8 @@ typedef struct trainer {
     cm3_comm *comm;
     cm3_metrics *metrics;
     cm3_checkpoint_table table;
-    cm3_adamw_span *spans;
-    int64_t span_count;
-    float *m, *v;
-    cm3_reduction **reductions; /* one a segment */
-    cm3_status reduction_status;
+    cm3_train_state state;
+    cm3_status moved; /* first failure of moving reductions along */
     cm3_guard guard;
     int64_t step, tokens; /* done */
     double best;
@@ -60,26 +46,14 @@ static bool is_first(const trainer *t) {
 
 static void segment_ready(void *context, int segment) {
     trainer *t = context;
-    const cm3_param_range range = cm3_params_segment_range(t->learner->params, segment);
-    const cm3_status status = cm3_comm_reduce_start(t->comm, cm3_params_gradients(t->learner->params) + range.offset,
-                                                    range.count, &t->reductions[segment]);
-    if (t->reduction_status == CM3_OK) t->reduction_status = status;
+    const cm3_status status = cm3_train_state_reduce(&t->state, t->comm, segment);
+    if (t->moved == CM3_OK) t->moved = status;
 }
 
 static void move_along(void *context) {
     trainer *t = context;
     const cm3_status status = cm3_comm_progress(t->comm);
-    if (t->reduction_status == CM3_OK) t->reduction_status = status;
-}
-
-static cm3_status finish_reductions(trainer *t) {
-    cm3_status status = t->reduction_status;
-    for (int s = 0; s < cm3_params_segment_count(t->learner->params); s++) {
-        const cm3_status one = cm3_reduction_wait(t->reductions[s]);
-        t->reductions[s] = NULL;
-        if (status == CM3_OK) status = one;
-    }
-    return status;
+    if (t->moved == CM3_OK) t->moved = status;
 }
 
 /* All micro-batches of a step: gradients and sums of all ranks. */
@@ -97,16 +71,16 @@ static cm3_status compute_gradients(trainer *t, double sums[CM3_SUMS_MAX]) {
          * sums. */
         CM3_TRY(cm3_comm_agree_status(t->comm, learner->load(learner->context, t->step, micro)));
         CM3_TRY(cm3_tape_run(learner->tape, &options));
-        learner->measure(learner->context, sums);
+        CM3_TRY(learner->measure(learner->context, sums));
     }
-    CM3_TRY(finish_reductions(t));
+    const cm3_status reduced = cm3_train_state_reduced(&t->state);
+    CM3_TRY(t->moved);
+    CM3_TRY(reduced);
     return cm3_comm_reduce_f64(t->comm, sums, CM3_SUMS_MAX, CM3_REDUCE_SUM);
 }
 
 static cm3_status update(trainer *t, const double sums[CM3_SUMS_MAX], double *norm, double *rate) {
-    cm3_params *params = t->learner->params;
-    float *grad = cm3_params_gradients(params);
-    CM3_TRY(cm3_gradient_norm(grad, cm3_params_size(params), NULL, norm));
+    CM3_TRY(cm3_train_state_norm(&t->state, norm));
     *rate =
         t->config->adamw->learning_rate * cm3_schedule_factor(t->config->schedule, t->step, t->config->train->steps);
     bool wanted;
@@ -114,8 +88,7 @@ static cm3_status update(trainer *t, const double sums[CM3_SUMS_MAX], double *no
     if (!wanted) return CM3_OK;
     const cm3_adamw_update now = {
         .step = t->step + 1, .learning_rate = *rate, .clip_factor = cm3_clip_factor(*norm, t->config->adamw->clip)};
-    cm3_adamw_apply(t->config->adamw, &now, t->spans, t->span_count, cm3_params_values(params), grad, t->m, t->v);
-    return CM3_OK;
+    return cm3_train_state_update(&t->state, t->config->adamw, &now);
 }
 
 /* --- telling ----------------------------------------------------------------------------------------------------- */
@@ -176,8 +149,8 @@ typedef struct parts_storage {
 
 static cm3_checkpoint_parts checkpoint_parts(trainer *t, parts_storage *s) {
     s->buffers[0] = (cm3_checkpoint_buffer){.name = "parameters", .data = cm3_params_values(t->learner->params)};
-    s->buffers[1] = (cm3_checkpoint_buffer){.name = "m", .data = t->m};
-    s->buffers[2] = (cm3_checkpoint_buffer){.name = "v", .data = t->v};
+    s->buffers[1] = (cm3_checkpoint_buffer){.name = "m", .data = t->state.m};
+    s->buffers[2] = (cm3_checkpoint_buffer){.name = "v", .data = t->state.v};
     s->skips = (int32_t)t->guard.skips;
     s->arrays[0] =
         (cm3_checkpoint_array){.name = "skips", .type = CM3_I32, .shape = cm3_shape_of(1), .data = &s->skips};
@@ -193,6 +166,7 @@ static cm3_status save(trainer *t) {
     parts_storage storage;
     const cm3_checkpoint_parts parts = checkpoint_parts(t, &storage);
     char *data = NULL;
+    CM3_TRY(cm3_comm_agree_status(t->comm, cm3_train_state_download(&t->state)));
     CM3_TRY(cm3_comm_agree_status(t->comm, t->learner->save(t->learner->context, t->comm, &data)));
     const cm3_checkpoint_state state = {.step = t->step,
                                         .tokens = t->tokens,
@@ -242,13 +216,29 @@ static bool every(int64_t period, int64_t step) {
     return period > 0 && step % period == 0;
 }
 
+/* The stage's own change of parameters and moments is made in the host's memory. */
+static cm3_status after_update(trainer *t) {
+    const cm3_learner *learner = t->learner;
+    if (!learner->updated) return CM3_OK;
+    CM3_TRY(cm3_comm_agree_status(t->comm, cm3_train_state_download(&t->state)));
+    CM3_TRY(learner->updated(learner->context, t->comm, t->step, t->state.m, t->state.v));
+    return cm3_comm_agree_status(t->comm, cm3_train_state_upload(&t->state));
+}
+
+/* Pictures are drawn by the host, on rank 0. */
+static cm3_status draw_samples(trainer *t) {
+    if (!is_first(t)) return CM3_OK;
+    CM3_TRY(cm3_params_download(t->learner->params));
+    return t->learner->sample(t->learner->context, t->step, t->metrics);
+}
+
 static cm3_status one_step(trainer *t) {
     const cm3_train_config *train = t->config->train;
     double sums[CM3_SUMS_MAX], norm = 0, rate = 0;
     const double begin = cm3_clock_seconds();
     CM3_TRY(compute_gradients(t, sums));
     CM3_TRY(cm3_comm_agree_status(t->comm, update(t, sums, &norm, &rate)));
-    if (t->learner->updated) CM3_TRY(t->learner->updated(t->learner->context, t->comm, t->step, t->m, t->v));
+    CM3_TRY(after_update(t));
     t->step++;
     t->tokens += t->learner->tokens_per_step;
     t->session_steps++;
@@ -257,8 +247,7 @@ static cm3_status one_step(trainer *t) {
     if (every(train->validate_every, t->step) || t->step == train->steps) CM3_TRY(validate(t));
     const bool better = t->best < best;
     if (t->learner->sample && (every(train->sample_every, t->step) || (train->sample_every && t->step == train->steps)))
-        CM3_TRY(cm3_comm_agree_status(
-            t->comm, is_first(t) ? t->learner->sample(t->learner->context, t->step, t->metrics) : CM3_OK));
+        CM3_TRY(cm3_comm_agree_status(t->comm, draw_samples(t)));
     bool stop;
     CM3_TRY(cm3_signals_agree(t->comm, &stop));
     if (stop || better || every(t->config->checkpoint->every, t->step) || t->step == train->steps) {
@@ -274,17 +263,9 @@ static cm3_status one_step(trainer *t) {
 }
 
 static cm3_status prepare(trainer *t) {
-    const cm3_params *params = t->learner->params;
-    const size_t bytes = (size_t)cm3_params_size(params) * sizeof(float);
-    CM3_TRY(cm3_checkpoint_table_of(params, &t->table));
-    CM3_TRY(cm3_params_adamw_spans(params, &t->spans, &t->span_count));
-    t->m = cm3_pages_take(bytes);
-    t->v = cm3_pages_take(bytes);
-    t->reductions = calloc((size_t)cm3_params_segment_count(params) + 1, sizeof *t->reductions);
-    if (!t->m || !t->v || !t->reductions)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for the optimizer's moments (%.2f GiB)",
-                        2.0 * (double)bytes / 0x1p30);
-    return CM3_OK;
+    CM3_TRY(cm3_checkpoint_table_of(t->learner->params, &t->table));
+    const cm3_backend *backend = cm3_tape_get_options(t->learner->tape)->backend;
+    return cm3_train_state_open(backend, t->learner->params, &t->state);
 }
 
 cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learner, cm3_comm *comm) {
@@ -292,6 +273,7 @@ cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learne
         .config = config, .learner = learner, .comm = comm, .guard = cm3_guard_new(config->guard), .best = INFINITY};
     cm3_status status = cm3_comm_agree_status(comm, prepare(&t));
     if (status == CM3_OK) status = cm3_comm_agree_status(comm, resume(&t));
+    if (status == CM3_OK) status = cm3_comm_agree_status(comm, cm3_train_state_upload(&t.state));
     if (status == CM3_OK)
         status = cm3_comm_agree_status(comm, is_first(&t) ? cm3_metrics_open(config->run, t.step, &t.metrics) : CM3_OK);
     t.started = cm3_clock_seconds();
@@ -299,10 +281,6 @@ cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learne
     const cm3_status closed = cm3_metrics_close(t.metrics);
     if (status == CM3_OK) status = closed;
     cm3_checkpoint_table_free(&t.table);
-    free(t.spans);
-    const size_t bytes = (size_t)cm3_params_size(learner->params) * sizeof(float);
-    cm3_pages_give(t.m, bytes);
-    cm3_pages_give(t.v, bytes);
-    free(t.reductions);
+    cm3_train_state_close(&t.state);
     return status;
 }

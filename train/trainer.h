@@ -43,7 +43,7 @@ typedef struct cm3_learner {
     cm3_status (*load)(void *context, int64_t step, int64_t micro);
     /* Adds what this micro-batch measured. sums[0] is the loss, which the guard watches; the rest is the stage's own.
      * The loop sums over micro-batches and ranks. */
-    void (*measure)(void *context, double sums[CM3_SUMS_MAX]);
+    cm3_status (*measure)(void *context, double sums[CM3_SUMS_MAX]);
     /* Turns the sums of a step into metrics (between begin and end of a line) and a short text for the terminal. */
     void (*report)(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size);
     /* After the update (image tokenizer: dead codes). May change parameters and AdamW's moments, flat buffers like
@@ -77,8 +77,5 @@ typedef struct cm3_trainer_config {
 /* Collective. Trains to the last step, or returns CM3_INTERRUPTED on all ranks when a signal asked for it and a
  * checkpoint was saved. A run that is done already returns at once. */
 cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learner, cm3_comm *comm);
-
-/* The table of a parameter set as the optimizer wants it (optim/adamw.h); free() it. */
-cm3_status cm3_params_adamw_spans(const cm3_params *params, cm3_adamw_span **spans, int64_t *count);
 
 #endif

@@ -14,6 +14,10 @@ static cm3_status clear(void *at, size_t bytes) {
     return CM3_OK;
 }
 
+static cm3_status wait_for_nothing(void) {
+    return CM3_OK;
+}
+
 const cm3_memory cm3_memory_host = {.host = true,
                                     .take = cm3_pages_take,
                                     .give = cm3_pages_give,
@@ -21,5 +25,6 @@ const cm3_memory cm3_memory_host = {.host = true,
                                     .download = copy,
                                     .copy = copy,
                                     .clear = clear,
+                                    .wait = wait_for_nothing,
                                     .forget = cm3_pages_forget,
                                     .page_bytes = CM3_HUGE_PAGE};

@@ -64,6 +64,7 @@
 #define CM3_CORE_TENSOR_OP_H
 
 #include "core/status.h"
+#include "core/tensor/flat.h"
 #include "core/tensor/memory.h"
 #include "core/tensor/tensor.h"
 
@@ -154,8 +155,9 @@ typedef struct cm3_backend {
     const cm3_kernel *kernels[CM3_OP_COUNT];
     bool has_bf16;
     const cm3_memory *memory;
-    /* to += from; both of one shape, their types may differ */
-    cm3_status (*add_into)(const cm3_tensor *to, const cm3_tensor *from);
+    const cm3_flat *flat; /* NULL on the host's memory */
+    /* to = or += from, of one shape. Where there is bf16, the two may be of different types. */
+    cm3_status (*cast)(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
 } cm3_backend;
 
 /* core/kernels: the host's processor, and a twin of it that has its workspaces and runs nothing. */

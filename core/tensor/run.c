@@ -94,9 +94,7 @@ static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, cons
     case CM3__SEED:
         return memory->upload(call->grad_out.data, &one, sizeof one);
     case CM3__ADD_INTO:
-        if (accumulate)
-            return tape->options.backend->add_into(&call->grad_in[0], &call->grad_out);
-        return memory->copy(call->grad_in[0].data, call->grad_out.data, cm3_tensor_bytes(&call->grad_out));
+        return tape->options.backend->cast(&call->grad_in[0], &call->grad_out, accumulate);
     case CM3__ZERO:
         return accumulate ? CM3_OK : memory->clear(call->grad_in[0].data, cm3_tensor_bytes(&call->grad_in[0]));
     case CM3__READY:

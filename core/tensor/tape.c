@@ -47,6 +47,10 @@ cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **out) {
     return status;
 }
 
+const cm3_tape_options *cm3_tape_get_options(const cm3_tape *tape) {
+    return &tape->options;
+}
+
 void cm3_tape_free(cm3_tape *tape) {
     if (!tape) return;
     for (int i = 0; i < tape->var_count; i++) free(tape->vars[i]);
@@ -92,7 +96,8 @@ cm3_var *cm3_tape_input(cm3_tape *tape, cm3_dtype type, cm3_shape shape, void *d
 }
 
 cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int segment) {
-    cm3_var *var = add_var(tape, CM3__PARAMETER, (cm3_tensor){.type = tape->options.compute, .shape = shape, .data = value});
+    const cm3_tensor tensor = {.type = tape->options.compute, .shape = shape, .data = value};
+    cm3_var *var = add_var(tape, CM3__PARAMETER, tensor);
     if (!var) return NULL;
     var->grad.data = grad;
     var->segment = segment;

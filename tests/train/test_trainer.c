@@ -46,8 +46,9 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
     return CM3_OK;
 }
 
-static void measure(void *context, double sums[CM3_SUMS_MAX]) {
+static cm3_status measure(void *context, double sums[CM3_SUMS_MAX]) {
     sums[0] += (double)cm3_var_scalar(((pupil *)context)->loss);
+    return CM3_OK;
 }
 
 static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size) {

@@ -67,7 +67,7 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
     return cm3_codebook_start(l->book, l->run->comm, cm3_var_tensor(l->step.z)->data, codes_of(l, l->micro));
 }
 
-static void measure(void *context, double sums[CM3_SUMS_MAX]) {
+static cm3_status measure(void *context, double sums[CM3_SUMS_MAX]) {
     image_learner *l = context;
     const int64_t rows = codes_of(l, l->micro), width = cm3_vqgan_get_config(l->model)->code_width;
     const float *output = cm3_var_tensor(l->step.output)->data;
@@ -84,6 +84,7 @@ static void measure(void *context, double sums[CM3_SUMS_MAX]) {
     memcpy(l->z + l->done * rows * width, cm3_var_tensor(l->step.z)->data, (size_t)(rows * width) * sizeof(float));
     memcpy(l->codes + l->done * rows, cm3_var_tensor(l->step.codes)->data, (size_t)rows * sizeof(int32_t));
     l->done++;
+    return CM3_OK;
 }
 
 /* Peak signal to noise ratio: values lie in [-1, 1], so the peak is 2. */
@@ -251,7 +252,7 @@ static cm3_status learn(image_learner *l, const char *folder) {
     const cm3_trainer_config config = {.run = folder,
                                        .config_text = l->run->config_text,
                                        .seed = (uint64_t)recipe->run.seed,
-                                       .peak_flops = l->run->peak_flops,
+                                       .peak_flops = l->run->host_flops,
                                        .train = &recipe->image_train,
                                        .adamw = &recipe->image_optimizer,
                                        .schedule = &recipe->image_schedule,

@@ -29,19 +29,23 @@ typedef struct token_learner {
     cm3_token_tapes tapes;
     const cm3_batch *batch;      /* of the present micro-batch */
     int64_t first, local, micro; /* lanes of this rank, and of one micro-batch */
+    /* In the backend's memory: */
     int32_t *ids, *targets, *positions;
-    float scale;
+    float *scale;
+    float *losses; /* per token, on the host */
 } token_learner;
 
 /* --- what the loop asks for
  * ------------------------------------------------------------------------------------------------ */
 
-static void take(token_learner *l, const cm3_batch *batch) {
+static cm3_status take(token_learner *l, const cm3_batch *batch) {
     const size_t bytes = (size_t)(batch->rows * batch->context) * sizeof(int32_t);
-    memcpy(l->ids, batch->inputs, bytes);
-    memcpy(l->targets, batch->targets, bytes);
-    memcpy(l->positions, batch->positions, bytes);
+    const cm3_memory *memory = l->run->backend->memory;
+    CM3_TRY(memory->upload(l->ids, batch->inputs, bytes));
+    CM3_TRY(memory->upload(l->targets, batch->targets, bytes));
+    CM3_TRY(memory->upload(l->positions, batch->positions, bytes));
     l->batch = batch;
+    return CM3_OK;
 }
 
 static cm3_status load(void *context, int64_t step, int64_t micro) {
@@ -53,13 +57,15 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
                                 l->cursors + l->first, &l->loader));
     const cm3_batch *batch;
     CM3_TRY(cm3_loader_next(l->loader, &batch));
-    take(l, batch);
-    return CM3_OK;
+    return take(l, batch);
 }
 
-static void add_losses(const cm3_batch *batch, const float *losses, double sums[CM3_SUMS_MAX]) {
+static cm3_status add_losses(const token_learner *l, const cm3_var *per_token, double sums[CM3_SUMS_MAX]) {
+    const cm3_batch *batch = l->batch;
+    const cm3_tensor *losses = cm3_var_tensor(per_token);
     double of_class[CM3_TOKEN_RESERVED + 1] = {0};
-    for (int64_t i = 0; i < batch->rows * batch->context; i++) of_class[batch->classes[i]] += (double)losses[i];
+    CM3_TRY(l->run->backend->memory->download(l->losses, losses->data, cm3_tensor_bytes(losses)));
+    for (int64_t i = 0; i < batch->rows * batch->context; i++) of_class[batch->classes[i]] += (double)l->losses[i];
     sums[TEXT] += of_class[CM3_TOKEN_TEXT];
     sums[TEXT_COUNT] += (double)batch->counts[CM3_TOKEN_TEXT];
     sums[IMAGE] += of_class[CM3_TOKEN_IMAGE];
@@ -68,12 +74,13 @@ static void add_losses(const cm3_batch *batch, const float *losses, double sums[
         sums[ALL] += of_class[c];
         sums[ALL_COUNT] += (double)batch->counts[c];
     }
+    return CM3_OK;
 }
 
-static void measure(void *context, double sums[CM3_SUMS_MAX]) {
+static cm3_status measure(void *context, double sums[CM3_SUMS_MAX]) {
     token_learner *l = context;
     sums[LOSS] += (double)cm3_var_scalar(l->tapes.loss);
-    add_losses(l->batch, cm3_var_tensor(l->tapes.per_token)->data, sums);
+    return add_losses(l, l->tapes.per_token, sums);
 }
 
 static void put_losses(const double sums[CM3_SUMS_MAX], cm3_metrics *metrics) {
@@ -108,10 +115,10 @@ static cm3_status score_heldout(token_learner *l, cm3_comm *comm, double sums[CM
             if (status == CM3_OK) cm3_batch_set(&batch, &l->vocab, row, there ? &block : NULL);
         }
         if (status == CM3_OK) {
-            take(l, &batch);
-            status = cm3_tape_run(l->tapes.scoring, NULL);
+            status = take(l, &batch);
+            if (status == CM3_OK) status = cm3_tape_run(l->tapes.scoring, NULL);
         }
-        if (status == CM3_OK) add_losses(&batch, cm3_var_tensor(l->tapes.scored)->data, sums);
+        if (status == CM3_OK) status = add_losses(l, l->tapes.scored, sums);
     }
     cm3_block_free(&block);
     cm3_batch_free(&batch);
@@ -200,6 +207,9 @@ static cm3_status build_model(token_learner *l) {
     CM3_TRY(cm3_transformer_declare(&recipe->model, l->vocab.size, l->params, &l->model));
     CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
     CM3_TRY(cm3_params_allocate(l->params, true));
+    const cm3_backend *backend = l->run->backend;
+    const cm3_dtype compute = cm3_recipe_compute(recipe, backend);
+    CM3_TRY(cm3_params_place(l->params, backend, compute));
     cm3_params_init(l->params, (uint64_t)recipe->run.seed);
 
     const cm3_sequence_batch batch = {.batch = l->micro,
@@ -207,8 +217,9 @@ static cm3_status build_model(token_learner *l) {
                                       .ids = l->ids,
                                       .targets = l->targets,
                                       .positions = l->positions,
-                                      .scale = &l->scale};
-    const cm3_tape_options options = {.backend = cm3_backend_cpu(),
+                                      .scale = l->scale};
+    const cm3_tape_options options = {.backend = backend,
+                                      .compute = compute,
                                       .recompute = (cm3_recompute)recipe->model.recompute,
                                       .exchange_from = l->micro == l->local ? CM3_EXCHANGE_FROM : 0};
     return cm3_token_tapes_open(l->model, &batch, &options, &l->tapes);
@@ -219,15 +230,19 @@ static cm3_status set_up(token_learner *l) {
     CM3_TRY(share_lanes(l));
     CM3_TRY(open_data(l));
     const size_t tokens = (size_t)(l->micro * recipe->data.context);
-    l->ids = calloc(tokens, sizeof *l->ids);
-    l->targets = calloc(tokens, sizeof *l->targets);
-    l->positions = calloc(tokens, sizeof *l->positions);
+    const cm3_memory *memory = l->run->backend->memory;
+    l->ids = memory->take(tokens * sizeof *l->ids);
+    l->targets = memory->take(tokens * sizeof *l->targets);
+    l->positions = memory->take(tokens * sizeof *l->positions);
+    l->scale = memory->take(sizeof *l->scale);
+    l->losses = calloc(tokens, sizeof *l->losses);
     l->cursors = calloc((size_t)recipe->data.lanes, sizeof *l->cursors);
-    if (!l->ids || !l->targets || !l->positions || !l->cursors)
+    if (!l->ids || !l->targets || !l->positions || !l->scale || !l->losses || !l->cursors)
         return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of tokens");
     for (int64_t lane = 0; lane < recipe->data.lanes; lane++) l->cursors[lane] = cm3_lane_start(lane);
     /* Every block is full, so a step always has this many targets: the gradient is a mean, whatever the ranks. */
-    l->scale = 1.0f / (float)(recipe->data.lanes * recipe->data.context);
+    const float scale = 1.0f / (float)(recipe->data.lanes * recipe->data.context);
+    CM3_TRY(memory->upload(l->scale, &scale, sizeof scale));
     return build_model(l);
 }
 
@@ -238,9 +253,13 @@ static void tear_down(token_learner *l) {
     cm3_params_free(l->params);
     cm3_packer_free(l->packer);
     cm3_store_close(l->store);
-    free(l->ids);
-    free(l->targets);
-    free(l->positions);
+    const cm3_memory *memory = l->run->backend->memory;
+    const size_t bytes = (size_t)(l->micro * l->run->recipe->data.context) * sizeof(int32_t);
+    memory->give(l->ids, bytes);
+    memory->give(l->targets, bytes);
+    memory->give(l->positions, bytes);
+    memory->give(l->scale, sizeof *l->scale);
+    free(l->losses);
     free(l->cursors);
 }
 

@@ -20,7 +20,9 @@ typedef struct cm3_run {
     const cm3_recipe *recipe;
     const char *config_text; /* the resolved recipe */
     cm3_comm *comm;
-    double peak_flops; /* of all ranks together, measured; 0: not known */
+    const cm3_backend *backend; /* that trains the transformer */
+    /* Of all ranks together, for mfu; 0: not known. Of their processors, measured; and of what trains the transformer. */
+    double host_flops, peak_flops;
 } cm3_run;
 
 cm3_status cm3_stage_text_tokenizer(const cm3_run *run);

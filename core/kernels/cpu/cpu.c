@@ -1,9 +1,10 @@
 #include "core/kernels/cpu/cpu.h"
 
-static cm3_status add_into(const cm3_tensor *to, const cm3_tensor *from) {
+static cm3_status cast(const cm3_tensor *to, const cm3_tensor *from, bool accumulate) {
     const int64_t count = cm3_shape_count(to->shape);
     float *sum = to->data;
     const float *more = from->data;
+    if (!accumulate) return cm3_memory_host.copy(sum, more, (size_t)count * sizeof *sum);
 #pragma omp parallel for simd schedule(static) if (count > 1 << 14)
     for (int64_t i = 0; i < count; i++) sum[i] += more[i];
     return CM3_OK;
@@ -31,7 +32,7 @@ static cm3_status add_into(const cm3_tensor *to, const cm3_tensor *from) {
                 [CM3_OP_CODE_LOSS] = &cm3__cpu_code_loss,                                                              \
                 [CM3_OP_PIXEL_LOSS] = &cm3__cpu_pixel_loss}
 
-#define COMMON .memory = &cm3_memory_host, .add_into = add_into, KERNELS
+#define COMMON .memory = &cm3_memory_host, .cast = cast, KERNELS
 static const cm3_backend cpu = {.name = "cpu", .executes = true, COMMON};
 static const cm3_backend meta = {.name = "meta", .executes = false, .has_bf16 = true, COMMON};
 

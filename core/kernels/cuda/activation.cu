@@ -40,7 +40,7 @@ static cm3_status add_forward(const cm3_call *call) {
 static cm3_status add_backward(const cm3_call *call) {
     for (int i = 0; i < 2; i++)
         if (call->grad_in[i].data && call->grad_in[i].data != call->grad_out.data)
-            CM3_TRY(cm3__cuda_add_into(&call->grad_in[i], &call->grad_out, call->accumulate[i]));
+            CM3_TRY(cm3__cuda_cast(&call->grad_in[i], &call->grad_out, call->accumulate[i]));
     return CM3_OK;
 }
 
@@ -48,15 +48,15 @@ extern "C" const cm3_kernel cm3__cuda_add = {add_forward, add_backward, nullptr,
 
 /* --- to = or += from, of any two types --------------------------------------------------------------------------- */
 
-template <typename Y, typename X> static void add_into(const cm3_tensor *to, const cm3_tensor *from, bool accumulate) {
+template <typename Y, typename X> static void cast(const cm3_tensor *to, const cm3_tensor *from, bool accumulate) {
     run_elementwise(cm3_shape_count(to->shape), (const X *)from->data, (const X *)nullptr, (Y *)to->data, accumulate,
                     [=] __device__(float x, float) { return x; });
 }
 
-extern "C" cm3_status cm3__cuda_add_into(const cm3_tensor *to, const cm3_tensor *from, bool accumulate) {
+extern "C" cm3_status cm3__cuda_cast(const cm3_tensor *to, const cm3_tensor *from, bool accumulate) {
     if (to->type == CM3_BF16)
-        CM3_BY_TYPE(from->type, add_into<bf16, T>(to, from, accumulate));
+        CM3_BY_TYPE(from->type, cast<bf16, T>(to, from, accumulate));
     else
-        CM3_BY_TYPE(from->type, add_into<float, T>(to, from, accumulate));
-    return cm3__cuda_launched("add into");
+        CM3_BY_TYPE(from->type, cast<float, T>(to, from, accumulate));
+    return cm3__cuda_launched("cast");
 }

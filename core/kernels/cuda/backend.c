@@ -3,16 +3,12 @@
 #include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/device.h"
 
-static cm3_status add_into(const cm3_tensor *to, const cm3_tensor *from) {
-    return cm3__cuda_add_into(to, from, true);
-}
-
-cm3_status cm3_backend_cuda(int index, const cm3_backend **backend) {
+cm3_status cm3_backend_cuda(int local, const cm3_backend **backend) {
     static const cm3_backend cuda = {.name = "cuda",
                                .executes = true,
                                .has_bf16 = true,
                                .memory = &cm3__device_memory,
-                               .add_into = add_into,
+                               .cast = cm3__cuda_cast,
                                .kernels = {
                                    [CM3_OP_LAYER_NORM] = &cm3__cuda_layer_norm,
                                    [CM3_OP_RMS_NORM] = &cm3__cuda_rms_norm,
@@ -22,7 +18,11 @@ cm3_status cm3_backend_cuda(int index, const cm3_backend **backend) {
                                    [CM3_OP_LINEAR_CROSS_ENTROPY] = &cm3__cuda_linear_cross_entropy,
                                }};
     *backend = NULL;
-    CM3_TRY(cm3__device_open(index));
+    CM3_TRY(cm3__device_open(local));
     *backend = &cuda;
     return CM3_OK;
+}
+
+const char *cm3_backend_cuda_text(void) {
+    return cm3__device_text();
 }

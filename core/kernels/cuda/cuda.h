@@ -15,7 +15,7 @@ extern const cm3_kernel cm3__cuda_embed, cm3__cuda_layer_norm, cm3__cuda_rms_nor
     cm3__cuda_pixel_loss;
 
 /* to = or += from: any two real types, which is also how one becomes the other. */
-cm3_status cm3__cuda_add_into(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
+cm3_status cm3__cuda_cast(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
 
 #ifdef __cplusplus
 }

@@ -9,9 +9,9 @@
 extern "C" {
 #endif
 
-/* Opens the device of this process: number `index` of those that can be seen. CM3_ERR_UNSUPPORTED says why there is none. Once; later
- * calls do nothing. */
-cm3_status cm3__device_open(int index);
+/* Opens number `local` of the devices that can be seen, beginning again after the last. CM3_ERR_UNSUPPORTED says why
+ * there is none. Once; later calls do nothing. */
+cm3_status cm3__device_open(int local);
 /* "NVIDIA H100 80GB HBM3, 132 SMs, 79.1 GiB, driver 13.0": for the start-up table. */
 const char *cm3__device_text(void);
 /* Waits until all that was queued is done, and says what failed of it. */

@@ -27,14 +27,14 @@ extern "C" cm3_status cm3__cuda_launched(const char *what) {
     return CM3_OK;
 }
 
-extern "C" cm3_status cm3__device_open(int index) {
+extern "C" cm3_status cm3__device_open(int local) {
     if (stream) return CM3_OK;
     int count = 0, runtime = 0, driver = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
     if (error != cudaSuccess)
         return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: %s", cudaGetErrorString(error));
-    if (index >= count)
-        return cm3_fail(CM3_ERR_UNSUPPORTED, "there is no GPU number %d: %d can be seen", index, count);
+    if (!count) return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be seen");
+    const int index = local % count;
     cudaDeviceProp is;
     CUDA_TRY("its properties", cudaGetDeviceProperties(&is, index));
     if (is.major < 8)
@@ -98,4 +98,5 @@ static cm3_status copy(void *to, const void *from, size_t bytes) {
     return CM3_OK;
 }
 
-extern "C" const cm3_memory cm3__device_memory = {false, take, give, upload, download, copy, clear, nullptr, 0};
+extern "C" const cm3_memory cm3__device_memory = {false, take,  give,            upload,  download,
+                                                   copy,  clear, cm3__device_wait, nullptr, 0};

@@ -93,14 +93,13 @@ static cm3_status describe(const cm3__cuda_gemm *p, gemm_plan *made) {
                cublasLtMatmulDescSetAttribute(made->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, &aux_type,
                                               sizeof aux_type));
     }
-    const uint64_t b_rows = (uint64_t)(p->b_transposed ? p->k : p->n), b_columns = (uint64_t)(p->b_transposed ? p->n : p->k);
-    const uint64_t a_rows = (uint64_t)(p->a_transposed ? p->m : p->k), a_columns = (uint64_t)(p->a_transposed ? p->k : p->m);
-    LT_TRY("a layout",
-           cublasLtMatrixLayoutCreate(&made->b, type_of(p->type), b_rows, b_columns, (int64_t)b_rows));
-    LT_TRY("a layout",
-           cublasLtMatrixLayoutCreate(&made->a, type_of(p->type), a_rows, a_columns, (int64_t)a_rows));
-    LT_TRY("a layout",
-           cublasLtMatrixLayoutCreate(&made->c, type_of(p->c_type), (uint64_t)p->n, (uint64_t)p->m, p->n));
+    const uint64_t b_rows = (uint64_t)(p->b_transposed ? p->k : p->n),
+                   b_columns = (uint64_t)(p->b_transposed ? p->n : p->k);
+    const uint64_t a_rows = (uint64_t)(p->a_transposed ? p->m : p->k),
+                   a_columns = (uint64_t)(p->a_transposed ? p->k : p->m);
+    LT_TRY("a layout", cublasLtMatrixLayoutCreate(&made->b, type_of(p->type), b_rows, b_columns, (int64_t)b_rows));
+    LT_TRY("a layout", cublasLtMatrixLayoutCreate(&made->a, type_of(p->type), a_rows, a_columns, (int64_t)a_rows));
+    LT_TRY("a layout", cublasLtMatrixLayoutCreate(&made->c, type_of(p->c_type), (uint64_t)p->n, (uint64_t)p->m, p->n));
     return CM3_OK;
 }
 
@@ -137,10 +136,12 @@ static cm3_status choose(gemm_plan *made) {
 }
 
 static size_t hash(const plan_key *key) {
-    const int64_t parts[] = {key->m,         key->n,       key->k,       key->type,    key->c_type, key->a_transposed,
-                             key->b_transposed, key->reads_c, key->epilogue, key->of_a,    key->of_b,   key->of_c};
+    const int64_t parts[] = {
+        key->m,       key->n,        key->k,    key->type, key->c_type, key->a_transposed, key->b_transposed,
+        key->reads_c, key->epilogue, key->of_a, key->of_b, key->of_c};
     uint64_t h = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) h = (h ^ (uint64_t)parts[i]) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        h = (h ^ (uint64_t)parts[i]) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
     return (size_t)h;
 }
 
@@ -200,12 +201,12 @@ cm3_status cm3__cuda_gemm_run(const cm3__cuda_gemm *p) {
         LT_TRY("its bias", cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias,
                                                           sizeof p->bias));
     if (p->pre)
-        LT_TRY("its second output", cublasLtMatmulDescSetAttribute(
-                                        plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &p->pre, sizeof p->pre));
+        LT_TRY("its second output",
+               cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &p->pre,
+                                              sizeof p->pre));
     const float one = 1, beta = plan->key.reads_c ? 1 : 0;
     const void *c = p->residual ? p->residual : p->c;
-    LT_TRY("a product",
-           cublasLtMatmul(handle, plan->product, &one, p->b, plan->b, p->a, plan->a, &beta, c, plan->c, p->c, plan->c,
-                          &plan->algorithm, workspace, WORKSPACE, cm3__cuda_stream()));
+    LT_TRY("a product", cublasLtMatmul(handle, plan->product, &one, p->b, plan->b, p->a, plan->a, &beta, c, plan->c,
+                                       p->c, plan->c, &plan->algorithm, workspace, WORKSPACE, cm3__cuda_stream()));
     return CM3_OK;
 }

@@ -63,7 +63,7 @@ static cm3_status backward(const cm3_call *call) {
     const int64_t n = call->in[0].shape.dim[0], k = call->in[0].shape.dim[1], m = call->in[1].shape.dim[0];
     const void *g = call->grad_out.data;
     if (call->grad_in[3].data && call->grad_in[3].data != g)
-        CM3_TRY(cm3__cuda_add_into(&call->grad_in[3], &call->grad_out, call->accumulate[3]));
+        CM3_TRY(cm3__cuda_cast(&call->grad_in[3], &call->grad_out, call->accumulate[3]));
     activation_backward(call);
     if (call->grad_in[2].data)
         CM3_BY_TYPE(call->grad_out.type, column_sums(

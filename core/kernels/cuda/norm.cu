@@ -155,5 +155,6 @@ static cm3_status rms_norm_backward(const cm3_call *call) {
     return backward(call, false);
 }
 
-extern "C" const cm3_kernel cm3__cuda_layer_norm = {layer_norm_forward, layer_norm_backward, nullptr, backward_workspace};
+extern "C" const cm3_kernel cm3__cuda_layer_norm = {layer_norm_forward, layer_norm_backward, nullptr,
+                                                    backward_workspace};
 extern "C" const cm3_kernel cm3__cuda_rms_norm = {rms_norm_forward, rms_norm_backward, nullptr, backward_workspace};

@@ -26,11 +26,17 @@ static cm3_status clear(void *at, size_t bytes) {
     return CM3_OK;
 }
 
-const cm3_memory cm3__device_memory = {
-    .take = take, .give = give, .upload = copy, .download = copy, .copy = copy, .clear = clear};
+const cm3_memory cm3__device_memory = {.take = take,
+                                       .give = give,
+                                       .upload = copy,
+                                       .download = copy,
+                                       .copy = copy,
+                                       .clear = clear,
+                                       .wait = cm3__device_wait};
 
-cm3_status cm3__device_open(int index) {
-    return index == 0 ? CM3_OK : cm3_fail(CM3_ERR_UNSUPPORTED, "there is no GPU number %d", index);
+cm3_status cm3__device_open(int local) {
+    (void)local;
+    return CM3_OK;
 }
 
 const char *cm3__device_text(void) {

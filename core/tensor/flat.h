@@ -1,0 +1,36 @@
+/* Passes over flat ranges of f32 in a backend's memory: what an optimizer needs of a device. (On the host's memory optim/
+ * does the same itself.) */
+#ifndef CM3_CORE_TENSOR_FLAT_H
+#define CM3_CORE_TENSOR_FLAT_H
+
+#include "core/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A part of a flat range whose parameters all decay, or all do not. */
+typedef struct cm3_flat_span {
+    int64_t offset, count;
+    bool decay;
+} cm3_flat_span;
+
+/* AdamW as optim/adamw.h has it, with what depends on the step alone folded into few numbers:
+ *
+ *     g = clip grad;  m = beta1 m + gain1 g;  v = beta2 v + gain2 g^2
+ *     value -= rate m / (sqrt(v) + epsilon) + decay value                (decay 0 outside of spans that decay)       */
+typedef struct cm3_flat_adamw {
+    float clip, beta1, beta2, gain1, gain2, rate, epsilon, decay;
+    const cm3_flat_span *spans; /* the host's; ascending, without overlap; what lies between them is left alone */
+    int64_t span_count, size;   /* size: elements of the flat range */
+    float *value, *m, *v;
+    const float *grad;
+    void *copy; /* bf16: receives the new values rounded; or NULL */
+} cm3_flat_adamw;
+
+typedef struct cm3_flat {
+    /* Sum of squares in a fixed order; not finite if an element is not. Waits for the result. */
+    cm3_status (*sum_of_squares)(const float *values, int64_t count, double *sum);
+    cm3_status (*adamw)(const cm3_flat_adamw *update);
+} cm3_flat;
+
+#endif

@@ -1,0 +1,125 @@
+#include "train/state.h"
+
+#include "core/pages.h"
+#include "optim/clip.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static size_t bytes_of(const cm3_train_state *s) {
+    return (size_t)cm3_params_size(s->params) * sizeof(float);
+}
+
+static bool on_host(const cm3_train_state *s) {
+    return s->backend->memory->host;
+}
+
+static cm3_status list_spans(cm3_train_state *s) {
+    s->span_count = cm3_params_count(s->params);
+    s->spans = calloc((size_t)s->span_count + 1, sizeof *s->spans);
+    if (!s->spans) return cm3_fail(CM3_ERR_MEMORY, "no memory for a table of %lld parameters", (long long)s->span_count);
+    for (int i = 0; i < s->span_count; i++) {
+        const cm3_param *p = cm3_params_get(s->params, i);
+        s->spans[i] = (cm3_adamw_span){.offset = p->offset, .count = p->count, .decay = p->decay == CM3_DECAY};
+    }
+    return CM3_OK;
+}
+
+cm3_status cm3_train_state_open(const cm3_backend *backend, cm3_params *params, cm3_train_state *s) {
+    *s = (cm3_train_state){.backend = backend, .params = params};
+    const size_t bytes = bytes_of(s);
+    CM3_TRY(list_spans(s));
+    s->m = cm3_pages_take(bytes);
+    s->v = cm3_pages_take(bytes);
+    s->device_m = on_host(s) ? s->m : backend->memory->take(bytes);
+    s->device_v = on_host(s) ? s->v : backend->memory->take(bytes);
+    s->reductions = calloc((size_t)cm3_params_segment_count(params) + 1, sizeof *s->reductions);
+    if (!s->m || !s->v || !s->device_m || !s->device_v || !s->reductions)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory for the optimizer's moments (%.2f GiB)",
+                        2.0 * (double)bytes / 0x1p30);
+    return CM3_OK;
+}
+
+void cm3_train_state_close(cm3_train_state *s) {
+    if (!s->params) return;
+    const size_t bytes = bytes_of(s);
+    if (!on_host(s)) {
+        s->backend->memory->give(s->device_m, bytes);
+        s->backend->memory->give(s->device_v, bytes);
+    }
+    cm3_pages_give(s->m, bytes);
+    cm3_pages_give(s->v, bytes);
+    free(s->spans);
+    free(s->reductions);
+    *s = (cm3_train_state){0};
+}
+
+cm3_status cm3_train_state_upload(const cm3_train_state *s) {
+    if (on_host(s)) return CM3_OK;
+    CM3_TRY(cm3_params_upload(s->params));
+    CM3_TRY(s->backend->memory->upload(s->device_m, s->m, bytes_of(s)));
+    return s->backend->memory->upload(s->device_v, s->v, bytes_of(s));
+}
+
+cm3_status cm3_train_state_download(const cm3_train_state *s) {
+    if (on_host(s)) return CM3_OK;
+    CM3_TRY(cm3_params_download(s->params));
+    CM3_TRY(s->backend->memory->download(s->m, s->device_m, bytes_of(s)));
+    return s->backend->memory->download(s->v, s->device_v, bytes_of(s));
+}
+
+/* --- sums over the ranks: of a device's gradients by way of the host's buffer ------------------------------------- */
+
+cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int segment) {
+    const cm3_param_range range = cm3_params_segment_range(s->params, segment);
+    float *host = cm3_params_gradients(s->params) + range.offset;
+    const float *device = cm3_params_placement(s->params)->gradients + range.offset;
+    cm3_status status = CM3_OK;
+    if (!on_host(s)) status = s->backend->memory->download(host, device, (size_t)range.count * sizeof *host);
+    if (status == CM3_OK) status = cm3_comm_reduce_start(comm, host, range.count, &s->reductions[segment]);
+    if (s->reduced == CM3_OK) s->reduced = status;
+    return status;
+}
+
+cm3_status cm3_train_state_reduced(cm3_train_state *s) {
+    cm3_status status = s->reduced;
+    bool any = false;
+    for (int i = 0; i < cm3_params_segment_count(s->params); i++) {
+        any |= s->reductions[i] != NULL;
+        const cm3_status one = cm3_reduction_wait(s->reductions[i]);
+        s->reductions[i] = NULL;
+        if (status == CM3_OK) status = one;
+    }
+    if (status != CM3_OK || !any || on_host(s)) return status;
+    return s->backend->memory->upload(cm3_params_placement(s->params)->gradients, cm3_params_gradients(s->params),
+                                      bytes_of(s));
+}
+
+/* --- the update -------------------------------------------------------------------------------------------------- */
+
+cm3_status cm3_train_state_norm(const cm3_train_state *s, double *norm) {
+    const float *grad = cm3_params_placement(s->params)->gradients;
+    if (on_host(s)) return cm3_gradient_norm(grad, cm3_params_size(s->params), NULL, norm);
+    CM3_TRY(s->backend->flat->sum_of_squares(grad, cm3_params_size(s->params), norm));
+    *norm = sqrt(*norm);
+    return CM3_OK;
+}
+
+cm3_status cm3_train_state_update(const cm3_train_state *s, const cm3_adamw_config *config,
+                                  const cm3_adamw_update *update) {
+    const cm3_placement *at = cm3_params_placement(s->params);
+    if (on_host(s)) {
+        cm3_adamw_apply(config, update, s->spans, s->span_count, at->values, at->gradients, s->m, s->v);
+        return CM3_OK;
+    }
+    cm3_flat_adamw now = cm3_adamw_flat(config, update);
+    now.spans = s->spans;
+    now.span_count = s->span_count;
+    now.size = cm3_params_size(s->params);
+    now.value = at->values;
+    now.grad = at->gradients;
+    now.m = s->device_m;
+    now.v = s->device_v;
+    now.copy = at->copy;
+    return s->backend->flat->adamw(&now);
+}
