@@ -1,5 +1,5 @@
-/* Passes over flat ranges of f32 in a backend's memory: what an optimizer needs of a device. (On the host's memory optim/
- * does the same itself.) */
+/* Passes over flat ranges of f32 in a backend's memory: what an optimizer needs of a device. (On the host's memory
+ * optim/ does the same itself.) */
 #ifndef CM3_CORE_TENSOR_FLAT_H
 #define CM3_CORE_TENSOR_FLAT_H
 
