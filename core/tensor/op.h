@@ -149,13 +149,23 @@ typedef struct cm3_kernel {
     size_t (*backward_workspace)(const cm3_call *call);
 } cm3_kernel;
 
+/* Work that was queued once and is repeated as a whole: a CUDA graph. Everything between begin() and end() is kept
+ * instead of done, addresses included; only kernels and copies within the device's memory and to it may come between. */
+typedef struct cm3_replay {
+    cm3_status (*begin)(void);
+    cm3_status (*end)(void **graph); /* after a failure, too: ends the keeping; *graph NULL then */
+    cm3_status (*run)(void *graph);
+    void (*free)(void *graph); /* NULL is allowed */
+} cm3_replay;
+
 typedef struct cm3_backend {
     const char *name;
     bool executes; /* false: it only counts (meta) */
     const cm3_kernel *kernels[CM3_OP_COUNT];
     bool has_bf16;
     const cm3_memory *memory;
-    const cm3_flat *flat; /* NULL on the host's memory */
+    const cm3_flat *flat;     /* NULL on the host's memory */
+    const cm3_replay *replay; /* NULL: none */
     /* to = or += from, of one shape. Where there is bf16, the two may be of different types. */
     cm3_status (*cast)(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
 } cm3_backend;

@@ -104,13 +104,7 @@ static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, cons
     return CM3_OK;
 }
 
-cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
-    static const cm3_tape_run_options plain = {0};
-    if (!options) options = &plain;
-    CM3_TRY(cm3_tape_plan(tape));
-    if (!tape->options.backend->executes)
-        return cm3_fail(CM3_ERR_UNSUPPORTED, "the %s device only counts", tape->options.backend->name);
-    if (!tape->bound) CM3_TRY(bind(tape));
+static cm3_status walk(cm3_tape *tape, const cm3_tape_run_options *options) {
     void *base;
     CM3_TRY(cm3_arena_base(tape->arena, &base));
     const bool guards = tape->options.guards, exchanges = !options->accumulate;
@@ -126,4 +120,34 @@ cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
         if (options->progress && at->action == CM3__BACKWARD) options->progress(options->context);
     }
     return CM3_OK;
+}
+
+/* The walk kept as a graph, at its second run: the first one has made what kernels make only once. */
+static cm3_status keep(cm3_tape *tape, const cm3_tape_run_options *options, void **graph) {
+    const cm3_replay *replay = tape->options.backend->replay;
+    CM3_TRY(replay->begin());
+    const cm3_status status = walk(tape, options);
+    const cm3_status ended = replay->end(graph);
+    if (status == CM3_OK) return ended;
+    replay->free(*graph);
+    *graph = NULL;
+    return status;
+}
+
+cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
+    static const cm3_tape_run_options plain = {0};
+    if (!options) options = &plain;
+    CM3_TRY(cm3_tape_plan(tape));
+    if (!tape->options.backend->executes)
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "the %s device only counts", tape->options.backend->name);
+    if (!tape->bound) CM3_TRY(bind(tape));
+    const cm3_replay *replay = tape->options.backend->replay;
+    void **graph = &tape->graphs[options->accumulate];
+    if (!replay || options->segment_ready || options->progress) return walk(tape, options);
+    if (!*graph && !tape->ran[options->accumulate]) {
+        tape->ran[options->accumulate] = true;
+        return walk(tape, options);
+    }
+    if (!*graph) CM3_TRY(keep(tape, options, graph));
+    return replay->run(*graph);
 }

@@ -31,6 +31,9 @@ cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **out) {
     if (options->compute != CM3_F32 && !(options->compute == CM3_BF16 && options->backend->has_bf16))
         return cm3_fail(CM3_ERR_UNSUPPORTED, "%s does not compute in %s", options->backend->name,
                         cm3_dtype_name(options->compute));
+    if (options->guards && !options->backend->memory->host)
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "guard zones need the host's memory, not that of %s",
+                        options->backend->name);
     cm3_tape *tape = calloc(1, sizeof *tape);
     *out = tape;
     if (!tape) return cm3_fail(CM3_ERR_MEMORY, "no memory for a tape");
@@ -59,6 +62,8 @@ void cm3_tape_free(cm3_tape *tape) {
     free(tape->buffers);
     free(tape->instructions);
     cm3__exchange_free(&tape->exchange);
+    for (int i = 0; i < 2; i++)
+        if (tape->graphs[i]) tape->options.backend->replay->free(tape->graphs[i]);
     if (!tape->options.shares) cm3_arena_free(tape->arena);
     free(tape);
 }

@@ -56,9 +56,9 @@ const cm3_tape_options *cm3_tape_get_options(const cm3_tape *tape);
 
 /* Data of a step (token ids, pictures). `data` is the caller's memory, read at every run; NULL while only planning. */
 cm3_var *cm3_tape_input(cm3_tape *tape, cm3_dtype type, cm3_shape shape, void *data);
-/* A parameter, of the tape's type, and its gradient, in f32, both the caller's; NULL while only planning. `grad` NULL on
- * a planning or inference tape is fine: cm3_tape_plan() needs to know only that it is a parameter. `segment` names the range that is
- * reduced and updated together. */
+/* A parameter, of the tape's type, and its gradient, in f32, both the caller's; NULL while only planning. `grad` NULL
+ * on a planning or inference tape is fine: cm3_tape_plan() needs to know only that it is a parameter. `segment` names
+ * the range that is reduced and updated together. */
 cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int segment);
 
 /* All operations recorded from here on belong to this segment (the first is 0 without a call). */

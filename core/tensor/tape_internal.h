@@ -99,6 +99,8 @@ struct cm3_tape {
     cm3__exchange exchange;
     cm3_tape_stats stats;
     bool planned, bound;
+    bool ran[2];     /* overwriting gradients, and adding to them */
+    void *graphs[2]; /* of the backend's replay, for either */
 };
 
 /* Records a failure with the present message; the first one stays. */

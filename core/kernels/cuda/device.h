@@ -3,7 +3,7 @@
 #ifndef CM3_CORE_KERNELS_CUDA_DEVICE_H
 #define CM3_CORE_KERNELS_CUDA_DEVICE_H
 
-#include "core/tensor/memory.h"
+#include "core/tensor/op.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,6 +18,7 @@ const char *cm3__device_text(void);
 cm3_status cm3__device_wait(void);
 
 extern const cm3_memory cm3__device_memory;
+extern const cm3_replay cm3__device_replay;
 
 #ifdef __cplusplus
 }

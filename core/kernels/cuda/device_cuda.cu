@@ -100,3 +100,33 @@ static cm3_status copy(void *to, const void *from, size_t bytes) {
 
 extern "C" const cm3_memory cm3__device_memory = {false, take,  give,            upload,  download,
                                                    copy,  clear, cm3__device_wait, nullptr, 0};
+
+/* --- graphs ------------------------------------------------------------------------------------------------------ */
+
+static cm3_status begin_graph(void) {
+    CUDA_TRY("keeping a graph", cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    return CM3_OK;
+}
+
+static cm3_status end_graph(void **graph) {
+    cudaGraph_t kept = nullptr;
+    cudaGraphExec_t ready = nullptr;
+    *graph = nullptr;
+    CUDA_TRY("keeping a graph", cudaStreamEndCapture(stream, &kept));
+    const cudaError_t error = cudaGraphInstantiate(&ready, kept, 0);
+    cudaGraphDestroy(kept);
+    CUDA_TRY("making a graph ready", error);
+    *graph = ready;
+    return CM3_OK;
+}
+
+static cm3_status run_graph(void *graph) {
+    CUDA_TRY("running a graph", cudaGraphLaunch((cudaGraphExec_t)graph, stream));
+    return CM3_OK;
+}
+
+static void free_graph(void *graph) {
+    if (graph) cudaGraphExecDestroy((cudaGraphExec_t)graph);
+}
+
+extern "C" const cm3_replay cm3__device_replay = {begin_graph, end_graph, run_graph, free_graph};

@@ -16,7 +16,7 @@ static void put(void *matrix, cm3_dtype type, int64_t i, float value) {
         ((float *)matrix)[i] = value;
 }
 
-extern "C" cm3_status cm3__cuda_gemm_run(const cm3__cuda_gemm *p) {
+static void multiply(const cm3__cuda_gemm *p) {
     std::vector<float> row((size_t)p->n);
     for (int64_t i = 0; i < p->m; i++) {
         for (int64_t j = 0; j < p->n; j++) row[(size_t)j] = p->bias ? at(p->bias, p->type, j) : 0.0f;
@@ -35,5 +35,10 @@ extern "C" cm3_status cm3__cuda_gemm_run(const cm3__cuda_gemm *p) {
             put(p->c, p->c_type, to, value);
         }
     }
+}
+
+extern "C" cm3_status cm3__cuda_gemm_run(const cm3__cuda_gemm *product) {
+    const cm3__cuda_gemm p = *product;
+    simt_queue([p] { multiply(&p); });
     return CM3_OK;
 }

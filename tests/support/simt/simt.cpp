@@ -174,8 +174,8 @@ static void run_block(void) {
         }
 }
 
-void simt_launch(const char *kernel, dim3 blocks, dim3 threads, size_t shared_bytes,
-                 const std::function<void()> &thread) {
+static void run(const char *kernel, dim3 blocks, dim3 threads, size_t shared_bytes,
+                const std::function<void()> &thread) {
     name = kernel;
     body = &thread;
     blockDim = threads;
@@ -194,6 +194,11 @@ void simt_launch(const char *kernel, dim3 blocks, dim3 threads, size_t shared_by
                 run_block();
             }
     free(shared);
+}
+
+void simt_launch(const char *kernel, dim3 blocks, dim3 threads, size_t shared_bytes,
+                 const std::function<void()> &thread) {
+    simt_queue([=] { run(kernel, blocks, threads, shared_bytes, thread); });
 }
 
 void *simt_shared(void) {

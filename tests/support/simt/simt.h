@@ -27,7 +27,9 @@ struct dim3 {
 /* Of the thread that runs. */
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-/* Runs every block of the grid, one after the other. */
+/* The stream: what is queued is done at once, or kept while a graph is made (device.cpp). */
+void simt_queue(const std::function<void()> &work);
+/* Queues a kernel, whose blocks run one after the other. */
 void simt_launch(const char *kernel, dim3 blocks, dim3 threads, size_t shared_bytes,
                  const std::function<void()> &thread);
 void *simt_shared(void);

@@ -1,0 +1,96 @@
+/* The host in the place of a device: blocks of exactly the bytes that were asked for, so that the address sanitizer sees
+ * what a kernel reads or writes beside them; and a graph that is a list of what was queued. */
+#include "core/kernels/cuda/launch.h"
+
+extern "C" {
+#include "core/kernels/cuda/device.h"
+}
+
+#include <stdlib.h>
+#include <vector>
+
+typedef std::vector<std::function<void()>> graph;
+
+static graph *kept; /* while one is made */
+
+void simt_queue(const std::function<void()> &work) {
+    if (kept)
+        kept->push_back(work);
+    else
+        work();
+}
+
+/* --- memory ------------------------------------------------------------------------------------------------------ */
+
+static void *take(size_t bytes) {
+    void *block = NULL;
+    if (kept || posix_memalign(&block, 64, bytes ? bytes : 1)) return NULL; /* a graph cannot take memory */
+    return memset(block, 0, bytes);
+}
+
+static void give(void *block, size_t bytes) {
+    (void)bytes;
+    free(block);
+}
+
+static cm3_status copy(void *to, const void *from, size_t bytes) {
+    if (bytes) simt_queue([=] { memmove(to, from, bytes); });
+    return CM3_OK;
+}
+
+static cm3_status clear(void *at, size_t bytes) {
+    if (bytes) simt_queue([=] { memset(at, 0, bytes); });
+    return CM3_OK;
+}
+
+extern "C" cm3_status cm3__device_wait(void) {
+    return kept ? cm3_fail(CM3_ERR_DEVICE, "GPU: a graph cannot wait") : CM3_OK;
+}
+
+static cm3_status download(void *to, const void *from, size_t bytes) {
+    CM3_TRY(cm3__device_wait());
+    return copy(to, from, bytes);
+}
+
+extern "C" const cm3_memory cm3__device_memory = {false, take,  give,             copy,    download,
+                                                  copy,  clear, cm3__device_wait, nullptr, 0};
+
+/* --- the device -------------------------------------------------------------------------------------------------- */
+
+extern "C" cm3_status cm3__device_open(int local) {
+    (void)local;
+    return CM3_OK;
+}
+
+extern "C" const char *cm3__device_text(void) {
+    return "threads of a GPU as fibers of the host";
+}
+
+extern "C" cm3_status cm3__cuda_launched(const char *what) {
+    (void)what;
+    return CM3_OK;
+}
+
+/* --- graphs ------------------------------------------------------------------------------------------------------ */
+
+static cm3_status begin_graph(void) {
+    kept = new graph;
+    return CM3_OK;
+}
+
+static cm3_status end_graph(void **made) {
+    *made = kept;
+    kept = NULL;
+    return CM3_OK;
+}
+
+static cm3_status run_graph(void *made) {
+    for (const std::function<void()> &work : *(graph *)made) work();
+    return CM3_OK;
+}
+
+static void free_graph(void *made) {
+    delete (graph *)made;
+}
+
+extern "C" const cm3_replay cm3__device_replay = {begin_graph, end_graph, run_graph, free_graph};
