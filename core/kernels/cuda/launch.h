@@ -38,6 +38,14 @@ cudaStream_t cm3__cuda_stream(void);
 #define CM3_SHARED(type, name) type *name = (type *)simt_shared()
 #endif
 
+/* Before a launch with more than 48 KiB of dynamic shared memory: lets (kernel) have that much. */
+#ifdef __CUDACC__
+#define CM3_ALLOW_SHARED(kernel, bytes)                                                                                \
+    (void)cudaFuncSetAttribute((kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes))
+#else
+#define CM3_ALLOW_SHARED(kernel, bytes) ((void)(kernel), (void)(bytes))
+#endif
+
 /* CM3_UNROLL before a loop with constant bounds. */
 #ifdef __CUDACC__
 #define CM3_UNROLL _Pragma("unroll")

@@ -1,0 +1,98 @@
+/* ATTENTION: which kernels compute it, and how heads lie in its tensors. */
+#include "core/kernels/cuda/attention.h"
+
+#include "core/kernels/cuda/attention_plain.h"
+#include "core/kernels/cuda/cuda.h"
+
+/* --- delta: the sum of y dy over a head, which the slope of a softmax takes away from every dp -------------------- */
+
+constexpr int DELTA_WARPS = 4;
+
+/* A warp has a head of a position. */
+template <typename T, int N> static __global__ void delta_of_rows(const attention<T> a, const T *y) {
+    const int64_t at = (int64_t)blockIdx.x * DELTA_WARPS + threadIdx.x / CM3_WARP; /* (b, t, head) */
+    if (at >= a.batch * a.queries * a.heads) return;
+    const int64_t head = at % a.heads, t = at / a.heads % a.queries, b = at / a.heads / a.queries;
+    float sum = 0;
+    for (int64_t c = (int64_t)(threadIdx.x % CM3_WARP) * N; c < a.d; c += CM3_WARP * N) {
+        float u[N], v[N];
+        load<T, N>(u, y + at * a.d + c);
+        load<T, N>(v, a.dy + at * a.d + c);
+        CM3_UNROLL for (int i = 0; i < N; i++) sum += u[i] * v[i];
+    }
+    sum = warp_sum(sum);
+    if (threadIdx.x % CM3_WARP == 0) a.delta[(b * a.heads + head) * a.queries + t] = sum;
+}
+
+template <typename T> static void run_delta(const attention<T> &a, const T *y) {
+    const unsigned blocks = cm3__blocks_for(a.batch * a.queries * a.heads, DELTA_WARPS);
+    if (can_use_vectors<T>(a.d, y, a.dy))
+        CM3_LAUNCH((delta_of_rows<T, CM3_VEC<T>>), blocks, DELTA_WARPS * CM3_WARP, 0, a, y);
+    else
+        CM3_LAUNCH((delta_of_rows<T, 1>), blocks, DELTA_WARPS * CM3_WARP, 0, a, y);
+}
+
+/* --- launchers --------------------------------------------------------------------------------------------------- */
+
+template <typename T> static attention<T> packed_heads(const cm3_call *call) {
+    const cm3_op_attr *attr = call->attr;
+    const int64_t width = call->in[0].shape.dim[1];
+    attention<T> a = {};
+    a.heads = attr->heads;
+    a.kv_heads = attr->kv_heads;
+    a.d = width / (a.heads + 2 * a.kv_heads);
+    a.queries = a.keys = attr->sequence;
+    a.batch = call->in[0].shape.dim[0] / a.queries;
+    a.causal = attr->causal;
+    a.scale = attr->scale;
+    a.q = (const T *)call->in[0].data;
+    a.k = a.q + a.heads * a.d;
+    a.v = a.k + a.kv_heads * a.d;
+    a.q_row = a.k_row = width;
+    a.k_batch = a.queries * width;
+    a.y = (T *)call->out[0].data;
+    a.lse = (float *)call->out[1].data;
+    return a;
+}
+
+static cm3_status check(const cm3_call *call) {
+    const int64_t d = call->in[0].shape.dim[1] / (call->attr->heads + 2 * call->attr->kv_heads);
+    if (d <= PLAIN_MOST_D) return CM3_OK;
+    return cm3_fail(CM3_ERR_UNSUPPORTED, "attention: heads of %lld, the cuda backend has heads of up to %lld",
+                    (long long)d, (long long)PLAIN_MOST_D);
+}
+
+template <typename T> static void run_forward(const attention<T> &a) {
+    run_plain_forward(a);
+}
+
+template <typename T> static void run_backward(const cm3_call *call) {
+    attention<T> a = packed_heads<T>(call);
+    a.dy = (const T *)call->grad_out.data;
+    a.delta = (float *)call->workspace;
+    a.dq = (T *)call->grad_in[0].data;
+    a.dk = a.dq + a.heads * a.d;
+    a.dv = a.dk + a.kv_heads * a.d;
+    a.accumulate = call->accumulate[0];
+    run_delta(a, a.y);
+    run_plain_backward(a);
+}
+
+static cm3_status forward(const cm3_call *call) {
+    CM3_TRY(check(call));
+    CM3_BY_TYPE(call->in[0].type, run_forward<T>(packed_heads<T>(call)));
+    return cm3__cuda_launched("attention, forward");
+}
+
+static cm3_status backward(const cm3_call *call) {
+    if (!call->grad_in[0].data) return CM3_OK;
+    CM3_TRY(check(call));
+    CM3_BY_TYPE(call->in[0].type, run_backward<T>(call));
+    return cm3__cuda_launched("attention, backward");
+}
+
+static size_t backward_workspace(const cm3_call *call) {
+    return (size_t)(call->in[0].shape.dim[0] * call->attr->heads) * sizeof(float);
+}
+
+extern "C" const cm3_kernel cm3__cuda_attention = {forward, backward, nullptr, backward_workspace};

@@ -1,0 +1,65 @@
+/* Attention over heads as they lie in memory: packed beside each other in a row, or in the caches of a generation.
+ *
+ * A block has a tile of queries of one head of one sequence, goes over the keys a tile at a time and keeps a running
+ * softmax (FlashAttention-2, Dao 2023); S x S is never stored. Exponentials are powers of two: the scores' scale has
+ * log2(e) in it. Two ways to do it: attention_plain.h in f32 for every type and head size, attention_tensor.h with the
+ * tensor cores in bf16. */
+#ifndef CM3_CORE_KERNELS_CUDA_ATTENTION_H
+#define CM3_CORE_KERNELS_CUDA_ATTENTION_H
+
+#include "core/kernels/cuda/launch.h"
+
+constexpr float CM3_LOG2_E = 1.4426950408889634f, CM3_LN_2 = 0.6931471805599453f;
+
+/* Query t of sequence b is at position start[b] + t (t where start is NULL) and, if causal, sees no keys behind it. */
+template <typename T> struct attention {
+    int64_t batch, heads, kv_heads, d;
+    int64_t queries, keys; /* of a sequence; keys: with `start` only the room for them */
+    const int32_t *start;
+    bool causal;
+    float scale;
+    /* Head 0 of sequence 0; its next head is d elements on, the next position a row, the next sequence `queries` rows
+     * of q, k_batch elements of k and v. */
+    const T *q, *k, *v;
+    int64_t q_row, k_row, k_batch;
+    T *y;       /* (batch, queries, heads, d) */
+    float *lse; /* (batch, heads, queries), natural; may be NULL */
+    /* Backward: without `start`. dq, dk and dv lie as q, k and v do. */
+    const T *dy;
+    float *delta; /* (batch, heads, queries): the sum of y dy over d */
+    T *dq, *dk, *dv;
+    bool accumulate;
+};
+
+/* One head of one sequence. */
+template <typename T> struct attention_head {
+    int64_t queries, keys, start;
+    const T *q, *k, *v;
+    int64_t at_q, at_k, at_y, at_row; /* elements from the first of q, of k, of y; of lse and delta */
+};
+
+template <typename T>
+static __device__ __forceinline__ attention_head<T> head_of(const attention<T> &a, int64_t b, int64_t head) {
+    const int64_t kv_head = head * a.kv_heads / a.heads;
+    attention_head<T> h;
+    h.queries = a.queries;
+    h.start = a.start ? a.start[b] : 0;
+    h.keys = a.start ? min(h.start + a.queries, a.keys) : a.keys;
+    h.at_q = b * a.queries * a.q_row + head * a.d;
+    h.at_k = b * a.k_batch + kv_head * a.d;
+    h.at_y = (b * a.queries * a.heads + head) * a.d;
+    h.at_row = (b * a.heads + head) * a.queries;
+    h.q = a.q + h.at_q;
+    h.k = a.k + h.at_k;
+    h.v = a.v + h.at_k;
+    return h;
+}
+
+/* blockIdx.x as (tile, sequence and head), the last tiles first: causal masks give them the most work. */
+static __device__ __forceinline__ int64_t last_tiles_first(int64_t each, int64_t *index) {
+    const int64_t tiles = gridDim.x / each;
+    *index = blockIdx.x % each;
+    return tiles - 1 - blockIdx.x / each;
+}
+
+#endif
