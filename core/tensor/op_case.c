@@ -63,6 +63,10 @@ static const cm3_op_case cases[] = {
     {CHECK(400, 4), "attention, wide head", CM3_OP_ATTENTION, {HEADS(1, 1, 70), .scale = 0.05f}, {NORMAL(70, 1200)}},
     {CHECK(200, 4), "attention, shared keys", CM3_OP_ATTENTION, {CAUSAL(6, 2, 66), .scale = 0.3f},
      {NORMAL(132, 90)}},
+    {CHECK(290, 4), "attention, causal, heads of 128", CM3_OP_ATTENTION, {CAUSAL(2, 1, 145), .scale = 0.1f},
+     {NORMAL(145, 512)}},
+    {CHECK(210, 4), "attention, all keys, heads of 72", CM3_OP_ATTENTION, {HEADS(2, 2, 70), .scale = 0.1f},
+     {NORMAL(140, 432)}},
     {CHECK(160, 60), "attention, large scores", CM3_OP_ATTENTION, {CAUSAL(2, 1, 80), .scale = 1},
      {SCALED(3, 80, 64)}},
 

@@ -2,6 +2,7 @@
 #include "core/kernels/cuda/attention.h"
 
 #include "core/kernels/cuda/attention_plain.h"
+#include "core/kernels/cuda/attention_tensor.h"
 #include "core/kernels/cuda/cuda.h"
 
 /* --- delta: the sum of y dy over a head, which the slope of a softmax takes away from every dp -------------------- */
@@ -62,8 +63,26 @@ static cm3_status check(const cm3_call *call) {
                     (long long)d, (long long)PLAIN_MOST_D);
 }
 
-template <typename T> static void run_forward(const attention<T> &a) {
+static void run_forward(const attention<float> &a) {
     run_plain_forward(a);
+}
+
+static void run_forward(const attention<bf16> &a) {
+    if (tensor_cores_take(a))
+        run_tensor_forward(a);
+    else
+        run_plain_forward(a);
+}
+
+static void run_backward(const attention<float> &a) {
+    run_plain_backward(a);
+}
+
+static void run_backward(const attention<bf16> &a) {
+    if (tensor_cores_take(a))
+        run_tensor_backward(a);
+    else
+        run_plain_backward(a);
 }
 
 template <typename T> static void run_backward(const cm3_call *call) {
@@ -75,12 +94,12 @@ template <typename T> static void run_backward(const cm3_call *call) {
     a.dv = a.dk + a.kv_heads * a.d;
     a.accumulate = call->accumulate[0];
     run_delta(a, a.y);
-    run_plain_backward(a);
+    run_backward(a);
 }
 
 static cm3_status forward(const cm3_call *call) {
     CM3_TRY(check(call));
-    CM3_BY_TYPE(call->in[0].type, run_forward<T>(packed_heads<T>(call)));
+    CM3_BY_TYPE(call->in[0].type, run_forward(packed_heads<T>(call)));
     return cm3__cuda_launched("attention, forward");
 }
 
