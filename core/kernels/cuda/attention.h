@@ -11,6 +11,17 @@
 
 constexpr float CM3_LOG2_E = 1.4426950408889634f, CM3_LN_2 = 0.6931471805599453f;
 
+/* 2^x by the unit for it alone: off by two units in the last place, and no denormals. */
+static __device__ __forceinline__ float power_of_two(float x) {
+#ifdef __CUDACC__
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return exp2f(x);
+#endif
+}
+
 /* Query t of sequence b is at position start[b] + t (t where start is NULL) and, if causal, sees no keys behind it. */
 template <typename T> struct attention {
     int64_t batch, heads, kv_heads, d;
@@ -33,7 +44,7 @@ template <typename T> struct attention {
 
 /* One head of one sequence. */
 template <typename T> struct attention_head {
-    int64_t queries, keys, start;
+    int queries, keys, start;
     const T *q, *k, *v;
     int64_t at_q, at_k, at_y, at_row; /* elements from the first of q, of k, of y; of lse and delta */
 };
@@ -42,9 +53,9 @@ template <typename T>
 static __device__ __forceinline__ attention_head<T> head_of(const attention<T> &a, int64_t b, int64_t head) {
     const int64_t kv_head = head * a.kv_heads / a.heads;
     attention_head<T> h;
-    h.queries = a.queries;
+    h.queries = (int)a.queries;
     h.start = a.start ? a.start[b] : 0;
-    h.keys = a.start ? min(h.start + a.queries, a.keys) : a.keys;
+    h.keys = a.start ? (int)min(h.start + a.queries, a.keys) : (int)a.keys;
     h.at_q = b * a.queries * a.q_row + head * a.d;
     h.at_k = b * a.k_batch + kv_head * a.d;
     h.at_y = (b * a.queries * a.heads + head) * a.d;
@@ -56,10 +67,10 @@ static __device__ __forceinline__ attention_head<T> head_of(const attention<T> &
 }
 
 /* blockIdx.x as (tile, sequence and head), the last tiles first: causal masks give them the most work. */
-static __device__ __forceinline__ int64_t last_tiles_first(int64_t each, int64_t *index) {
-    const int64_t tiles = gridDim.x / each;
-    *index = blockIdx.x % each;
-    return tiles - 1 - blockIdx.x / each;
+static __device__ __forceinline__ int last_tiles_first(int64_t each, int64_t *index) {
+    const unsigned heads = (unsigned)each;
+    *index = blockIdx.x % heads;
+    return (int)(gridDim.x / heads - 1 - blockIdx.x / heads);
 }
 
 #endif

@@ -83,17 +83,17 @@ template <typename T> static __global__ void plain_forward(const attention<T> a)
     __shared__ float keep[PLAIN_ROWS];
     CM3_SHARED(float, sums);
     int64_t index;
-    const int64_t first = last_tiles_first(a.batch * a.heads, &index) * PLAIN_ROWS;
+    const int first = last_tiles_first(a.batch * a.heads, &index) * PLAIN_ROWS;
     const attention_head<T> h = head_of(a, index / a.heads, index % a.heads);
-    const int count = (int)min((int64_t)PLAIN_ROWS, h.queries - first);
+    const int count = min(PLAIN_ROWS, h.queries - first);
     const int lane = (int)threadIdx.x % CM3_WARP, mine = (int)threadIdx.x / CM3_WARP * PLAIN_EACH;
     const plain_rows<T> q = {h.q + first * a.q_row, a.q_row, count};
-    const int64_t seen = a.causal ? min(h.start + first + count, h.keys) : h.keys;
+    const int seen = a.causal ? min(h.start + first + count, h.keys) : h.keys;
     float most[PLAIN_EACH], total[PLAIN_EACH];
     CM3_UNROLL for (int r = 0; r < PLAIN_EACH; r++) most[r] = -INFINITY, total[r] = 0;
     plain_clear(sums, a.d);
-    for (int64_t key = 0; key < seen; key += PLAIN_COLUMNS) {
-        const int keys = (int)min((int64_t)PLAIN_COLUMNS, seen - key);
+    for (int key = 0; key < seen; key += PLAIN_COLUMNS) {
+        const int keys = min(PLAIN_COLUMNS, seen - key);
         float score[PLAIN_EACH];
         plain_products(q, plain_rows<T>{h.k + key * a.k_row, a.k_row, keys}, a.d, score);
         CM3_UNROLL for (int r = 0; r < PLAIN_EACH; r++) {
@@ -123,8 +123,8 @@ template <typename T> static __global__ void plain_forward(const attention<T> a)
 
 /* p = softmax(s), ds = p (dp - delta): of query `query` and key `key`. */
 template <typename T>
-static __device__ __forceinline__ void plain_slope(const attention<T> &a, const attention_head<T> &h, int64_t query,
-                                                   int64_t key, float score, float dp, float *p, float *ds) {
+static __device__ __forceinline__ void plain_slope(const attention<T> &a, const attention_head<T> &h, int query,
+                                                   int key, float score, float dp, float *p, float *ds) {
     *p = *ds = 0;
     if (query >= h.queries || key >= h.keys || (a.causal && key > query)) return;
     *p = exp2f((score * a.scale - a.lse[h.at_row + query]) * CM3_LOG2_E);
@@ -135,16 +135,17 @@ template <typename T> static __global__ void plain_backward_queries(const attent
     __shared__ plain_weights weights;
     CM3_SHARED(float, sums);
     int64_t index;
-    const int64_t first = last_tiles_first(a.batch * a.heads, &index) * PLAIN_ROWS;
+    const int first = last_tiles_first(a.batch * a.heads, &index) * PLAIN_ROWS;
     const attention_head<T> h = head_of(a, index / a.heads, index % a.heads);
-    const int count = (int)min((int64_t)PLAIN_ROWS, h.queries - first);
+    const int count = min(PLAIN_ROWS, h.queries - first);
     const int lane = (int)threadIdx.x % CM3_WARP, mine = (int)threadIdx.x / CM3_WARP * PLAIN_EACH;
-    const int64_t y_row = a.heads * a.d, seen = a.causal ? first + count : h.keys;
+    const int64_t y_row = a.heads * a.d;
+    const int seen = a.causal ? first + count : h.keys;
     const plain_rows<T> q = {h.q + first * a.q_row, a.q_row, count};
     const plain_rows<T> dy = {a.dy + h.at_y + first * y_row, y_row, count};
     plain_clear(sums, a.d);
-    for (int64_t key = 0; key < seen; key += PLAIN_COLUMNS) {
-        const int keys = (int)min((int64_t)PLAIN_COLUMNS, seen - key);
+    for (int key = 0; key < seen; key += PLAIN_COLUMNS) {
+        const int keys = min(PLAIN_COLUMNS, seen - key);
         const plain_rows<T> k = {h.k + key * a.k_row, a.k_row, keys}, v = {h.v + key * a.k_row, a.k_row, keys};
         float score[PLAIN_EACH], dp[PLAIN_EACH], p;
         plain_products(q, k, a.d, score);
@@ -162,8 +163,9 @@ template <typename T> static __global__ void plain_backward_keys(const attention
     CM3_SHARED(float, dk);
     float *dv = dk + PLAIN_ROWS * a.d;
     const int64_t each = a.batch * a.kv_heads, index = blockIdx.x % each, sharing = a.heads / a.kv_heads;
-    const int64_t first = blockIdx.x / each * PLAIN_ROWS, y_row = a.heads * a.d;
-    const int count = (int)min((int64_t)PLAIN_ROWS, a.keys - first);
+    const int64_t y_row = a.heads * a.d;
+    const int first = (int)(blockIdx.x / each) * PLAIN_ROWS;
+    const int count = min(PLAIN_ROWS, (int)a.keys - first);
     const int lane = (int)threadIdx.x % CM3_WARP, mine = (int)threadIdx.x / CM3_WARP * PLAIN_EACH;
     int64_t at_k = 0;
     plain_clear(dk, a.d);
@@ -172,16 +174,15 @@ template <typename T> static __global__ void plain_backward_keys(const attention
         const attention_head<T> h = head_of(a, index / a.kv_heads, index % a.kv_heads * sharing + s);
         const plain_rows<T> k = {h.k + first * a.k_row, a.k_row, count}, v = {h.v + first * a.k_row, a.k_row, count};
         at_k = h.at_k;
-        for (int64_t query = a.causal ? first : 0; query < h.queries; query += PLAIN_COLUMNS) {
-            const int queries = (int)min((int64_t)PLAIN_COLUMNS, h.queries - query);
+        for (int query = a.causal ? first : 0; query < h.queries; query += PLAIN_COLUMNS) {
+            const int queries = min(PLAIN_COLUMNS, h.queries - query);
             const plain_rows<T> q = {h.q + query * a.q_row, a.q_row, queries};
             const plain_rows<T> dy = {a.dy + h.at_y + query * y_row, y_row, queries};
             float score[PLAIN_EACH], dp[PLAIN_EACH];
             plain_products(k, q, a.d, score);
             plain_products(v, dy, a.d, dp);
-            CM3_UNROLL for (int r = 0; r < PLAIN_EACH; r++)
-                plain_slope(a, h, query + lane, first + mine + r, score[r], dp[r], &of_p[mine + r][lane],
-                            &of_ds[mine + r][lane]);
+            CM3_UNROLL for (int r = 0; r < PLAIN_EACH; r++) plain_slope(
+                a, h, query + lane, first + mine + r, score[r], dp[r], &of_p[mine + r][lane], &of_ds[mine + r][lane]);
             __syncthreads();
             plain_add(dk, a.d, of_ds, nullptr, q);
             plain_add(dv, a.d, of_p, nullptr, dy);

@@ -59,8 +59,8 @@ static __global__ void row_losses(T *logits, const int32_t *targets, int64_t voc
     for (int64_t c = begin; c < vocabulary; c += stride) {
         float v[N];
         load<T, N>(v, logits + c);
-        CM3_UNROLL for (int i = 0; i < N; i++)
-            v[i] = of_p * exp2f(v[i] * LOG2_E - lse2) - (c + i == target ? slope : 0.0f);
+        CM3_UNROLL for (int i = 0; i < N; i++) v[i] =
+            of_p * exp2f(v[i] * LOG2_E - lse2) - (c + i == target ? slope : 0.0f);
         store<T, N>(logits + c, v);
     }
 }
@@ -126,8 +126,7 @@ static cm3_status chunk_gradients(const cm3_call *call, const extent *s, int64_t
         product.k = s->vocabulary;
         product.b = call->in[1].data;
         product.c_type = call->grad_in[0].type;
-        product.c = (char *)call->grad_in[0].data +
-                    (size_t)(first * s->d) * (product.c_type == CM3_BF16 ? 2 : 4);
+        product.c = (char *)call->grad_in[0].data + (size_t)(first * s->d) * (product.c_type == CM3_BF16 ? 2 : 4);
         product.accumulate = call->accumulate[0];
         CM3_TRY(cm3__cuda_gemm_run(&product));
     }

@@ -2,8 +2,8 @@
  * copies from memory to shared memory that go on while a block computes.
  *
  * A warp multiplies A (16,16) by B (16,8). Lane l = 4g + t has of A, two neighbours a register: rows g and g + 8,
- * columns 2t and 2t + 8; of B rows 2t and 2t + 8 of column g; of the result, one float a register: row g, columns 2t and
- * 2t + 1, then the same of row g + 8. So results are, rounded and paired, an A of the next product.
+ * columns 2t and 2t + 8; of B rows 2t and 2t + 8 of column g; of the result, one float a register: row g, columns 2t
+ * and 2t + 1, then the same of row g + 8. So results are, rounded and paired, an A of the next product.
  *
  * On the host the lanes show each other what they hold and every lane computes its own results. */
 #ifndef CM3_CORE_KERNELS_CUDA_MMA_H
@@ -59,7 +59,8 @@ static __device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[4
 }
 
 /* Fragments of a tile at `tile`, whose rows are `row` elements apart. Each covers 16 x 16 of it: as one A, or as two Bs
- * beside each other, registers 0, 1 and 2, 3. Rows of the tile are A's rows, but B's columns; B's rows where _by_row. */
+ * beside each other, registers 0, 1 and 2, 3. Rows of the tile are A's rows, but B's columns; B's rows where _by_row.
+ */
 static __device__ __forceinline__ void load_a(uint32_t (&to)[4], const bf16 *tile, int row) {
     const int lane = lane_of_warp();
     load_matrices(to, tile + lane % 16 * row + lane / 16 * 8);
