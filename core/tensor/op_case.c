@@ -72,6 +72,12 @@ static const cm3_op_case cases[] = {
 
     {CHECK(50, 4), "attention cached, one token", CM3_OP_ATTENTION_CACHED, {HEADS(4, 2, 1), .scale = 0.25f},
      {NORMAL(3, 128), NORMAL(3, 50, 32), NORMAL(3, 50, 32), INDEX(50, 3)}},
+    {CHECK(300, 4), "attention cached, one token, a long cache", CM3_OP_ATTENTION_CACHED,
+     {HEADS(2, 2, 1), .scale = 0.1f}, {NORMAL(4, 432), NORMAL(4, 300, 144), NORMAL(4, 300, 144), INDEX(300, 4)}},
+    {CHECK(100, 4), "attention cached, one token, wide heads", CM3_OP_ATTENTION_CACHED,
+     {HEADS(2, 1, 1), .scale = 0.05f}, {NORMAL(2, 1200), NORMAL(2, 100, 300), NORMAL(2, 100, 300), INDEX(100, 2)}},
+    {CHECK(230, 4), "attention cached, a prompt of whole vectors", CM3_OP_ATTENTION_CACHED,
+     {HEADS(2, 1, 150), .scale = 0.2f}, {NORMAL(300, 192), NORMAL(2, 230, 48), NORMAL(2, 230, 48), INDEX(80, 2)}},
     {CHECK(120, 4), "attention cached, a prompt", CM3_OP_ATTENTION_CACHED, {HEADS(2, 2, 75), .scale = 0.25f},
      {NORMAL(150, 102), NORMAL(2, 120, 34), NORMAL(2, 120, 34), INDEX(45, 2)}},
 

@@ -35,39 +35,18 @@ template <typename T> static void run_delta(const attention<T> &a, const T *y) {
 
 /* --- launchers --------------------------------------------------------------------------------------------------- */
 
-template <typename T> static attention<T> packed_heads(const cm3_call *call) {
-    const cm3_op_attr *attr = call->attr;
-    const int64_t width = call->in[0].shape.dim[1];
-    attention<T> a = {};
-    a.heads = attr->heads;
-    a.kv_heads = attr->kv_heads;
-    a.d = width / (a.heads + 2 * a.kv_heads);
-    a.queries = a.keys = attr->sequence;
-    a.batch = call->in[0].shape.dim[0] / a.queries;
-    a.causal = attr->causal;
-    a.scale = attr->scale;
-    a.q = (const T *)call->in[0].data;
-    a.k = a.q + a.heads * a.d;
-    a.v = a.k + a.kv_heads * a.d;
-    a.q_row = a.k_row = width;
-    a.k_batch = a.queries * width;
-    a.y = (T *)call->out[0].data;
-    a.lse = (float *)call->out[1].data;
-    return a;
-}
-
-static cm3_status check(const cm3_call *call) {
-    const int64_t d = call->in[0].shape.dim[1] / (call->attr->heads + 2 * call->attr->kv_heads);
-    if (d <= PLAIN_MOST_D) return CM3_OK;
+cm3_status cm3__cuda_attention_check(const cm3_call *call) {
+    const int64_t d = packed_heads<float>(call).d;
+    if (d <= CM3_ATTENTION_MOST_D) return CM3_OK;
     return cm3_fail(CM3_ERR_UNSUPPORTED, "attention: heads of %lld, the cuda backend has heads of up to %lld",
-                    (long long)d, (long long)PLAIN_MOST_D);
+                    (long long)d, (long long)CM3_ATTENTION_MOST_D);
 }
 
-static void run_forward(const attention<float> &a) {
+void cm3__cuda_attention_forward(const attention<float> &a) {
     run_plain_forward(a);
 }
 
-static void run_forward(const attention<bf16> &a) {
+void cm3__cuda_attention_forward(const attention<bf16> &a) {
     if (tensor_cores_take(a))
         run_tensor_forward(a);
     else
@@ -87,6 +66,7 @@ static void run_backward(const attention<bf16> &a) {
 
 template <typename T> static void run_backward(const cm3_call *call) {
     attention<T> a = packed_heads<T>(call);
+    a.lse = (float *)call->out[1].data;
     a.dy = (const T *)call->grad_out.data;
     a.delta = (float *)call->workspace;
     a.dq = (T *)call->grad_in[0].data;
@@ -97,15 +77,21 @@ template <typename T> static void run_backward(const cm3_call *call) {
     run_backward(a);
 }
 
+template <typename T> static void run_forward(const cm3_call *call) {
+    attention<T> a = packed_heads<T>(call);
+    a.lse = (float *)call->out[1].data;
+    cm3__cuda_attention_forward(a);
+}
+
 static cm3_status forward(const cm3_call *call) {
-    CM3_TRY(check(call));
-    CM3_BY_TYPE(call->in[0].type, run_forward(packed_heads<T>(call)));
+    CM3_TRY(cm3__cuda_attention_check(call));
+    CM3_BY_TYPE(call->in[0].type, run_forward<T>(call));
     return cm3__cuda_launched("attention, forward");
 }
 
 static cm3_status backward(const cm3_call *call) {
     if (!call->grad_in[0].data) return CM3_OK;
-    CM3_TRY(check(call));
+    CM3_TRY(cm3__cuda_attention_check(call));
     CM3_BY_TYPE(call->in[0].type, run_backward<T>(call));
     return cm3__cuda_launched("attention, backward");
 }

@@ -42,6 +42,36 @@ template <typename T> struct attention {
     bool accumulate;
 };
 
+/* Queues the forward pass, by the tensor cores where they take it (attention.cu). */
+void cm3__cuda_attention_forward(const attention<float> &a);
+void cm3__cuda_attention_forward(const attention<bf16> &a);
+
+constexpr int64_t CM3_ATTENTION_MOST_D = 1600;
+
+/* CM3_ERR_UNSUPPORTED if a head is wider. */
+cm3_status cm3__cuda_attention_check(const cm3_call *call);
+
+/* What the packed heads of in[0] say; keys and values after the queries, in the same rows. */
+template <typename T> static inline attention<T> packed_heads(const cm3_call *call) {
+    const cm3_op_attr *attr = call->attr;
+    const int64_t width = call->in[0].shape.dim[1];
+    attention<T> a = {};
+    a.heads = attr->heads;
+    a.kv_heads = attr->kv_heads;
+    a.d = width / (a.heads + 2 * a.kv_heads);
+    a.queries = a.keys = attr->sequence;
+    a.batch = call->in[0].shape.dim[0] / a.queries;
+    a.causal = attr->causal;
+    a.scale = attr->scale;
+    a.q = (const T *)call->in[0].data;
+    a.k = a.q + a.heads * a.d;
+    a.v = a.k + a.kv_heads * a.d;
+    a.q_row = a.k_row = width;
+    a.k_batch = a.queries * width;
+    a.y = (T *)call->out[0].data;
+    return a;
+}
+
 /* One head of one sequence. */
 template <typename T> struct attention_head {
     int queries, keys, start;

@@ -194,8 +194,7 @@ template <typename T> static __global__ void plain_backward_keys(const attention
 
 /* --- launchers --------------------------------------------------------------------------------------------------- */
 
-/* Two sums of PLAIN_ROWS rows, beside what the kernels have of their own. */
-constexpr int64_t PLAIN_MOST_D = 1600;
+static_assert(2 * PLAIN_ROWS * CM3_ATTENTION_MOST_D * sizeof(float) <= 208 << 10, "dk and dv beside the tiles");
 
 template <typename T> static void run_plain_forward(const attention<T> &a) {
     const size_t shared = (size_t)(PLAIN_ROWS * a.d) * sizeof(float);
