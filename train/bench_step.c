@@ -64,7 +64,7 @@ static cm3_status set_up(bench *b) {
     CM3_TRY(cm3_params_allocate(b->params, true));
     CM3_TRY(cm3_params_place(b->params, b->backend, compute));
     cm3_params_init(b->params, (uint64_t)recipe->run.seed);
-    CM3_TRY(cm3_train_state_open(b->backend, b->params, &b->state));
+    CM3_TRY(cm3_train_state_open(b->backend, b->params, NULL, &b->state));
     CM3_TRY(cm3_train_state_upload(&b->state));
     CM3_TRY(fill_inputs(b, vocab.size));
     const cm3_tape_options options = {.backend = b->backend,

@@ -25,19 +25,40 @@ static cm3_status list_spans(cm3_train_state *s) {
     return CM3_OK;
 }
 
-cm3_status cm3_train_state_open(const cm3_backend *backend, cm3_params *params, cm3_train_state *s) {
-    *s = (cm3_train_state){.backend = backend, .params = params};
+/* The devices of all ranks sum gradients among themselves if they can: if every rank has one of its own. */
+static cm3_status join_devices(cm3_train_state *s, cm3_comm *comm) {
+    const cm3_collective *collective = s->backend->collective;
+    if (!comm || cm3_comm_size(comm) == 1 || !collective) return CM3_OK;
+    unsigned char id[CM3_COLLECTIVE_ID] = {0};
+    int cannot = cm3_comm_local_size(comm) > collective->gpus();
+    if (!cannot && cm3_comm_rank(comm) == 0) cannot = collective->make_id(id) != CM3_OK;
+    CM3_TRY(cm3_comm_agree(comm, cannot, &cannot));
+    if (cannot) return CM3_OK;
+    CM3_TRY(cm3_comm_broadcast(comm, id, sizeof id, 0));
+    s->collective = true;
+    return cm3_comm_agree_status(comm, collective->open(id, cm3_comm_rank(comm), cm3_comm_size(comm)));
+}
+
+static cm3_status take_moments(cm3_train_state *s) {
+    const cm3_backend *backend = s->backend;
     const size_t bytes = bytes_of(s);
     CM3_TRY(list_spans(s));
     s->m = cm3_pages_take(bytes);
     s->v = cm3_pages_take(bytes);
     s->device_m = on_host(s) ? s->m : backend->memory->take(bytes);
     s->device_v = on_host(s) ? s->v : backend->memory->take(bytes);
-    s->reductions = calloc((size_t)cm3_params_segment_count(params) + 1, sizeof *s->reductions);
+    s->reductions = calloc((size_t)cm3_params_segment_count(s->params) + 1, sizeof *s->reductions);
     if (!s->m || !s->v || !s->device_m || !s->device_v || !s->reductions)
         return cm3_fail(CM3_ERR_MEMORY, "no memory for the optimizer's moments (%.2f GiB)",
                         2.0 * (double)bytes / 0x1p30);
     return CM3_OK;
+}
+
+cm3_status cm3_train_state_open(const cm3_backend *backend, cm3_params *params, cm3_comm *comm, cm3_train_state *s) {
+    *s = (cm3_train_state){.backend = backend, .params = params};
+    const cm3_status status = take_moments(s);
+    CM3_TRY(comm ? cm3_comm_agree_status(comm, status) : status);
+    return join_devices(s, comm);
 }
 
 void cm3_train_state_close(cm3_train_state *s) {
@@ -75,6 +96,8 @@ cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int segmen
     float *host = cm3_params_gradients(s->params) + range.offset;
     const float *device = cm3_params_placement(s->params)->gradients + range.offset;
     cm3_status status = CM3_OK;
+    if (s->collective)
+        return s->backend->collective->sum(cm3_params_placement(s->params)->gradients + range.offset, range.count);
     if (!on_host(s)) status = s->backend->memory->download(host, device, (size_t)range.count * sizeof *host);
     if (status == CM3_OK) status = cm3_comm_reduce_start(comm, host, range.count, &s->reductions[segment]);
     if (s->reduced == CM3_OK) s->reduced = status;
@@ -84,6 +107,7 @@ cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int segmen
 cm3_status cm3_train_state_reduced(cm3_train_state *s) {
     cm3_status status = s->reduced;
     bool any = false;
+    if (s->collective) return s->backend->collective->join();
     for (int i = 0; i < cm3_params_segment_count(s->params); i++) {
         any |= s->reductions[i] != NULL;
         const cm3_status one = cm3_reduction_wait(s->reductions[i]);

@@ -17,12 +17,13 @@ typedef struct cm3_train_state {
     int64_t span_count;
     float *m, *v;               /* the host's */
     float *device_m, *device_v; /* the same as m and v where the backend works in the host's memory */
-    cm3_reduction **reductions; /* one a segment */
+    bool collective;            /* gradients are summed by the backend itself */
+    cm3_reduction **reductions; /* one a segment, of what goes by way of the host */
     cm3_status reduced;         /* first failure of the reductions */
 } cm3_train_state;
 
-/* Moments of zeros. Close it after a failure, too. */
-cm3_status cm3_train_state_open(const cm3_backend *backend, cm3_params *params, cm3_train_state *state);
+/* Collective over `comm` (NULL: alone). Moments of zeros. Close it after a failure, too. */
+cm3_status cm3_train_state_open(const cm3_backend *backend, cm3_params *params, cm3_comm *comm, cm3_train_state *state);
 void cm3_train_state_close(cm3_train_state *state);
 
 /* Host to device and back: values and moments. Nothing happens where they are the same memory. */

@@ -263,15 +263,15 @@ static cm3_status one_step(trainer *t) {
 }
 
 static cm3_status prepare(trainer *t) {
-    CM3_TRY(cm3_checkpoint_table_of(t->learner->params, &t->table));
+    CM3_TRY(cm3_comm_agree_status(t->comm, cm3_checkpoint_table_of(t->learner->params, &t->table)));
     const cm3_backend *backend = cm3_tape_get_options(t->learner->tape)->backend;
-    return cm3_train_state_open(backend, t->learner->params, &t->state);
+    return cm3_train_state_open(backend, t->learner->params, t->comm, &t->state);
 }
 
 cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learner, cm3_comm *comm) {
     trainer t = {
         .config = config, .learner = learner, .comm = comm, .guard = cm3_guard_new(config->guard), .best = INFINITY};
-    cm3_status status = cm3_comm_agree_status(comm, prepare(&t));
+    cm3_status status = prepare(&t);
     if (status == CM3_OK) status = cm3_comm_agree_status(comm, resume(&t));
     if (status == CM3_OK) status = cm3_comm_agree_status(comm, cm3_train_state_upload(&t.state));
     if (status == CM3_OK)

@@ -158,6 +158,18 @@ typedef struct cm3_replay {
     void (*free)(void *graph); /* NULL is allowed */
 } cm3_replay;
 
+enum { CM3_COLLECTIVE_ID = 128 };
+
+/* Sums over the devices of several ranks, without the host's memory (NCCL). */
+typedef struct cm3_collective {
+    int (*gpus)(void); /* that this process can see: ranks of a host must not be more */
+    cm3_status (*make_id)(unsigned char id[CM3_COLLECTIVE_ID]); /* on rank 0, which sends it to all */
+    cm3_status (*open)(const unsigned char id[CM3_COLLECTIVE_ID], int rank, int size); /* on all ranks at once */
+    /* In place, over all ranks: queued behind what was queued so far, beside what follows. */
+    cm3_status (*sum)(float *at, int64_t count);
+    cm3_status (*join)(void); /* what is queued from here on finds the sums */
+} cm3_collective;
+
 typedef struct cm3_backend {
     const char *name;
     bool executes; /* false: it only counts (meta) */
@@ -166,6 +178,7 @@ typedef struct cm3_backend {
     const cm3_memory *memory;
     const cm3_flat *flat;     /* NULL on the host's memory */
     const cm3_replay *replay; /* NULL: none */
+    const cm3_collective *collective; /* NULL: none */
     /* to = or += from, of one shape. Where there is bf16, the two may be of different types. */
     cm3_status (*cast)(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
 } cm3_backend;

@@ -4,21 +4,22 @@
 #include "core/kernels/cuda/device.h"
 
 cm3_status cm3_backend_cuda(int local, const cm3_backend **backend) {
-    static const cm3_backend cuda = {.name = "cuda",
-                                     .executes = true,
-                                     .has_bf16 = true,
-                                     .memory = &cm3__device_memory,
-                                     .replay = &cm3__device_replay,
-                                     .cast = cm3__cuda_cast,
-                                     .kernels = {
-                                         [CM3_OP_LAYER_NORM] = &cm3__cuda_layer_norm,
-                                         [CM3_OP_RMS_NORM] = &cm3__cuda_rms_norm,
-                                         [CM3_OP_LINEAR] = &cm3__cuda_linear,
-                                         [CM3_OP_ACTIVATE] = &cm3__cuda_activate,
-                                         [CM3_OP_ADD] = &cm3__cuda_add,
-                                         [CM3_OP_LINEAR_CROSS_ENTROPY] = &cm3__cuda_linear_cross_entropy,
-                                     }};
+    static cm3_backend cuda = {.name = "cuda",
+                               .executes = true,
+                               .has_bf16 = true,
+                               .memory = &cm3__device_memory,
+                               .replay = &cm3__device_replay,
+                               .cast = cm3__cuda_cast,
+                               .kernels = {
+                                   [CM3_OP_LAYER_NORM] = &cm3__cuda_layer_norm,
+                                   [CM3_OP_RMS_NORM] = &cm3__cuda_rms_norm,
+                                   [CM3_OP_LINEAR] = &cm3__cuda_linear,
+                                   [CM3_OP_ACTIVATE] = &cm3__cuda_activate,
+                                   [CM3_OP_ADD] = &cm3__cuda_add,
+                                   [CM3_OP_LINEAR_CROSS_ENTROPY] = &cm3__cuda_linear_cross_entropy,
+                               }};
     *backend = NULL;
+    cuda.collective = &cm3__device_collective;
     CM3_TRY(cm3__device_open(local));
     *backend = &cuda;
     return CM3_OK;

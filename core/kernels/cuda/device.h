@@ -19,6 +19,7 @@ cm3_status cm3__device_wait(void);
 
 extern const cm3_memory cm3__device_memory;
 extern const cm3_replay cm3__device_replay;
+extern const cm3_collective cm3__device_collective __attribute__((weak)); /* where NCCL is known */
 
 #ifdef __cplusplus
 }
