@@ -105,24 +105,25 @@ void cm3_params_init(cm3_params *params, uint64_t seed);
 
 /* --- where kernels find them -------------------------------------------------------------------------------------- */
 
-/* The buffers above on the host's memory; on a device's, buffers of its own beside them, and, where the tape computes in
- * bf16, a copy of the values in that. */
+/* The buffers above on the host's memory; on a device's, buffers of its own beside them, and, where the tape computes
+ * in bf16, a copy of the values in that. */
 typedef struct cm3_placement {
     const cm3_backend *backend;
     float *values, *gradients;
     void *copy; /* bf16; NULL in f32 */
 } cm3_placement;
 
-/* Once, after cm3_params_allocate(); until then the parameters are where cm3_backend_cpu() finds them. Takes the memory,
- * but moves nothing. */
+/* Once, after cm3_params_allocate(); until then the parameters are where cm3_backend_cpu() finds them. Takes the
+ * memory, but moves nothing. */
 cm3_status cm3_params_place(cm3_params *params, const cm3_backend *backend, cm3_dtype compute);
 const cm3_placement *cm3_params_placement(const cm3_params *params);
 /* Values from the host's buffer to the device's, and their copy; and back. */
 cm3_status cm3_params_upload(const cm3_params *params);
 cm3_status cm3_params_download(const cm3_params *params);
 
-/* The parameter as a leaf of a tape: on the device if the tape's backend is that, else in the host's buffers. Make one leaf of each parameter on a tape: a second one would overwrite the first
- * one's gradient instead of adding to it. */
+/* The parameter as a leaf of a tape: on the device if the tape's backend is that, else in the host's buffers. Make
+ * one leaf of each parameter on a tape: a second one would overwrite the first one's gradient instead of adding to
+ * it. */
 cm3_var *cm3_params_var(const cm3_params *params, cm3_tape *tape, int index);
 
 #endif

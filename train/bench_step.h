@@ -8,9 +8,9 @@
 typedef struct cm3_bench_step_result {
     double tokens_per_second;      /* of the fastest step: forward, backward, norm, AdamW */
     double flops_per_second;       /* model FLOPs: recomputation and masked-out attention not counted */
-    double sgemm_flops_per_second; /* of a large product, the fastest of many between the steps, on the same processor */
+    double sgemm_flops_per_second; /* of a large product on the same processor: the fastest of many between the steps */
     double ratio;                  /* of the two */
-    double peak_bytes;             /* what the process's memory grew by at most in a step: measured; 0 on a device */
+    double peak_bytes;             /* what the process's memory grew by at most in a step; 0 on a device */
     double planned_bytes;          /* what the plan says: parameters, gradients, optimizer, step */
     double seconds_gradients, seconds_update; /* of the fastest step */
     double mean_seconds;                      /* of all steps: larger where other work shares the machine */

@@ -17,7 +17,8 @@ static bool on_host(const cm3_train_state *s) {
 static cm3_status list_spans(cm3_train_state *s) {
     s->span_count = cm3_params_count(s->params);
     s->spans = calloc((size_t)s->span_count + 1, sizeof *s->spans);
-    if (!s->spans) return cm3_fail(CM3_ERR_MEMORY, "no memory for a table of %lld parameters", (long long)s->span_count);
+    if (!s->spans)
+        return cm3_fail(CM3_ERR_MEMORY, "no memory for a table of %lld parameters", (long long)s->span_count);
     for (int i = 0; i < s->span_count; i++) {
         const cm3_param *p = cm3_params_get(s->params, i);
         s->spans[i] = (cm3_adamw_span){.offset = p->offset, .count = p->count, .decay = p->decay == CM3_DECAY};

@@ -30,7 +30,8 @@ void cm3_train_state_close(cm3_train_state *state);
 cm3_status cm3_train_state_upload(const cm3_train_state *state);
 cm3_status cm3_train_state_download(const cm3_train_state *state);
 
-/* Starts to sum a segment's gradients over the ranks, which is as they are when the call is made; waits for all of them. */
+/* Starts to sum a segment's gradients over the ranks, which is as they are when the call is made; waits for all of
+ * them. */
 cm3_status cm3_train_state_reduce(cm3_train_state *state, cm3_comm *comm, int segment);
 cm3_status cm3_train_state_reduced(cm3_train_state *state);
 

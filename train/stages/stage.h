@@ -21,7 +21,8 @@ typedef struct cm3_run {
     const char *config_text; /* the resolved recipe */
     cm3_comm *comm;
     const cm3_backend *backend; /* that trains the transformer */
-    /* Of all ranks together, for mfu; 0: not known. Of their processors, measured; and of what trains the transformer. */
+    /* Of all ranks together, for mfu; 0: not known. Of their processors, measured; and of what trains the
+     * transformer. */
     double host_flops, peak_flops;
 } cm3_run;
 

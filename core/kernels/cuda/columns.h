@@ -1,5 +1,5 @@
-/* Sums over the rows of a matrix, in a fixed order: gradients of biases and gains. Each block sums a stretch of rows for
- * 32 columns into a partial sum; then the stretches are added one after the other. */
+/* Sums over the rows of a matrix, in a fixed order: gradients of biases and gains. Each block sums a stretch of rows
+ * for 32 columns into a partial sum; then the stretches are added one after the other. */
 #ifndef CM3_CORE_KERNELS_CUDA_COLUMNS_H
 #define CM3_CORE_KERNELS_CUDA_COLUMNS_H
 

@@ -8,7 +8,8 @@
 extern "C" {
 #endif
 
-/* C (m,n) = act(op(A) (m,k) op(B) (k,n) + bias) + residual, or C += op(A) op(B). All row-major and dense; sums in f32. */
+/* C (m,n) = act(op(A) (m,k) op(B) (k,n) + bias) + residual, or C += op(A) op(B). All row-major and dense; sums in
+ * f32. */
 typedef struct cm3__cuda_gemm {
     int64_t m, n, k;
     cm3_dtype type; /* of A, B, bias, residual and pre */

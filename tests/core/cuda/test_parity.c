@@ -1,6 +1,6 @@
-/* Every operation case of core/tensor/op_case.h that the cuda backend has a kernel for, forward and backward, in f32 and,
- * where the operation has it, in bf16, beside the cpu backend in f32 on the same values. On a GPU; in ctest on the host in
- * its place (CM3_CUDA_LIBRARY). With an argument: only cases whose name contains it. */
+/* Every operation case of core/tensor/op_case.h that the cuda backend has a kernel for, forward and backward, in f32
+ * and, where the operation has it, in bf16, beside the cpu backend in f32 on the same values. On a GPU; in ctest on
+ * the host in its place (CM3_CUDA_LIBRARY). With an argument: only cases whose name contains it. */
 #include "core/rng.h"
 #include "core/tensor/device.h"
 #include "core/tensor/op_case.h"
