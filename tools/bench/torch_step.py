@@ -8,6 +8,10 @@ recommends on a CPU: scaled_dot_product_attention, F.cross_entropy, the fused Ad
 its own, the two sides take turns, and each side's fastest step counts, so that whatever else the machine does harms
 neither.
 
+With --device cuda both sides train on the GPU: cm3leon in bf16 with f32 parameters, PyTorch with f32 parameters under
+autocast to bf16, its fused AdamW and, with --compile, torch.compile. Memory is then the GPU's: what PyTorch's allocator
+held at most, and what cm3leon's plan says.
+
 PyTorch is no dependency of cm3leon. To install it for this script only:
 
     python3 -m venv /tmp/torch && /tmp/torch/bin/pip install torch numpy
@@ -22,9 +26,14 @@ import sys
 import time
 
 # What `cm3leon bench step` is given, and PyTorch's timed steps in a turn.
+GPU_BATCH = ["data.lanes=8", "train.micro_batch=8", "cluster.gpus=1"]
 SHAPES = {
     "350m": dict(recipe="configs/paper-350m.yaml", steps=2,
                  overrides=["data.lanes=1", "train.micro_batch=1", "cluster.gpus=1"]),
+    "760m": dict(recipe="configs/paper-760m.yaml", steps=2,
+                 overrides=["data.lanes=1", "train.micro_batch=1", "cluster.gpus=1"]),
+    "7b-layers": dict(recipe="configs/paper-7b.yaml", steps=2,
+                      overrides=["data.lanes=4", "train.micro_batch=4", "cluster.gpus=1", "model.layers=4"]),
     "emoji-quick": dict(recipe="configs/emoji-quick.yaml", overrides=[], steps=100),
 }
 
@@ -111,14 +120,17 @@ def make_step(shape, compiled):
             return F.cross_entropy(F.linear(norm(x), self.tokens.weight).flatten(0, 1), targets.flatten())
 
     torch.manual_seed(0)
-    model = Transformer()
+    device = shape["device"]
+    cos, sin = cos.to(device), sin.to(device)
+    model = Transformer().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1,
                                   fused=True)
     forward = torch.compile(model) if compiled else model
 
     def step():
-        ids = torch.randint(vocabulary, (batch, sequence + 1))
-        loss = forward(ids[:, :-1], ids[:, 1:])
+        ids = torch.randint(vocabulary, (batch, sequence + 1), device=device)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            loss = forward(ids[:, :-1], ids[:, 1:])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -141,18 +153,22 @@ def worker(shape, threads, compiled):
     torch.set_num_threads(threads)
     runtime = peak_rss()
     step = make_step(shape, compiled)
-    for _ in range(2 if compiled else 1):  # the first step allocates, tunes and compiles
+    on_gpu = shape["device"] == "cuda"
+    for _ in range(2 if compiled or on_gpu else 1):  # the first step allocates, tunes and compiles
         step()
     seconds = float("inf")
     for _ in range(shape["steps"]):
         start = time.perf_counter()
         loss = step()
+        if on_gpu:
+            torch.cuda.synchronize()  # loss.item() waits for the loss alone
         seconds = min(seconds, time.perf_counter() - start)
-    print(json.dumps(dict(tokens_per_second=shape["batch"] * shape["sequence"] / seconds, rss=peak_rss(),
-                          runtime=runtime, loss=loss, version=torch.__version__)))
+    memory = torch.cuda.max_memory_allocated() if on_gpu else peak_rss()
+    print(json.dumps(dict(tokens_per_second=shape["batch"] * shape["sequence"] / seconds, rss=memory,
+                          runtime=0 if on_gpu else runtime, loss=loss, version=torch.__version__)))
 
 
-def run_child(command, threads):
+def run_child(command, threads, on_gpu):
     """Runs a command that prints one JSON object; adds the child's peak memory."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
     child = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
@@ -161,6 +177,8 @@ def run_child(command, threads):
     if status:
         sys.exit(f"torch_step: '{' '.join(command)}' failed with status {os.waitstatus_to_exitcode(status)}")
     result = json.loads(output)
+    if on_gpu and "planned_bytes" in result:
+        result["rss"] = result["planned_bytes"]
     result.setdefault("rss", usage.ru_maxrss * 1024)
     return result
 
@@ -173,6 +191,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cm3leon", metavar="PROGRAM", help="the built program, build/cm3leon")
     parser.add_argument("--shape", choices=SHAPES, default="emoji-quick")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)),
                         help="of each side (default: %(default)s)")
     parser.add_argument("--turns", type=int, default=2, help="measurements of each side (default: %(default)s)")
@@ -190,9 +209,13 @@ def main():
         parser.error("--cm3leon PROGRAM is needed: the shape is read from its recipe")
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     recipe = os.path.join(root, SHAPES[options.shape]["recipe"])
-    overrides = SHAPES[options.shape]["overrides"] + options.overrides
+    on_gpu = options.device == "cuda"
+    overrides = SHAPES[options.shape]["overrides"] + [f"device={options.device}"] + options.overrides
+    if on_gpu and "data.lanes=1" in overrides:  # a GPU wants more than one sequence
+        overrides = [f"device={options.device}"] + GPU_BATCH + options.overrides
     shape = read_shape(options.cm3leon, recipe, overrides)
-    shape["steps"] = options.steps or SHAPES[options.shape]["steps"]
+    shape["steps"] = options.steps or (20 if on_gpu else SHAPES[options.shape]["steps"])
+    shape["device"] = options.device
     this = [sys.executable, os.path.abspath(__file__), "--threads", str(options.threads), "--worker", json.dumps(shape)]
     commands = {"PyTorch": this}
     if options.compile:
@@ -201,7 +224,7 @@ def main():
     turns = {name: [] for name in commands}
     for _ in range(options.turns):
         for name, command in commands.items():
-            turns[name].append(run_child(command, options.threads))
+            turns[name].append(run_child(command, options.threads, options.device == "cuda"))
     results = {name: best(turn) for name, turn in turns.items()}
 
     if options.json:
@@ -209,14 +232,19 @@ def main():
         return
     torch_side = results["PyTorch"]
     print(f"{options.shape}: {shape['layers']} layers, d {shape['width']}, {shape['heads']} heads, vocabulary "
-          f"{shape['vocabulary']}, {shape['batch']} x {shape['sequence']} tokens, fp32, {options.threads} threads; "
+          f"{shape['vocabulary']}, {shape['batch']} x {shape['sequence']} tokens, "
+          f"{'bf16' if on_gpu else f'fp32, {options.threads} threads'}; "
           f"PyTorch {torch_side['version']}; fastest step of {options.turns} turns")
-    print(f"{'':18}  {'tokens/s':>9}  {'speed':>6}  {'peak RSS':>10}  {'memory':>6}")
+    print(f"{'':18}  {'tokens/s':>9}  {'speed':>6}  {'memory' if on_gpu else 'peak RSS':>10}  {'':>6}")
     for name, result in results.items():
         speed = result["tokens_per_second"] / torch_side["tokens_per_second"]
         print(f"{name:18}  {result['tokens_per_second']:9.1f}  {speed:5.2f}x  {result['rss'] / 2**20:6.0f} MiB  "
               f"{result['rss'] / torch_side['rss']:5.2f}x")
     runtime, ours = torch_side["runtime"], results["cm3leon"]
+    if on_gpu:
+        print(f"cm3leon: {ours['flops_per_second'] / 1e12:.0f} TFLOP/s, {ours['ratio']:.2f} of a large product's "
+              f"{ours['sgemm_flops_per_second'] / 1e12:.0f}.")
+        return
     print(f"Of PyTorch's memory {runtime / 2**20:.0f} MiB are the library itself, before any tensor. Without them "
           f"cm3leon needs {ours['rss'] / (torch_side['rss'] - runtime):.2f}x.\n"
           f"cm3leon: {ours['flops_per_second'] / 1e9:.0f} GFLOP/s, {ours['ratio']:.2f} of sgemm's "
