@@ -14,6 +14,8 @@ cm3_status cm3_backend_cuda(int local, const cm3_backend **backend) {
                                    [CM3_OP_LAYER_NORM] = &cm3__cuda_layer_norm,
                                    [CM3_OP_RMS_NORM] = &cm3__cuda_rms_norm,
                                    [CM3_OP_LINEAR] = &cm3__cuda_linear,
+                                   [CM3_OP_ATTENTION] = &cm3__cuda_attention,
+                                   [CM3_OP_ATTENTION_CACHED] = &cm3__cuda_attention_cached,
                                    [CM3_OP_ACTIVATE] = &cm3__cuda_activate,
                                    [CM3_OP_ADD] = &cm3__cuda_add,
                                    [CM3_OP_LINEAR_CROSS_ENTROPY] = &cm3__cuda_linear_cross_entropy,
