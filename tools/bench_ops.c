@@ -2,8 +2,8 @@
 
 #include "core/clock.h"
 #include "core/json.h"
-#include "core/kernels/cpu/machine.h"
 #include "core/tensor/op_case.h"
+#include "core/tensor/rates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +20,8 @@ typedef struct figure {
 } figure;
 
 typedef struct job {
+    const cm3_backend *backend;
+    cm3_dtype real; /* what the operation computes in */
     const cm3_op_case *of;
     const cm3_op_def *def;
     const cm3_kernel *kernel;
@@ -29,25 +31,39 @@ typedef struct job {
 } job;
 
 static void *take(job *j, size_t bytes) {
-    void *memory = aligned_alloc(64, (bytes + 64) / 64 * 64);
-    if (!memory)
-        j->out_of_memory = true;
-    else
-        memset(memory, 0, bytes);
+    void *memory = j->backend->memory->take(bytes);
+    if (!memory) j->out_of_memory = true;
     return memory;
+}
+
+/* The tensor's own memory in the backend's, filled there. */
+static cm3_status take_filled(job *j, const cm3_op_input *input, uint64_t stream, cm3_tensor *t) {
+    const cm3_memory *memory = j->backend->memory;
+    cm3_tensor plain = cm3_op_input_tensor(input);
+    const size_t bytes = cm3_tensor_bytes(&plain);
+    void *values = malloc(bytes + 1);
+    t->data = take(j, cm3_tensor_bytes(t));
+    plain.data = plain.type == t->type ? t->data : take(j, bytes);
+    cm3_status status = values ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its tensors", j->of->name);
+    if (status == CM3_OK && !j->out_of_memory) {
+        cm3_op_input_fill(input, stream, values);
+        status = memory->upload(plain.data, values, bytes);
+        if (status == CM3_OK && plain.data != t->data) status = j->backend->cast(t, &plain, false);
+        if (status == CM3_OK) status = memory->wait();
+    }
+    if (plain.data != t->data) memory->give(plain.data, bytes);
+    free(values);
+    return status;
 }
 
 static cm3_status job_open(job *j) {
     const cm3_op_case *of = j->of;
     cm3_tensor out[CM3_OP_OUTPUTS];
-    for (int i = 0; i < CM3_OP_INPUTS; i++) j->call.in[i] = cm3_op_input_tensor(&of->in[i]);
+    for (int i = 0; i < CM3_OP_INPUTS; i++) j->call.in[i] = cm3_op_case_tensor(of, i, j->real);
     CM3_TRY(j->def->infer(&of->attr, j->call.in, out, &j->outputs));
     j->call.attr = &of->attr;
-    for (int i = 0; i < CM3_OP_INPUTS; i++) {
-        if (j->call.in[i].shape.rank == 0) continue;
-        j->call.in[i].data = take(j, cm3_tensor_bytes(&j->call.in[i]));
-        if (j->call.in[i].data) cm3_op_input_fill(&of->in[i], (uint64_t)i, j->call.in[i].data);
-    }
+    for (int i = 0; i < CM3_OP_INPUTS; i++)
+        if (j->call.in[i].shape.rank) CM3_TRY(take_filled(j, &of->in[i], (uint64_t)i, &j->call.in[i]));
     for (int i = 0; i < j->outputs; i++) {
         j->call.out[i] = out[i];
         j->call.out[i].data = take(j, cm3_tensor_bytes(&out[i]));
@@ -55,36 +71,43 @@ static cm3_status job_open(job *j) {
     return CM3_OK;
 }
 
-/* False: there is nothing to do, the gradient of the only input is that of the output. */
-static bool job_open_backward(job *j) {
-    bool any = false;
+/* *any false: there is nothing to do, the gradient of the only input is that of the output. */
+static cm3_status job_open_backward(job *j, bool *any) {
+    const cm3_op_input uniform = {j->call.out[0].shape, CM3_FILL_UNIFORM, 1};
+    *any = false;
     j->call.grad_out = j->call.out[0];
-    j->call.grad_out.data = take(j, cm3_tensor_bytes(&j->call.grad_out));
-    const cm3_op_input uniform = {j->call.grad_out.shape, CM3_FILL_UNIFORM, 1};
-    if (j->call.grad_out.data) cm3_op_input_fill(&uniform, CM3_OP_INPUTS, j->call.grad_out.data);
+    CM3_TRY(take_filled(j, &uniform, CM3_OP_INPUTS, &j->call.grad_out));
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
         if (!j->call.in[i].data || !(j->def->differentiable & 1u << i) || i == j->def->passes_gradient) continue;
         j->call.grad_in[i] = j->call.in[i];
-        j->call.grad_in[i].data = take(j, cm3_tensor_bytes(&j->call.in[i]));
-        any = true;
+        if (cm3_op_is_parameter(j->of->op, i)) j->call.grad_in[i].type = CM3_F32;
+        j->call.grad_in[i].data = take(j, cm3_tensor_bytes(&j->call.grad_in[i]));
+        *any = true;
     }
-    return any;
+    return CM3_OK;
+}
+
+static void give(const job *j, const cm3_tensor *t) {
+    j->backend->memory->give(t->data, cm3_tensor_bytes(t));
 }
 
 static void job_close(job *j) {
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
-        free(j->call.in[i].data);
-        free(j->call.grad_in[i].data);
+        give(j, &j->call.in[i]);
+        give(j, &j->call.grad_in[i]);
     }
-    for (int i = 0; i < CM3_OP_OUTPUTS; i++) free(j->call.out[i].data);
-    free(j->call.grad_out.data);
+    for (int i = 0; i < CM3_OP_OUTPUTS; i++) give(j, &j->call.out[i]);
+    give(j, &j->call.grad_out);
 }
 
 /* The best of the runs within `seconds`, at least three. */
 static cm3_status measure(job *j, bool backward, double seconds, figure *f) {
     size_t (*workspace)(const cm3_call *) = backward ? j->kernel->backward_workspace : j->kernel->forward_workspace;
     cm3_status (*run)(const cm3_call *) = backward ? j->kernel->backward : j->kernel->forward;
-    void *scratch = take(j, workspace ? workspace(&j->call) : 0);
+    const cm3_memory *memory = j->backend->memory;
+    const size_t scratch_bytes = workspace ? workspace(&j->call) : 0;
+    const int at_once = memory->host ? 1 : 20; /* a device is told of work long before it does it */
+    void *scratch = take(j, scratch_bytes);
     j->call.workspace = scratch;
     cm3_status status =
         j->out_of_memory ? cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its tensors", j->of->name) : CM3_OK;
@@ -94,11 +117,12 @@ static cm3_status measure(job *j, bool backward, double seconds, figure *f) {
     const double end = cm3_clock_seconds() + seconds;
     for (int i = 0; status == CM3_OK && (i < 3 || cm3_clock_seconds() < end); i++) {
         const double begin = cm3_clock_seconds();
-        status = run(&j->call);
-        const double spent = cm3_clock_seconds() - begin;
+        for (int k = 0; k < at_once && status == CM3_OK; k++) status = run(&j->call);
+        if (status == CM3_OK) status = memory->wait();
+        const double spent = (cm3_clock_seconds() - begin) / at_once;
         if (spent < f->seconds) f->seconds = spent;
     }
-    free(scratch);
+    memory->give(scratch, scratch_bytes);
     return status;
 }
 
@@ -126,11 +150,19 @@ static void write_row(cm3_json_writer *w, const char *name, const char *directio
     cm3_json_end_object(w);
 }
 
-static cm3_status bench_one(const cm3_op_case *of, double seconds, const limits *l, cm3_json_writer *w) {
-    job j = {.of = of, .def = cm3_op_definition(of->op), .kernel = cm3_backend_cpu()->kernels[of->op]};
+static cm3_status bench_one(const cm3_backend *backend, const cm3_op_case *of, double seconds, const limits *l,
+                            cm3_json_writer *w) {
+    job j = {.backend = backend,
+             .real = backend->has_bf16 && cm3_op_case_has_bf16(of) ? CM3_BF16 : CM3_F32,
+             .of = of,
+             .def = cm3_op_definition(of->op),
+             .kernel = backend->kernels[of->op]};
     cm3_status status = job_open(&j);
     for (int backward = 0; backward < 2 && status == CM3_OK; backward++) {
-        if (backward && (!j.kernel->backward || !job_open_backward(&j))) break;
+        bool any = true;
+        if (backward && !j.kernel->backward) break;
+        if (backward) status = job_open_backward(&j, &any);
+        if (status != CM3_OK || !any) break;
         figure f;
         const char *direction = !backward ? "forward" : j.def->backward_is_whole ? "whole" : "backward";
         status = measure(&j, backward, seconds, &f);
@@ -145,16 +177,18 @@ static cm3_status bench_one(const cm3_op_case *of, double seconds, const limits 
     return status;
 }
 
-static bool wanted(const cm3_op_case *of, const char *only) {
-    return of->modes & CM3_MODE_BENCH && (!only || strstr(of->name, only));
+static bool wanted(const cm3_backend *backend, const cm3_op_case *of, const char *only) {
+    return of->modes & CM3_MODE_BENCH && backend->kernels[of->op] && (!only || strstr(of->name, only));
 }
 
-cm3_status cm3_bench_ops(double seconds, bool json, const char *only) {
+cm3_status cm3_bench_ops(const cm3_backend *backend, double seconds, bool json, const char *only) {
     size_t count, chosen = 0;
     const cm3_op_case *cases = cm3_op_cases(&count);
-    for (size_t i = 0; i < count; i++) chosen += wanted(&cases[i], only);
+    for (size_t i = 0; i < count; i++) chosen += wanted(backend, &cases[i], only);
     if (!chosen) return cm3_fail(CM3_ERR_USAGE, "bench ops: the name of no operation holds \"%s\"", only);
-    const limits l = {cm3_machine_sgemm_rate(1), cm3_machine_copy_rate(0.5)};
+    limits l;
+    CM3_TRY(cm3_product_rate(backend, backend->has_bf16 ? CM3_BF16 : CM3_F32, 1, &l.flops));
+    CM3_TRY(cm3_copy_rate(backend, 0.5, &l.bytes));
     cm3_json_writer writer = cm3_json_writer_on(stdout);
     if (json) {
         cm3_json_begin_object(&writer, NULL);
@@ -167,7 +201,7 @@ cm3_status cm3_bench_ops(double seconds, bool json, const char *only) {
                l.flops / 1e9, l.bytes / 1e9);
     }
     for (size_t i = 0; i < count; i++)
-        if (wanted(&cases[i], only)) CM3_TRY(bench_one(&cases[i], seconds, &l, json ? &writer : NULL));
+        if (wanted(backend, &cases[i], only)) CM3_TRY(bench_one(backend, &cases[i], seconds, &l, json ? &writer : NULL));
     if (json) {
         cm3_json_end_array(&writer);
         cm3_json_end_object(&writer);

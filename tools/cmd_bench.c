@@ -8,7 +8,10 @@
 
 #include <string.h>
 
-static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"}, CM3_OPTION_JSON, CM3_OPTION_END};
+static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"},
+                                     {"device", "D", "bench ops: auto, cpu or cuda (auto); a recipe says it itself"},
+                                     CM3_OPTION_JSON,
+                                     CM3_OPTION_END};
 
 const cm3_usage cm3_usage_bench = {
     .arguments = "ops|step|data [RECIPE] [section.key=value ...]",
@@ -101,12 +104,24 @@ static cm3_status bench_data(const cm3_command_line *line, double seconds) {
     return CM3_OK;
 }
 
+static cm3_status bench_ops(const cm3_command_line *line, double seconds) {
+    static const char *const names[] = {"auto", "cpu", "cuda"};
+    const char *wanted = cm3_option_string(line, "device", names[CM3_DEVICE_AUTO]);
+    int choice = CM3_DEVICE_AUTO;
+    while (choice <= CM3_DEVICE_CUDA && strcmp(wanted, names[choice])) choice++;
+    if (choice > CM3_DEVICE_CUDA)
+        return cm3_fail(CM3_ERR_USAGE, "bench: --device is %s, expected auto, cpu or cuda", wanted);
+    cm3_device device;
+    CM3_TRY(cm3_device_open((cm3_device_choice)choice, 0, &device));
+    return cm3_bench_ops(device.backend, cm3_option_given(line, "seconds") ? seconds : 0.3,
+                         cm3_option_given(line, "json"), line->argument_count > 1 ? line->arguments[1] : NULL);
+}
+
 cm3_status cm3_cmd_bench(const cm3_command_line *line) {
     double seconds = 3;
     CM3_TRY(cm3_option_double(line, "seconds", 0.01, 3600, &seconds));
     if (strcmp(line->arguments[0], "ops") == 0)
-        return cm3_bench_ops(cm3_option_given(line, "seconds") ? seconds : 0.3, cm3_option_given(line, "json"),
-                             line->argument_count > 1 ? line->arguments[1] : NULL);
+        return bench_ops(line, seconds);
     if (strcmp(line->arguments[0], "step") == 0) return bench_step(line, seconds);
     if (strcmp(line->arguments[0], "data") == 0) return bench_data(line, seconds);
     return cm3_fail(CM3_ERR_USAGE, "bench %s: there is ops, step and data", line->arguments[0]);

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/kernels/cpu/machine.h"
 #include "core/rng.h"
+#include "core/tensor/rates.h"
 #include "optim/clip.h"
 #include "train/state.h"
 
@@ -113,33 +114,6 @@ static cm3_status one_step(bench *b, int64_t step, double *gradients, double *up
     return CM3_OK;
 }
 
-/* FLOP/s of one large product on a device. */
-static cm3_status product_rate(const bench *b, double *rate) {
-    enum { SIDE = 8192, RUNS = 10 };
-    const cm3_memory *memory = b->backend->memory;
-    const cm3_dtype type = cm3_recipe_compute(b->recipe, b->backend);
-    const size_t bytes = (size_t)SIDE * SIDE * cm3_dtype_size(type);
-    const cm3_op_attr attr = {0};
-    cm3_tensor square[3];
-    bool there = true;
-    for (int i = 0; i < 3; i++) {
-        square[i] = (cm3_tensor){.type = type, .shape = cm3_shape_of(SIDE, SIDE), .data = memory->take(bytes)};
-        there &= square[i].data != NULL;
-    }
-    const cm3_call call = {.attr = &attr, .in = {square[0], square[1]}, .out = {square[2]}};
-    cm3_status status = there ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no GPU memory for a product to measure");
-    double begin = 0;
-    for (int run = -1; run < RUNS && status == CM3_OK; run++) { /* the first one is not counted */
-        status = b->backend->kernels[CM3_OP_LINEAR]->forward(&call);
-        if (run >= 0 && run < RUNS - 1) continue;
-        if (status == CM3_OK) status = memory->wait();
-        if (run < 0) begin = cm3_clock_seconds();
-    }
-    *rate = 2.0 * SIDE * SIDE * (double)SIDE * RUNS / (cm3_clock_seconds() - begin);
-    for (int i = 0; i < 3; i++) memory->give(square[i].data, bytes);
-    return status;
-}
-
 /* Steps and sgemm take turns of about TURN seconds, so that both meet the same machine; of both the fastest counts:
  * what other work on the machine takes away from a step says nothing about the step. */
 static cm3_status measure(bench *b, double seconds, double base_memory, cm3_bench_step_result *r) {
@@ -158,11 +132,8 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
         const bool on_host = b->backend->memory->host;
         if (r->peak_bytes <= 0 && on_host)
             r->peak_bytes = b->peak_memory - base_memory; /* later ones carry what sgemm leaves */
-        double rate = 0;
-        if (on_host)
-            rate = cm3_machine_sgemm_rate(TURN);
-        else
-            CM3_TRY(product_rate(b, &rate));
+        double rate;
+        CM3_TRY(cm3_product_rate(b->backend, cm3_recipe_compute(b->recipe, b->backend), TURN, &rate));
         if (rate > r->sgemm_flops_per_second) r->sgemm_flops_per_second = rate;
     }
     r->tokens = b->tokens;

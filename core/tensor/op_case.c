@@ -246,3 +246,25 @@ void cm3_op_input_fill(const cm3_op_input *input, uint64_t stream, void *data) {
             ((float *)data)[i] = real_value(input, &rng);
     }
 }
+
+/* --- in another type --------------------------------------------------------------------------------------------- */
+
+cm3_tensor cm3_op_case_tensor(const cm3_op_case *of, int i, cm3_dtype real) {
+    cm3_tensor t = cm3_op_input_tensor(&of->in[i]);
+    const bool scale = of->op == CM3_OP_LINEAR_CROSS_ENTROPY && i == 3;
+    if (t.type == CM3_F32 && t.shape.rank && !scale) t.type = real;
+    return t;
+}
+
+bool cm3_op_case_has_bf16(const cm3_op_case *of) {
+    cm3_tensor in[CM3_OP_INPUTS], out[CM3_OP_OUTPUTS];
+    int outputs;
+    for (int i = 0; i < CM3_OP_INPUTS; i++) in[i] = cm3_op_case_tensor(of, i, CM3_BF16);
+    return cm3_op_definition(of->op)->infer(&of->attr, in, out, &outputs) == CM3_OK;
+}
+
+bool cm3_op_is_parameter(cm3_op op, int i) {
+    if (op == CM3_OP_EMBED) return i == 0 || i == 2;
+    if (op == CM3_OP_ADD || (op == CM3_OP_LINEAR && i == 3)) return false;
+    return i > 0;
+}

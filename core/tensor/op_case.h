@@ -46,6 +46,12 @@ const cm3_op_case *cm3_op_cases(size_t *count);
 
 /* Type and shape of an input as the definition wants them, without data; a rank of 0 if it is absent. */
 cm3_tensor cm3_op_input_tensor(const cm3_op_input *input);
+/* Input i of a case as an operation wants it that computes in `real`: bf16 in the place of f32, but for what is always
+ * f32. And whether an operation can. */
+cm3_tensor cm3_op_case_tensor(const cm3_op_case *of, int i, cm3_dtype real);
+bool cm3_op_case_has_bf16(const cm3_op_case *of);
+/* Whether input i is a parameter where networks use the operation: its gradient is f32. */
+bool cm3_op_is_parameter(cm3_op op, int i);
 /* Fills `data`, of that type and shape; the same `stream` gives the same values. */
 void cm3_op_input_fill(const cm3_op_input *input, uint64_t stream, void *data);
 

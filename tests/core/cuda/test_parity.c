@@ -96,28 +96,13 @@ typedef struct values {
     float before; /* what gradients hold that are added to */
 } values;
 
-/* Input i of the case stays f32 (or i32) even where the operation computes in bf16. */
-static bool is_scale(const cm3_op_case *of, int i) {
-    return of->op == CM3_OP_LINEAR_CROSS_ENTROPY && i == 3;
-}
-
-static bool has_bf16(const cm3_op_case *of) {
-    cm3_tensor in[CM3_OP_INPUTS], out[CM3_OP_OUTPUTS];
-    int outputs;
-    for (int i = 0; i < CM3_OP_INPUTS; i++) {
-        in[i] = cm3_op_input_tensor(&of->in[i]);
-        if (in[i].type == CM3_F32 && !is_scale(of, i)) in[i].type = CM3_BF16;
-    }
-    return cm3_op_definition(of->op)->infer(&of->attr, in, out, &outputs) == CM3_OK;
-}
-
 static void fill(const cm3_op_case *of, cm3_dtype real, values *v) {
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
         const cm3_tensor t = cm3_op_input_tensor(&of->in[i]);
         if (!t.shape.rank) continue;
         v->in[i] = malloc(cm3_tensor_bytes(&t));
         cm3_op_input_fill(&of->in[i], of->op * CM3_OP_INPUTS + (uint64_t)i, v->in[i]);
-        if (t.type == CM3_F32 && real == CM3_BF16 && !is_scale(of, i))
+        if (cm3_op_case_tensor(of, i, real).type == CM3_BF16)
             for (int64_t j = 0; j < cm3_shape_count(t.shape); j++)
                 ((float *)v->in[i])[j] = of_bf16(to_bf16(((float *)v->in[i])[j]));
     }
@@ -131,9 +116,8 @@ static void run(const cm3_op_case *of, cm3_dtype real, const values *v, gradient
     const cm3_kernel *kernel = s->backend->kernels[of->op];
     s->call = (cm3_call){.attr = &of->attr};
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
-        s->call.in[i] = cm3_op_input_tensor(&of->in[i]);
+        s->call.in[i] = cm3_op_case_tensor(of, i, real);
         if (!s->call.in[i].shape.rank) continue;
-        if (s->call.in[i].type == CM3_F32 && !is_scale(of, i)) s->call.in[i].type = real;
         put(s, &s->call.in[i], v->in[i]);
     }
     assert_int_equal(def->infer(&of->attr, s->call.in, s->call.out, &s->outputs), CM3_OK);
@@ -149,8 +133,7 @@ static void run(const cm3_op_case *of, cm3_dtype real, const values *v, gradient
         if (!s->call.in[i].shape.rank || !(def->differentiable & 1u << i)) continue;
         cm3_tensor *grad = &s->call.grad_in[i];
         *grad = s->call.in[i];
-        if (i > 0 && of->op != CM3_OP_ADD && !(of->op == CM3_OP_LINEAR && i == 3)) grad->type = CM3_F32;
-        if (of->op == CM3_OP_EMBED) grad->type = CM3_F32;
+        if (cm3_op_is_parameter(of->op, i)) grad->type = CM3_F32;
         const int64_t count = cm3_shape_count(grad->shape);
         float *before = malloc((size_t)count * sizeof *before + 1);
         for (int64_t j = 0; j < count; j++) before[j] = way == ACCUMULATE ? v->before : NAN;
@@ -232,7 +215,7 @@ static void every_operation_agrees_with_the_cpu(void **state) {
         for (gradients way = 0; way < WAYS; way++) {
             if (way == OVER && cm3_op_definition(cases[c].op)->grad_in_place < 0) continue;
             check(&cases[c], CM3_F32, way);
-            if (has_bf16(&cases[c])) check(&cases[c], CM3_BF16, way);
+            if (cm3_op_case_has_bf16(&cases[c])) check(&cases[c], CM3_BF16, way);
         }
     }
 }

@@ -1,0 +1,12 @@
+/* What a backend's processor can do at most, measured: the floor under every figure of speed. */
+#ifndef CM3_CORE_TENSOR_RATES_H
+#define CM3_CORE_TENSOR_RATES_H
+
+#include "core/tensor/op.h"
+
+/* FLOP/s of a large matrix product: OpenBLAS's on the host, cuBLASLt's in this type on a GPU. */
+cm3_status cm3_product_rate(const cm3_backend *backend, cm3_dtype type, double seconds, double *rate);
+/* Bytes/s that cross memory in a large copy, each read and each written byte counted. */
+cm3_status cm3_copy_rate(const cm3_backend *backend, double seconds, double *rate);
+
+#endif
