@@ -171,6 +171,8 @@ typedef struct cm3_collective {
     cm3_status (*join)(void); /* what is queued from here on finds the sums */
 } cm3_collective;
 
+struct cm3_sampling;
+
 typedef struct cm3_backend {
     const char *name;
     bool executes; /* false: it only counts (meta) */
@@ -182,6 +184,8 @@ typedef struct cm3_backend {
     const cm3_collective *collective; /* NULL: none */
     /* to = or += from, of one shape. Where there is bf16, the two may be of different types. */
     cm3_status (*cast)(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
+    /* Draws tokens where the logits are (core/tensor/sample.h). NULL: none. */
+    cm3_status (*sample)(const struct cm3_sampling *sampling);
 } cm3_backend;
 
 /* core/kernels: the host's processor, and a twin of it that has its workspaces and runs nothing. */

@@ -10,6 +10,7 @@ cm3_status cm3_backend_cuda(int local, const cm3_backend **backend) {
                                .memory = &cm3__device_memory,
                                .replay = &cm3__device_replay,
                                .cast = cm3__cuda_cast,
+                               .sample = cm3__cuda_sample,
                                .kernels = {
                                    [CM3_OP_LAYER_NORM] = &cm3__cuda_layer_norm,
                                    [CM3_OP_RMS_NORM] = &cm3__cuda_rms_norm,

@@ -17,6 +17,9 @@ extern const cm3_kernel cm3__cuda_embed, cm3__cuda_layer_norm, cm3__cuda_rms_nor
 /* to = or += from: any two real types, which is also how one becomes the other. */
 cm3_status cm3__cuda_cast(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
 
+/* core/tensor/sample.h */
+cm3_status cm3__cuda_sample(const struct cm3_sampling *sampling);
+
 #ifdef __cplusplus
 }
 #endif
