@@ -30,6 +30,7 @@ static const cm3_op_case cases[] = {
     {CHECK(20, 1), "embed with positions", CM3_OP_EMBED, {0},
      {NORMAL(300, 40), INDEX(300, 90), NORMAL(31, 40), COUNT(31, 90)}},
     {CHECK(70, 1), "embed, one row", CM3_OP_EMBED, {0}, {NORMAL(1, 1), INDEX(1, 70)}},
+    {CHECK(900, 1), "embed, frequent ids", CM3_OP_EMBED, {0}, {NORMAL(3, 8), INDEX(3, 2500)}},
 
     {CHECK(129, 1), "layer norm", CM3_OP_LAYER_NORM, {.epsilon = 1e-5f}, {NORMAL(7, 129)}},
     {CHECK(301, 1), "layer norm, affine", CM3_OP_LAYER_NORM, {.epsilon = 1e-5f},
@@ -83,10 +84,15 @@ static const cm3_op_case cases[] = {
 
     {CHECK(40, 2), "qk norm", CM3_OP_QK_NORM, {HEADS(4, 2, 0), .epsilon = 1e-5f},
      {NORMAL(35, 160), GAIN(4, 20), NORMAL(4, 20), GAIN(2, 20), NORMAL(2, 20)}},
+    {CHECK(64, 2), "qk norm, whole vectors", CM3_OP_QK_NORM, {HEADS(2, 1, 0), .epsilon = 1e-5f},
+     {NORMAL(9, 256), GAIN(2, 64), NORMAL(2, 64), GAIN(1, 64), NORMAL(1, 64)}},
     {CHECK(2, 1), "rotary", CM3_OP_ROTARY, {HEADS(3, 1, 0), .theta = 10000}, {NORMAL(60, 110), COUNT(50, 60)}},
     {CHECK(2, 1), "rotary, positions beyond the rows", CM3_OP_ROTARY, {HEADS(2, 2, 0), .theta = 500},
      {NORMAL(5, 48), INDEX(4096, 5)}},
+    {CHECK(2, 1), "rotary, whole vectors", CM3_OP_ROTARY, {HEADS(3, 1, 0), .theta = 10000},
+     {NORMAL(7, 160), INDEX(4096, 7)}},
     {CHECK(4, 2), "swiglu", CM3_OP_SWIGLU, {0}, {NORMAL(19, 134)}},
+    {CHECK(4, 2), "swiglu, whole vectors", CM3_OP_SWIGLU, {0}, {NORMAL(5, 272)}},
     {CHECK(1, 1), "relu", CM3_OP_ACTIVATE, {.activation = CM3_ACT_RELU}, {NORMAL(9001)}},
     {CHECK(4, 2), "gelu", CM3_OP_ACTIVATE, {.activation = CM3_ACT_GELU}, {SCALED(3, 17, 23)}},
     {CHECK(4, 2), "silu", CM3_OP_ACTIVATE, {.activation = CM3_ACT_SILU}, {SCALED(3, 3, 5, 7, 11)}},

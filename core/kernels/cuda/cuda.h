@@ -2,11 +2,11 @@
 #ifndef CM3_CORE_KERNELS_CUDA_CUDA_H
 #define CM3_CORE_KERNELS_CUDA_CUDA_H
 
-#include "core/tensor/op.h"
-
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include "core/tensor/op.h"
 
 extern const cm3_kernel cm3__cuda_embed, cm3__cuda_layer_norm, cm3__cuda_rms_norm, cm3__cuda_linear,
     cm3__cuda_attention, cm3__cuda_attention_cached, cm3__cuda_qk_norm, cm3__cuda_rotary, cm3__cuda_swiglu,

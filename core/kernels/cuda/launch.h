@@ -116,15 +116,24 @@ template <typename T, int N> struct alignas(sizeof(T) * N) vec {
 
 template <typename T> constexpr int CM3_VEC = 16 / (int)sizeof(T);
 
+/* Accesses of at most 16 bytes, however many of T they bring. */
+template <typename T, int N> constexpr int CM3_PIECE = N < CM3_VEC<T> ? N : CM3_VEC<T>;
+
 template <typename T, int N> static __device__ __forceinline__ void load(float (&to)[N], const T *from) {
-    const vec<T, N> v = *(const vec<T, N> *)from;
-    CM3_UNROLL for (int i = 0; i < N; i++) to[i] = to_float(v.at[i]);
+    constexpr int P = CM3_PIECE<T, N>;
+    CM3_UNROLL for (int p = 0; p < N; p += P) {
+        const vec<T, P> v = *(const vec<T, P> *)(from + p);
+        CM3_UNROLL for (int i = 0; i < P; i++) to[p + i] = to_float(v.at[i]);
+    }
 }
 
 template <typename T, int N> static __device__ __forceinline__ void store(T *to, const float (&from)[N]) {
-    vec<T, N> v;
-    CM3_UNROLL for (int i = 0; i < N; i++) v.at[i] = from_float<T>(from[i]);
-    *(vec<T, N> *)to = v;
+    constexpr int P = CM3_PIECE<T, N>;
+    CM3_UNROLL for (int p = 0; p < N; p += P) {
+        vec<T, P> v;
+        CM3_UNROLL for (int i = 0; i < P; i++) v.at[i] = from_float<T>(from[p + i]);
+        *(vec<T, P> *)(to + p) = v;
+    }
 }
 
 /* Whether rows of `width` elements that start at these addresses (NULL: does not matter) can go 16 bytes at a time. */

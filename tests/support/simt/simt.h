@@ -18,6 +18,7 @@
 #define __forceinline__ inline
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 struct dim3 {
     unsigned x, y, z;
@@ -93,6 +94,19 @@ static inline int __all_sync(unsigned mask, int yes) {
     return __ballot_sync(mask, yes) == mask;
 }
 
+/* Lanes of `mask` that give the same value. */
+template <typename T> unsigned __match_any_sync(unsigned mask, T value) {
+    const uint64_t *all = simt_exchange(mask, simt_bits(value));
+    unsigned same = 0;
+    for (int lane = 0; lane < 32; lane++)
+        if (mask >> lane & 1 && all[lane] == simt_bits(value)) same |= 1u << lane;
+    return same;
+}
+
+static inline int __popc(unsigned bits) {
+    return __builtin_popcount(bits);
+}
+
 /* One thread runs at a time: plain memory is atomic. */
 template <typename T> T atomicAdd(T *at, T by) {
     const T before = *at;
@@ -135,6 +149,15 @@ static inline uint32_t __float_as_uint(float value) {
 
 static inline float rsqrtf(float x) {
     return 1.0f / sqrtf(x);
+}
+
+/* Rounded each: never fused into one. */
+static inline float __fadd_rn(float a, float b) {
+    return a + b;
+}
+
+static inline float __fmul_rn(float a, float b) {
+    return a * b;
 }
 
 #define __expf expf

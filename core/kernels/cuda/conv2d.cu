@@ -1,0 +1,231 @@
+/* CONV2D by matrix products: windows of the pictures are laid out as rows (im2col), as many as a workspace of bounded
+ * size holds, and multiplied with the weights. A 1 x 1 convolution needs no layout. In f32 and deterministic: the
+ * reference beside a library's convolutions. */
+#include "core/kernels/cuda/columns.h"
+#include "core/kernels/cuda/cuda.h"
+#include "core/kernels/cuda/gemm.h"
+
+constexpr int THREADS = 256;
+constexpr int64_t WINDOWS = 16 << 20; /* floats of windows that are laid out at once */
+
+typedef struct conv {
+    int64_t batch, rows, columns, channels; /* of the pictures */
+    int64_t out_rows, out_columns, outputs; /* of the result */
+    int64_t kernel, stride, pad, window;    /* window: k k C values */
+} conv;
+
+static conv conv_of(const cm3_call *call, const cm3_tensor *y) {
+    const int64_t *x = call->in[0].shape.dim, *w = call->in[1].shape.dim, *to = y->shape.dim;
+    return {x[0], x[1], x[2], x[3], to[1], to[2], to[3], w[1], call->attr->stride, call->attr->pad, w[1] * w[1] * x[3]};
+}
+
+/* Whether the pictures are their own windows. */
+static bool is_plain(const conv &s) {
+    return s.kernel == 1 && s.stride == 1 && s.out_rows == s.rows && s.out_columns == s.columns;
+}
+
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int64_t most(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+static cm3__cuda_gemm product_of(const float *a, const float *b, float *c, int64_t m, int64_t n, int64_t k) {
+    cm3__cuda_gemm product = {};
+    product.m = m;
+    product.n = n;
+    product.k = k;
+    product.type = product.c_type = CM3_F32;
+    product.a = a;
+    product.b = b;
+    product.c = c;
+    return product;
+}
+
+/* --- windows ----------------------------------------------------------------------------------------------------- */
+
+/* The windows of results first .. first + count: (count, k, k, C), zero outside of the picture. */
+template <int N> static __global__ void lay_out(const float *x, conv s, int64_t first, int64_t count, float *windows) {
+    const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N;
+    if (at >= count * s.window) return;
+    const int64_t result = first + at / s.window;
+    const uint32_t rest = (uint32_t)(at % s.window), tap = rest / (uint32_t)s.channels;
+    const uint32_t channel = rest % (uint32_t)s.channels, k = (uint32_t)s.kernel;
+    const int64_t image = result / (s.out_rows * s.out_columns), pixel = result % (s.out_rows * s.out_columns);
+    const int64_t y = pixel / s.out_columns * s.stride - s.pad + tap / k;
+    const int64_t column = pixel % s.out_columns * s.stride - s.pad + tap % k;
+    float v[N] = {};
+    if (y >= 0 && y < s.rows && column >= 0 && column < s.columns)
+        load<float, N>(v, x + ((image * s.rows + y) * s.columns + column) * s.channels + channel);
+    store<float, N>(windows + at, v);
+}
+
+static const float *windows_of(const conv &s, const float *x, int64_t first, int64_t count, float *windows) {
+    if (is_plain(s)) return x + first * s.window;
+    if (can_use_vectors<float>(s.channels, x))
+        CM3_LAUNCH((lay_out<4>), cm3__blocks_for(count * s.window, 4 * THREADS), THREADS, 0, x, s, first, count,
+                   windows);
+    else
+        CM3_LAUNCH((lay_out<1>), cm3__blocks_for(count * s.window, THREADS), THREADS, 0, x, s, first, count, windows);
+    return windows;
+}
+
+/* Results whose windows are laid out at once. */
+static int64_t results_at_once(const conv &s) {
+    const int64_t results = s.batch * s.out_rows * s.out_columns;
+    return is_plain(s) ? results : most(1, least(results, WINDOWS / s.window));
+}
+
+/* --- forward ----------------------------------------------------------------------------------------------------- */
+
+static cm3_status forward(const cm3_call *call) {
+    const conv s = conv_of(call, &call->out[0]);
+    const int64_t results = s.batch * s.out_rows * s.out_columns, step = results_at_once(s);
+    float *y = (float *)call->out[0].data;
+    for (int64_t first = 0; first < results; first += step) {
+        const int64_t count = least(step, results - first);
+        const float *windows = windows_of(s, (const float *)call->in[0].data, first, count, (float *)call->workspace);
+        cm3__cuda_gemm product =
+            product_of(windows, (const float *)call->in[1].data, y + first * s.outputs, count, s.outputs, s.window);
+        product.b_transposed = true;
+        product.bias = call->in[2].data;
+        CM3_TRY(cm3__cuda_gemm_run(&product));
+    }
+    return cm3__cuda_launched("conv2d, forward");
+}
+
+static size_t forward_workspace(const cm3_call *call) {
+    const conv s = conv_of(call, &call->out[0]);
+    return is_plain(s) ? 0 : (size_t)(results_at_once(s) * s.window) * sizeof(float);
+}
+
+/* --- gradient of the weights ------------------------------------------------------------------------------------- */
+
+static cm3_status weight_gradient(const cm3_call *call, const conv &s) {
+    const int64_t results = s.batch * s.out_rows * s.out_columns, step = results_at_once(s);
+    const float *dy = (const float *)call->grad_out.data;
+    for (int64_t first = 0; first < results; first += step) {
+        const int64_t count = least(step, results - first);
+        const float *windows = windows_of(s, (const float *)call->in[0].data, first, count, (float *)call->workspace);
+        cm3__cuda_gemm product =
+            product_of(dy + first * s.outputs, windows, (float *)call->grad_in[1].data, s.outputs, s.window, count);
+        product.a_transposed = true;
+        product.accumulate = call->accumulate[1] || first > 0;
+        CM3_TRY(cm3__cuda_gemm_run(&product));
+    }
+    return CM3_OK;
+}
+
+/* --- gradient of the pictures ------------------------------------------------------------------------------------ */
+
+/* Rows y .. y_end of `images` pictures, and the rows of results from `out` to `out_end` whose windows reach them. */
+typedef struct band {
+    int64_t image, images, y, y_end, out, out_end;
+} band;
+
+/* The gradient of a pixel: what all windows that hold it say of it, in the order of their taps. windows: gradients of
+ * the windows of the band's results. */
+template <int N> static __global__ void gather(const float *windows, conv s, band b, float *dx, bool accumulate) {
+    const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N, height = b.y_end - b.y;
+    const int64_t width = s.columns * s.channels;
+    if (at >= b.images * height * width) return;
+    const int64_t row = at / width, image = row / height, y = b.y + row % height;
+    const int64_t column = at % width / s.channels, channel = at % s.channels;
+    float *to = dx + (((b.image + image) * s.rows + y) * s.columns + column) * s.channels + channel;
+    float sum[N] = {}, v[N];
+    for (int64_t tap = 0; tap < s.kernel * s.kernel; tap++) {
+        const int64_t down = y + s.pad - tap / s.kernel, right = column + s.pad - tap % s.kernel;
+        if (down < 0 || right < 0 || down % s.stride || right % s.stride) continue;
+        const int64_t out_row = down / s.stride, out_column = right / s.stride;
+        if (out_row >= s.out_rows || out_column >= s.out_columns) continue;
+        const int64_t result = (image * (b.out_end - b.out) + out_row - b.out) * s.out_columns + out_column;
+        load<float, N>(v, windows + result * s.window + tap * s.channels + channel);
+        CM3_UNROLL for (int k = 0; k < N; k++) sum[k] += v[k];
+    }
+    if (accumulate) {
+        load<float, N>(v, to);
+        CM3_UNROLL for (int k = 0; k < N; k++) sum[k] += v[k];
+    }
+    store<float, N>(to, sum);
+}
+
+/* The first band: as many whole pictures as fit, or as many rows of one as fit with the windows that reach into them
+ * from beside. */
+static band first_band(const conv &s) {
+    const int64_t row = s.out_columns * s.window, fitting = most(1, WINDOWS / row), images = fitting / s.out_rows;
+    if (images > 0) return {0, least(images, s.batch), 0, s.rows, 0, s.out_rows};
+    const int64_t height = most(1, (fitting - 1) * s.stride - (s.kernel - 1));
+    return {0, 1, 0, least(height, s.rows), 0, 0};
+}
+
+static int64_t results_of_band(const conv &s) {
+    const band b = first_band(s);
+    const int64_t reach = (b.y_end + s.kernel - 1) / s.stride + 1;
+    return b.images * (b.out_end ? s.out_rows : least(reach, s.out_rows)) * s.out_columns;
+}
+
+static cm3_status run_band(const cm3_call *call, const conv &s, const band &b) {
+    float *windows = (float *)call->workspace, *dx = (float *)call->grad_in[0].data;
+    const int64_t results = b.images * (b.out_end - b.out) * s.out_columns;
+    const int64_t first = (b.image * s.out_rows + b.out) * s.out_columns;
+    const int64_t count = b.images * (b.y_end - b.y) * s.columns * s.channels;
+    if (results > 0) {
+        const float *dy = (const float *)call->grad_out.data + first * s.outputs;
+        const cm3__cuda_gemm product =
+            product_of(dy, (const float *)call->in[1].data, windows, results, s.window, s.outputs);
+        CM3_TRY(cm3__cuda_gemm_run(&product));
+    }
+    if (can_use_vectors<float>(s.channels, dx))
+        CM3_LAUNCH((gather<4>), cm3__blocks_for(count, 4 * THREADS), THREADS, 0, windows, s, b, dx,
+                   call->accumulate[0]);
+    else
+        CM3_LAUNCH((gather<1>), cm3__blocks_for(count, THREADS), THREADS, 0, windows, s, b, dx, call->accumulate[0]);
+    return CM3_OK;
+}
+
+static cm3_status picture_gradient(const cm3_call *call, const conv &s) {
+    if (is_plain(s)) {
+        cm3__cuda_gemm product =
+            product_of((const float *)call->grad_out.data, (const float *)call->in[1].data,
+                       (float *)call->grad_in[0].data, s.batch * s.rows * s.columns, s.channels, s.outputs);
+        product.accumulate = call->accumulate[0];
+        return cm3__cuda_gemm_run(&product);
+    }
+    const band step = first_band(s);
+    for (int64_t image = 0; image < s.batch; image += step.images)
+        for (int64_t y = 0; y < s.rows; y += step.y_end) {
+            band b = {image, least(step.images, s.batch - image), y, least(y + step.y_end, s.rows), 0, s.out_rows};
+            if (!step.out_end) {
+                b.out = most(0, y + s.pad - s.kernel + 1 + s.stride - 1) / s.stride;
+                b.out_end = most(b.out, least(s.out_rows, (b.y_end - 1 + s.pad) / s.stride + 1));
+            }
+            CM3_TRY(run_band(call, s, b));
+        }
+    return CM3_OK;
+}
+
+/* --- backward ---------------------------------------------------------------------------------------------------- */
+
+static cm3_status backward(const cm3_call *call) {
+    const conv s = conv_of(call, &call->grad_out);
+    const float *dy = (const float *)call->grad_out.data;
+    const int64_t outputs = s.outputs;
+    if (call->grad_in[2].data)
+        column_sums(
+            s.batch * s.out_rows * s.out_columns, outputs,
+            [=] __device__(int64_t r, int64_t c) { return dy[r * outputs + c]; }, (float *)call->grad_in[2].data,
+            call->accumulate[2], (float *)call->workspace);
+    if (call->grad_in[1].data) CM3_TRY(weight_gradient(call, s));
+    if (call->grad_in[0].data) CM3_TRY(picture_gradient(call, s));
+    return cm3__cuda_launched("conv2d, backward");
+}
+
+static size_t backward_workspace(const cm3_call *call) {
+    const conv s = conv_of(call, &call->grad_out);
+    const int64_t windows = is_plain(s) ? 0 : most(results_at_once(s), results_of_band(s)) * s.window;
+    return (size_t)most(windows, (int64_t)cm3__columns_workspace(s.outputs)) * sizeof(float);
+}
+
+extern "C" const cm3_kernel cm3__cuda_conv2d = {forward, backward, forward_workspace, backward_workspace};
