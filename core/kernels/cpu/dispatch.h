@@ -38,7 +38,9 @@
     X(attention_forward, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                  \
     X(attention_backward, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                 \
     X(attention_one, (const cm3__attention *a, const cm3__attention_part *part, float *scratch))                      \
-    X(gemm_block, (const cm3__gemm_block *block, float *scratch))                                                     \
+    X(gemm_pack, (const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t first, int64_t last, float *b))         \
+    X(gemm_rows, (const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t row, int64_t rows, const float *b,      \
+                  float *a))                                                                                          \
     X(conv_sizes_of, (cm3__conv_sizes *sizes))                                                                        \
     X(conv_rows, (const cm3__conv_rows *job))                                                                         \
     X(conv_pack, (const cm3__conv_pack *job))                                                                         \
@@ -53,7 +55,7 @@ typedef struct cm3_simd {
     CM3_SIMD_LIST(X)
 #undef X
     const char *level;
-    bool fast_gemm; /* does gemm_block beat OpenBLAS at this level? */
+    bool fast_gemm; /* do gemm_pack and gemm_rows beat OpenBLAS at this level? */
 } cm3_simd;
 
 /* The best level that this processor has, or the one that the environment variable CM3_SIMD names (base, avx2, avx512)

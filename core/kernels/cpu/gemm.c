@@ -15,19 +15,82 @@ static int64_t row_of(int64_t given, int64_t dense) {
     return given ? given : dense;
 }
 
-/* The calling thread's scratch memory for packed products, kept until the thread ends; NULL without memory. */
+/* --- ours: packed ------------------------------------------------------------------------------------------------ */
+
+enum { SCRATCH_A = CM3__GEMM_B, SCRATCH = CM3__GEMM_B + CM3__GEMM_A };
+
+/* The calling thread's scratch memory, kept until the thread ends: B if it leads a product, and A. NULL without memory. */
 static float *scratch_of_thread(void) {
     static _Thread_local float *scratch;
-    if (!scratch) scratch = cm3_pages_take(CM3__GEMM_SCRATCH * sizeof *scratch);
+    if (!scratch) scratch = cm3_pages_take(SCRATCH * sizeof *scratch);
     return scratch;
 }
 
 /* Packing pays where each packed element is used often; where there is little to compute, OpenBLAS knows better. */
-static bool pays_to_pack(int64_t rows, int64_t columns, int64_t depth) {
+static bool pays_to_pack(const cm3_gemm *p) {
     enum { FEWEST_ROWS = 112, FEWEST_COLUMNS = 64, SHALLOWEST = 32, SMALLEST = 1 << 21 };
-    return rows >= FEWEST_ROWS && columns >= FEWEST_COLUMNS && depth >= SHALLOWEST &&
-           rows * columns >= SMALLEST / depth;
+    return p->m >= FEWEST_ROWS && p->n >= FEWEST_COLUMNS && p->k >= SHALLOWEST && p->m * p->n >= SMALLEST / p->k;
 }
+
+static cm3__gemm_block block_of(const cm3_gemm *p) {
+    const int64_t a_row = row_of(p->a_row, p->a_transposed ? p->m : p->k),
+                  b_row = row_of(p->b_row, p->b_transposed ? p->k : p->n);
+    return (cm3__gemm_block){.m = p->m,
+                             .n = p->n,
+                             .k = p->k,
+                             .a = p->a,
+                             .a_row = p->a_transposed ? 1 : a_row,
+                             .a_column = p->a_transposed ? a_row : 1,
+                             .b = p->b,
+                             .b_row = p->b_transposed ? 1 : b_row,
+                             .b_column = p->b_transposed ? b_row : 1,
+                             .c = p->c,
+                             .c_row = row_of(p->c_row, p->n),
+                             .accumulate = p->accumulate};
+}
+
+/* A slice, by all threads of the team: B together, then pieces of rows as they come, since threads are not equally fast
+ * on a machine that others use, too. */
+static void multiply_slice(const cm3_gemm *p, const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t height,
+                           float *b) {
+    const cm3_simd *simd = cm3__simd();
+    const int64_t panels = (s->wide + CM3__GEMM_UNIT - 1) / CM3__GEMM_UNIT;
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < panels; i++)
+        simd->gemm_pack(g, s, i * CM3__GEMM_UNIT, least((i + 1) * CM3__GEMM_UNIT, s->wide), b);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t row = 0; row < p->m; row += height) {
+        const int64_t rows = least(height, p->m - row);
+        simd->gemm_rows(g, s, row, rows, b, scratch_of_thread() + SCRATCH_A);
+        if (p->epilogue && s->p + s->deep == p->k) p->epilogue(p->context, row, rows, s->j, s->wide);
+    }
+}
+
+/* False, and nothing done, where OpenBLAS is to do it. */
+static bool multiply_packed(const cm3_gemm *p, int threads) {
+    enum { TILE = 14, PIECES = 4 }; /* of a thread */
+    if (p->library || !cm3__simd()->fast_gemm || !pays_to_pack(p)) return false;
+    float *b = scratch_of_thread();
+    const cm3__gemm_block g = block_of(p);
+    const int64_t least_height = 4 * TILE, share = p->m / (threads * PIECES),
+                  most = threads == 1 || share > CM3__GEMM_HEIGHT ? CM3__GEMM_HEIGHT
+                         : share < least_height                   ? least_height
+                                                                  : share;
+    const int64_t height = cm3__gemm_part(p->m, (most + TILE - 1) / TILE * TILE, TILE);
+    bool all = b != NULL;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        if (!scratch_of_thread()) {
+#pragma omp atomic write
+            all = false;
+        }
+#pragma omp barrier
+        for (cm3__gemm_slice s = {0}; all && cm3__gemm_next(&g, &s);) multiply_slice(p, &g, &s, height, b);
+    }
+    return all;
+}
+
+/* --- OpenBLAS's: one rectangle of C a thread --------------------------------------------------------------------- */
 
 /* One piece of C on the calling thread. */
 static void multiply(const cm3_gemm *p, int64_t row, int64_t rows, int64_t column, int64_t columns) {
@@ -36,25 +99,6 @@ static void multiply(const cm3_gemm *p, int64_t row, int64_t rows, int64_t colum
     const int64_t c_row = row_of(p->c_row, p->n);
     const float *a = p->a + (p->a_transposed ? row : row * a_row),
                 *b = p->b + (p->b_transposed ? column * b_row : column);
-    const cm3_simd *simd = cm3__simd();
-    const bool ours = !p->library && simd->fast_gemm && pays_to_pack(rows, columns, p->k);
-    float *scratch = ours ? scratch_of_thread() : NULL;
-    if (scratch) {
-        const cm3__gemm_block block = {.m = rows,
-                                       .n = columns,
-                                       .k = p->k,
-                                       .a = a,
-                                       .a_row = p->a_transposed ? 1 : a_row,
-                                       .a_column = p->a_transposed ? a_row : 1,
-                                       .b = b,
-                                       .b_row = p->b_transposed ? 1 : b_row,
-                                       .b_column = p->b_transposed ? b_row : 1,
-                                       .c = p->c + row * c_row + column,
-                                       .c_row = c_row,
-                                       .accumulate = p->accumulate};
-        simd->gemm_block(&block, scratch);
-        return;
-    }
     cblas_sgemm(CblasRowMajor, p->a_transposed ? CblasTrans : CblasNoTrans, p->b_transposed ? CblasTrans : CblasNoTrans,
                 (int)rows, (int)columns, (int)p->k, 1, a, (int)a_row, b, (int)b_row, p->accumulate ? 1.0f : 0.0f,
                 p->c + row * c_row + column, (int)c_row);
@@ -96,6 +140,7 @@ void cm3__gemm(const cm3_gemm *p) {
     const double work = (double)p->m * (double)p->n * (double)p->k;
     const int most = omp_in_parallel() ? 1 : omp_get_max_threads();
     const int threads = work < (double)SMALLEST * most ? 1 : most;
+    if (multiply_packed(p, threads)) return;
     const int high = cuts_of_rows(p, threads), wide = threads / high;
 #pragma omp parallel for schedule(static, 1) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {

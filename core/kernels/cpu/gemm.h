@@ -1,8 +1,8 @@
 /* Matrix products of the CPU backend, row-major f32: C (m,n) = A B + keep C, on all threads of OpenMP.
  *
- * C is cut into one rectangle a thread, so sums have the same order in every run with that number of threads. Called
- * inside a parallel region, the product runs on the calling thread alone. Large products are ours where the processor
- * has AVX-512 (simd/gemm.h); everything else is OpenBLAS's. */
+ * Sums have the same order in every run with one number of threads. Called inside a parallel region, the product runs
+ * on the calling thread alone. Large products are ours where the processor has AVX-512 (simd/gemm.h), and threads take
+ * pieces of C as they come; everything else is OpenBLAS's, with one rectangle of C a thread. */
 #ifndef CM3_CORE_KERNELS_CPU_GEMM_H
 #define CM3_CORE_KERNELS_CPU_GEMM_H
 

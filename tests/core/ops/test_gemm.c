@@ -19,6 +19,16 @@ static float *random_matrix(int64_t count, uint64_t number) {
     return matrix;
 }
 
+/* The product on one thread, in pieces of 28 rows. */
+static void multiply(const cm3__gemm_block *g, float *scratch) {
+    enum { PIECE = 28 };
+    for (cm3__gemm_slice s = {0}; cm3__gemm_next(g, &s);) {
+        cm3__simd()->gemm_pack(g, &s, 0, s.wide, scratch);
+        for (int64_t row = 0; row < g->m; row += PIECE)
+            cm3__simd()->gemm_rows(g, &s, row, g->m - row < PIECE ? g->m - row : PIECE, scratch, scratch + CM3__GEMM_B);
+    }
+}
+
 /* Sums in double; the bound is that of k additions in float. */
 static void expect_product(const cm3__gemm_block *g, const float *before, const char *level) {
     for (int64_t i = 0; i < g->m; i++)
@@ -41,7 +51,7 @@ static void check(int64_t m, int64_t n, int64_t k, int form) {
     const bool a_transposed = form & 1, b_transposed = form & 2, accumulate = form & 4;
     const int64_t c_row = n + 3, size = (m - 1) * c_row + n;
     float *a = random_matrix(m * k, 1), *b = random_matrix(k * n, 2), *before = random_matrix(size, 3);
-    float *c = malloc((size_t)size * sizeof *c), *scratch = malloc(CM3__GEMM_SCRATCH * sizeof *scratch);
+    float *c = malloc((size_t)size * sizeof *c), *scratch = malloc((CM3__GEMM_B + CM3__GEMM_A) * sizeof *scratch);
     const cm3__gemm_block block = {.m = m,
                                    .n = n,
                                    .k = k,
@@ -57,7 +67,7 @@ static void check(int64_t m, int64_t n, int64_t k, int form) {
     for (size_t level = 0; level < 3; level++) {
         setenv("CM3_SIMD", LEVELS[level], 1);
         memcpy(c, before, (size_t)size * sizeof *c);
-        cm3__simd()->gemm_block(&block, scratch);
+        multiply(&block, scratch);
         expect_product(&block, before, cm3__simd()->level);
         for (int64_t i = 0; i + 1 < m; i++) /* what lies between the rows is nobody's */
             assert_memory_equal(c + i * c_row + n, before + i * c_row + n, 3 * sizeof *c);
@@ -83,18 +93,18 @@ static void an_element_is_the_same_bits_however_the_product_is_cut(void **state)
     (void)state;
     enum { M = 300, N = 96, K = 500 };
     float *a = random_matrix(M * K, 1), *b = random_matrix(K * N, 2),
-          *scratch = malloc(CM3__GEMM_SCRATCH * sizeof(float));
+          *scratch = malloc((CM3__GEMM_B + CM3__GEMM_A) * sizeof(float));
     float *whole = calloc(M * N, sizeof *whole), *parts = calloc(M * N, sizeof *parts);
     cm3__gemm_block g = {
         .m = M, .n = N, .k = K, .a = a, .a_row = K, .a_column = 1, .b = b, .b_row = N, .b_column = 1, .c_row = N};
     g.c = whole;
-    cm3__simd()->gemm_block(&g, scratch);
+    multiply(&g, scratch);
     for (int64_t i = 0; i < M; i += 75) {
         cm3__gemm_block part = g;
         part.m = 75;
         part.a = a + i * K;
         part.c = parts + i * N;
-        cm3__simd()->gemm_block(&part, scratch);
+        multiply(&part, scratch);
     }
     assert_memory_equal(whole, parts, M * N * sizeof *whole);
     free(a);

@@ -13,12 +13,6 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* `count` cut into equal parts of at most `most`, which are multiples of `unit`. */
-static int64_t part_of(int64_t count, int64_t most, int64_t unit) {
-    const int64_t parts = (count + most - 1) / most, part = (count + parts - 1) / parts;
-    return least((part + unit - 1) / unit * unit, most / unit * unit);
-}
-
 /* --- packing: a panel is (depth, wide), wide being ROWS of A or COLUMNS of B; lanes beyond `valid` hold anything -- */
 
 /* Lines of neighbours that lie side by side. */
@@ -147,25 +141,18 @@ static void multiply_panels(const float *a, int64_t row, const float *b, int64_t
     }
 }
 
-void CM3_SIMD(cm3__gemm_block)(const cm3__gemm_block *g, float *scratch) {
-    const int64_t depth = part_of(g->k, CM3__GEMM_DEPTH, 1), height = part_of(g->m, CM3__GEMM_HEIGHT, ROWS),
-                  width = part_of(g->n, CM3__GEMM_WIDTH, COLUMNS);
+void CM3_SIMD(cm3__gemm_pack)(const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t first, int64_t last,
+                              float *b) {
+    const float *from = g->b + s->p * g->b_row + (s->j + first) * g->b_column;
+    pack_panels(b + first * s->deep, COLUMNS, from, g->b_column, g->b_row, last - first, s->deep);
+}
+
+void CM3_SIMD(cm3__gemm_rows)(const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t row, int64_t rows,
+                              const float *b, float *a) {
     const bool in_place = g->a_column == 1 && can_read_in_place(g->a_row);
-    float *b = scratch, *a = b + depth * (width + COLUMNS) + CM3__GEMM_SPARE;
-    for (int64_t p = 0; p < g->k; p += depth) {
-        const int64_t deep = least(depth, g->k - p);
-        const bool accumulate = g->accumulate || p > 0;
-        for (int64_t j = 0; j < g->n; j += width) {
-            const int64_t wide = least(width, g->n - j);
-            pack_panels(b, COLUMNS, g->b + p * g->b_row + j * g->b_column, g->b_column, g->b_row, wide, deep);
-            for (int64_t i = 0; i < g->m; i += height) {
-                const int64_t high = least(height, g->m - i);
-                const float *from = g->a + i * g->a_row + p * g->a_column;
-                float *to = g->c + i * g->c_row + j;
-                if (!in_place) pack_panels(a, ROWS, from, g->a_row, g->a_column, high, deep);
-                multiply_panels(in_place ? from : a, in_place ? g->a_row : 0, b, deep, to, g->c_row, high, wide,
-                                accumulate);
-            }
-        }
-    }
+    const float *from = g->a + row * g->a_row + s->p * g->a_column;
+    float *to = g->c + row * g->c_row + s->j;
+    if (!in_place) pack_panels(a, ROWS, from, g->a_row, g->a_column, rows, s->deep);
+    multiply_panels(in_place ? from : a, in_place ? g->a_row : 0, b, s->deep, to, g->c_row, rows, s->wide,
+                    g->accumulate || s->p > 0);
 }
