@@ -6,7 +6,12 @@
 #include "core/kernels/cuda/gemm.h"
 
 constexpr int THREADS = 256;
-constexpr int64_t WINDOWS = 16 << 20; /* floats of windows that are laid out at once */
+/* Floats of windows that are laid out at once: few where tests run on the host, so that theirs take several pieces. */
+#ifdef __CUDACC__
+constexpr int64_t WINDOWS = 16 << 20;
+#else
+constexpr int64_t WINDOWS = 4 << 10;
+#endif
 
 typedef struct conv {
     int64_t batch, rows, columns, channels; /* of the pictures */
@@ -46,29 +51,34 @@ static cm3__cuda_gemm product_of(const float *a, const float *b, float *c, int64
 
 /* --- windows ----------------------------------------------------------------------------------------------------- */
 
-/* The windows of results first .. first + count: (count, k, k, C), zero outside of the picture. */
-template <int N> static __global__ void lay_out(const float *x, conv s, int64_t first, int64_t count, float *windows) {
-    const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N;
-    if (at >= count * s.window) return;
-    const int64_t result = first + at / s.window;
-    const uint32_t rest = (uint32_t)(at % s.window), tap = rest / (uint32_t)s.channels;
-    const uint32_t channel = rest % (uint32_t)s.channels, k = (uint32_t)s.kernel;
-    const int64_t image = result / (s.out_rows * s.out_columns), pixel = result % (s.out_rows * s.out_columns);
-    const int64_t y = pixel / s.out_columns * s.stride - s.pad + tap / k;
-    const int64_t column = pixel % s.out_columns * s.stride - s.pad + tap % k;
+/* The windows of results first .. first + count: (count, k, k, C), zero outside of the picture. 32 bits count what is
+ * laid out at once; `first` is pixel `pixel` of picture `image`. */
+template <int N>
+static __global__ void lay_out(const float *x, conv s, int64_t image, uint32_t pixel, uint32_t size, float *windows) {
+    const uint32_t at = (blockIdx.x * THREADS + threadIdx.x) * N;
+    if (at >= size) return;
+    const uint32_t result = pixel + at / (uint32_t)s.window, of_picture = (uint32_t)(s.out_rows * s.out_columns);
+    const uint32_t rest = at % (uint32_t)s.window, tap = rest / (uint32_t)s.channels, k = (uint32_t)s.kernel;
+    const uint32_t place = result % of_picture, width = (uint32_t)s.out_columns;
+    const int64_t y = place / width * s.stride - s.pad + tap / k;
+    const int64_t column = place % width * s.stride - s.pad + tap % k;
     float v[N] = {};
     if (y >= 0 && y < s.rows && column >= 0 && column < s.columns)
-        load<float, N>(v, x + ((image * s.rows + y) * s.columns + column) * s.channels + channel);
+        load<float, N>(v, x + (((image + result / of_picture) * s.rows + y) * s.columns + column) * s.channels +
+                              rest % (uint32_t)s.channels);
     store<float, N>(windows + at, v);
 }
 
 static const float *windows_of(const conv &s, const float *x, int64_t first, int64_t count, float *windows) {
     if (is_plain(s)) return x + first * s.window;
+    const int64_t of_picture = s.out_rows * s.out_columns, size = count * s.window, image = first / of_picture;
+    const uint32_t pixel = (uint32_t)(first % of_picture);
     if (can_use_vectors<float>(s.channels, x))
-        CM3_LAUNCH((lay_out<4>), cm3__blocks_for(count * s.window, 4 * THREADS), THREADS, 0, x, s, first, count,
+        CM3_LAUNCH((lay_out<4>), cm3__blocks_for(size, 4 * THREADS), THREADS, 0, x, s, image, pixel, (uint32_t)size,
                    windows);
     else
-        CM3_LAUNCH((lay_out<1>), cm3__blocks_for(count * s.window, THREADS), THREADS, 0, x, s, first, count, windows);
+        CM3_LAUNCH((lay_out<1>), cm3__blocks_for(size, THREADS), THREADS, 0, x, s, image, pixel, (uint32_t)size,
+                   windows);
     return windows;
 }
 
@@ -80,8 +90,19 @@ static int64_t results_at_once(const conv &s) {
 
 /* --- forward ----------------------------------------------------------------------------------------------------- */
 
+/* Of one picture, of a row of one, and of a window: what the kernels above count in 32 bits. */
+static cm3_status expect_countable(const conv &s) {
+    const int64_t limit = INT32_MAX / 2;
+    if (s.rows * s.columns < limit && s.columns * s.channels < limit && s.out_rows * s.out_columns < limit &&
+        s.window < limit && s.batch < limit)
+        return CM3_OK;
+    return cm3_fail(CM3_ERR_UNSUPPORTED, "conv2d: pictures of %lld x %lld x %lld are too large for a GPU",
+                    (long long)s.rows, (long long)s.columns, (long long)s.channels);
+}
+
 static cm3_status forward(const cm3_call *call) {
     const conv s = conv_of(call, &call->out[0]);
+    CM3_TRY(expect_countable(s));
     const int64_t results = s.batch * s.out_rows * s.out_columns, step = results_at_once(s);
     float *y = (float *)call->out[0].data;
     for (int64_t first = 0; first < results; first += step) {
@@ -128,21 +149,24 @@ typedef struct band {
 /* The gradient of a pixel: what all windows that hold it say of it, in the order of their taps. windows: gradients of
  * the windows of the band's results. */
 template <int N> static __global__ void gather(const float *windows, conv s, band b, float *dx, bool accumulate) {
-    const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N, height = b.y_end - b.y;
-    const int64_t width = s.columns * s.channels;
+    const int64_t at = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * N, width = s.columns * s.channels;
+    const int height = (int)(b.y_end - b.y), kernel = (int)s.kernel, stride = (int)s.stride;
     if (at >= b.images * height * width) return;
-    const int64_t row = at / width, image = row / height, y = b.y + row % height;
-    const int64_t column = at % width / s.channels, channel = at % s.channels;
-    float *to = dx + (((b.image + image) * s.rows + y) * s.columns + column) * s.channels + channel;
+    const int row = (int)(at / width), place = (int)(at % width), image = row / height;
+    const int y = (int)b.y + row % height, column = place / (int)s.channels, channel = place % (int)s.channels;
+    float *to = dx + ((b.image + image) * s.rows + y) * width + place;
     float sum[N] = {}, v[N];
-    for (int64_t tap = 0; tap < s.kernel * s.kernel; tap++) {
-        const int64_t down = y + s.pad - tap / s.kernel, right = column + s.pad - tap % s.kernel;
-        if (down < 0 || right < 0 || down % s.stride || right % s.stride) continue;
-        const int64_t out_row = down / s.stride, out_column = right / s.stride;
-        if (out_row >= s.out_rows || out_column >= s.out_columns) continue;
-        const int64_t result = (image * (b.out_end - b.out) + out_row - b.out) * s.out_columns + out_column;
-        load<float, N>(v, windows + result * s.window + tap * s.channels + channel);
-        CM3_UNROLL for (int k = 0; k < N; k++) sum[k] += v[k];
+    for (int tap_y = 0; tap_y < kernel; tap_y++) {
+        const int down = y + (int)s.pad - tap_y, out_row = down / stride;
+        if (down < 0 || down % stride || out_row >= s.out_rows) continue;
+        const int64_t results = (image * (b.out_end - b.out) + out_row - b.out) * s.out_columns;
+        for (int tap_x = 0; tap_x < kernel; tap_x++) {
+            const int right = column + (int)s.pad - tap_x, out_column = right / stride;
+            if (right < 0 || right % stride || out_column >= s.out_columns) continue;
+            const int tap = tap_y * kernel + tap_x;
+            load<float, N>(v, windows + (results + out_column) * s.window + tap * s.channels + channel);
+            CM3_UNROLL for (int k = 0; k < N; k++) sum[k] += v[k];
+        }
     }
     if (accumulate) {
         load<float, N>(v, to);
@@ -212,6 +236,7 @@ static cm3_status backward(const cm3_call *call) {
     const conv s = conv_of(call, &call->grad_out);
     const float *dy = (const float *)call->grad_out.data;
     const int64_t outputs = s.outputs;
+    CM3_TRY(expect_countable(s));
     if (call->grad_in[2].data)
         column_sums(
             s.batch * s.out_rows * s.out_columns, outputs,

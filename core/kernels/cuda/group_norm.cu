@@ -5,8 +5,8 @@
 #include "core/kernels/cuda/columns.h"
 #include "core/kernels/cuda/cuda.h"
 
-constexpr int THREADS = 256, ITERATIONS = 32; /* pixels that a thread sums */
-constexpr int WARPS = THREADS / CM3_WARP;
+constexpr int THREADS = 256, WARPS = THREADS / CM3_WARP;
+constexpr int64_t LEAST = 4, MOST = 32, BLOCKS = 528; /* pixels that a thread sums; blocks that fill a device */
 
 typedef struct layout {
     int64_t batch, pixels, channels, groups, width; /* width: channels of a group */
@@ -24,11 +24,19 @@ static block_form form_of(int64_t channels, int n) {
     return {columns, THREADS / columns};
 }
 
-/* The stretch must not depend on how the addresses lie. */
+/* Pixels of a stretch, by shapes alone: long ones have few sums, but all of the device should have some. */
+static int64_t stretch_of(const layout &s) {
+    const int n = s.channels % 4 ? 1 : 4;
+    const block_form form = form_of(s.channels, n);
+    const int64_t beside = (s.channels / n + form.columns - 1) / form.columns;
+    const int64_t each = s.batch * s.pixels * beside / (BLOCKS * form.rows);
+    return form.rows * (each < LEAST ? LEAST : each < MOST ? each : MOST);
+}
+
 static layout layout_of(const cm3_call *call) {
     const int64_t *x = call->in[0].shape.dim;
     layout s = {x[0], x[1] * x[2], x[3], call->attr->groups, x[3] / call->attr->groups, 0, 0};
-    s.stretch = (int64_t)ITERATIONS * form_of(s.channels, s.channels % 4 ? 1 : 4).rows;
+    s.stretch = stretch_of(s);
     s.stretches = (s.pixels + s.stretch - 1) / s.stretch;
     return s;
 }

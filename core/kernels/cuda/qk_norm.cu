@@ -1,9 +1,8 @@
 /* QK_NORM: a group of lanes has a head of a row. */
-#include "core/kernels/cuda/columns.h"
-#include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/packed.h"
+#include "core/kernels/cuda/cuda.h"
 
-constexpr int THREADS = 256;
+constexpr int THREADS = 256, SUM_ROWS = 8, STRETCHES = 64;
 
 /* Gain, or bias, of q's heads and of k's: rows of D. */
 template <typename T> struct pair_of { const T *q, *k; };
@@ -110,6 +109,58 @@ static __global__ void qk_norm_backward(const T *x, pair_of<T> gain, const T *dy
     }
 }
 
+/* Sums over a stretch of rows of dy and of dy xhat, for N columns of q's and k's heads a thread: (stretches, 2,
+ * columns). Blocks of 32 x SUM_ROWS threads. */
+template <typename T, int N>
+static __global__ void qk_norm_stretches(const T *x, const T *dy, const float *stats, cm3__heads s, float *sums) {
+    __shared__ float part[SUM_ROWS][2][CM3_WARP * N];
+    const int64_t columns = (s.q + s.kv) * s.d, column = ((int64_t)blockIdx.x * CM3_WARP + threadIdx.x) * N;
+    const int64_t each = (s.rows + gridDim.y - 1) / gridDim.y, first = each * blockIdx.y;
+    const int64_t last = min(first + each, s.rows);
+    float of_g[N] = {}, of_both[N] = {};
+    if (column < columns)
+        for (int64_t r = first + threadIdx.y; r < last; r += SUM_ROWS) {
+            const float *stat = stats + (r * (s.q + s.kv) + column / s.d) * 2;
+            float v[N], g[N];
+            load<T, N>(v, x + r * s.width + column);
+            load<T, N>(g, dy + r * s.width + column);
+            CM3_UNROLL for (int k = 0; k < N; k++) {
+                of_g[k] += g[k];
+                of_both[k] += g[k] * (v[k] - stat[0]) * stat[1];
+            }
+        }
+    CM3_UNROLL for (int k = 0; k < N; k++) {
+        part[threadIdx.y][0][threadIdx.x * N + k] = of_g[k];
+        part[threadIdx.y][1][threadIdx.x * N + k] = of_both[k];
+    }
+    __syncthreads();
+    if (threadIdx.y || column >= columns) return;
+    for (int r = 1; r < SUM_ROWS; r++) CM3_UNROLL for (int k = 0; k < N; k++) {
+            of_g[k] += part[r][0][threadIdx.x * N + k];
+            of_both[k] += part[r][1][threadIdx.x * N + k];
+        }
+    float *to = sums + (int64_t)blockIdx.y * 2 * columns + column;
+    store<float, N>(to, of_g);
+    store<float, N>(to + columns, of_both);
+}
+
+/* Gradients of gain and bias; those that are not wanted are NULL. */
+typedef struct parameter_gradients {
+    float *at[4]; /* q gain, q bias, k gain, k bias */
+    bool accumulate[4];
+} parameter_gradients;
+
+static __global__ void qk_norm_totals(const float *sums, int stretches, cm3__heads s, parameter_gradients to) {
+    const int64_t columns = (s.q + s.kv) * s.d, column = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    const bool is_bias = blockIdx.y == 0, is_k = column >= s.q * s.d;
+    const int which = (is_k ? 2 : 0) + is_bias;
+    if (column >= columns || !to.at[which]) return;
+    float sum = 0;
+    for (int i = 0; i < stretches; i++) sum += sums[((int64_t)i * 2 + blockIdx.y) * columns + column];
+    float *target = to.at[which] + column - (is_k ? s.q * s.d : 0);
+    *target = to.accumulate[which] ? *target + sum : sum;
+}
+
 template <typename T> static pair_of<T> pair_at(const cm3_call *call, int input) {
     return {(const T *)call->in[input].data, (const T *)call->in[input + 2].data};
 }
@@ -130,10 +181,30 @@ template <typename T, int N> static void run_forward(const cm3_call *call) {
                (T *)call->out[0].data, (float *)call->out[1].data);
 }
 
+template <typename T, int N> static void run_parameters(const cm3_call *call) {
+    const cm3__heads s = cm3__heads_of(call);
+    const int64_t columns = (s.q + s.kv) * s.d;
+    const int stretches = s.rows < STRETCHES * SUM_ROWS ? (int)(s.rows / SUM_ROWS) + 1 : STRETCHES;
+    float *sums = (float *)call->workspace;
+    parameter_gradients to = {};
+    bool any = false;
+    for (int i = 0; i < 4; i++) {
+        to.at[i] = (float *)call->grad_in[i + 1].data;
+        to.accumulate[i] = call->accumulate[i + 1];
+        any |= to.at[i] != nullptr;
+    }
+    if (!any) return;
+    CM3_LAUNCH((qk_norm_stretches<T, N>), dim3(cm3__blocks_for(columns, CM3_WARP * N), (unsigned)stretches),
+               dim3(CM3_WARP, SUM_ROWS), 0, (const T *)call->in[0].data, (const T *)call->grad_out.data,
+               (const float *)call->out[1].data, s, sums);
+    CM3_LAUNCH(qk_norm_totals, dim3(cm3__blocks_for(columns, 128), 2), 128, 0, (const float *)sums, stretches, s, to);
+}
+
 template <typename T, int N> static void run_backward(const cm3_call *call) {
     const cm3__heads s = cm3__heads_of(call);
     const int lanes = lanes_for(s.d / N);
-    if (s.rows <= 0) return;
+    run_parameters<T, N>(call);
+    if (s.rows <= 0 || !call->grad_in[0].data) return;
     CM3_LAUNCH((qk_norm_backward<T, N>), cm3__blocks_for(s.rows * (s.q + 2 * s.kv), THREADS / lanes), THREADS, 0,
                (const T *)call->in[0].data, pair_at<T>(call, 1), (const T *)call->grad_out.data,
                (const float *)call->out[1].data, s, lanes, (T *)call->grad_in[0].data, call->accumulate[0]);
@@ -152,36 +223,16 @@ static cm3_status forward(const cm3_call *call) {
     return cm3__cuda_launched("qk_norm, forward");
 }
 
-/* Gradient of gain or bias of q (first head 0) or of k (first head H): sums over the rows of the heads' columns. */
-template <typename T> static void parameter_gradient(const cm3_call *call, int input) {
-    const cm3__heads s = cm3__heads_of(call);
-    const T *x = (const T *)call->in[0].data, *dy = (const T *)call->grad_out.data;
-    const float *stats = (const float *)call->out[1].data;
-    const bool gain = input % 2;
-    const int64_t first = input < 3 ? 0 : s.q, heads = input < 3 ? s.q : s.kv;
-    column_sums(
-        s.rows, heads * s.d,
-        [=] __device__(int64_t r, int64_t c) {
-            const int64_t at = r * s.width + first * s.d + c;
-            const float g = to_float(dy[at]);
-            const float *stat = stats + (r * (s.q + s.kv) + first + c / s.d) * 2;
-            return gain ? g * (to_float(x[at]) - stat[0]) * stat[1] : g;
-        },
-        (float *)call->grad_in[input].data, call->accumulate[input], (float *)call->workspace);
-}
-
 static cm3_status backward(const cm3_call *call) {
     const bool wide = vectors_fit(call, call->grad_out.data, call->grad_in[0].data);
-    for (int i = 1; i <= 4; i++)
-        if (call->grad_in[i].data) CM3_BY_TYPE(call->in[0].type, parameter_gradient<T>(call, i));
-    if (call->grad_in[0].data)
-        CM3_BY_TYPE(call->in[0].type, if (wide) run_backward<T, CM3_VEC<T>>(call); else run_backward<T, 1>(call));
+    CM3_BY_TYPE(call->in[0].type, if (wide) run_backward<T, CM3_VEC<T>>(call); else run_backward<T, 1>(call));
     return cm3__cuda_launched("qk_norm, backward");
 }
 
+/* (stretches, 2, columns of q and k) */
 static size_t backward_workspace(const cm3_call *call) {
     const cm3__heads s = cm3__heads_of(call);
-    return cm3__columns_workspace((s.q > s.kv ? s.q : s.kv) * s.d) * sizeof(float);
+    return (size_t)(STRETCHES * 2 * (s.q + s.kv) * s.d) * sizeof(float);
 }
 
 extern "C" const cm3_kernel cm3__cuda_qk_norm = {forward, backward, nullptr, backward_workspace};

@@ -1,6 +1,6 @@
 /* ROTARY: a block has some rows; their angles are computed once for all heads. */
-#include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/packed.h"
+#include "core/kernels/cuda/cuda.h"
 
 constexpr int THREADS = 256, ROWS = 4;
 
@@ -30,37 +30,34 @@ static __global__ void rotary(const T *from, const int32_t *positions, const dou
         turn(positions[first + r] * frequency[j], at, at + half);
     }
     __syncthreads();
-    const int64_t vectors = half / N, turned = (s.q + s.kv) * vectors;
-    for (int r = 0; r < rows; r++) {
-        const float *cosines = angles + r * s.d, *sines = cosines + half;
-        const T *source = from + (first + r) * s.width;
-        T *target = to + (first + r) * s.width;
-        for (int i = (int)threadIdx.x; i < (int)turned; i += THREADS) {
-            const int head = i / (int)vectors, j = i % (int)vectors * N;
-            const int64_t low = head * s.d + j, high = low + half;
-            float a[N], b[N], x[N] = {}, y[N] = {};
-            load<T, N>(a, source + low);
-            load<T, N>(b, source + high);
-            if (accumulate) {
-                load<T, N>(x, target + low);
-                load<T, N>(y, target + high);
-            }
-            CM3_UNROLL for (int k = 0; k < N; k++) {
-                const float c = cosines[j + k], v = sines[j + k];
-                x[k] += a[k] * c - b[k] * v;
-                y[k] += b[k] * c + a[k] * v;
-            }
-            store<T, N>(target + low, x);
-            store<T, N>(target + high, y);
+    const int vectors = (int)half / N, turned = (int)(s.q + s.kv) * vectors;
+    for (int i = (int)threadIdx.x; i < rows * turned; i += THREADS) {
+        const int r = i / turned, head = i % turned / vectors, j = i % vectors * N;
+        const int64_t low = (first + r) * s.width + head * s.d + j, high = low + half;
+        const float *cosines = angles + r * s.d + j, *sines = cosines + half;
+        float a[N], b[N], x[N] = {}, y[N] = {};
+        load<T, N>(a, from + low);
+        load<T, N>(b, from + high);
+        if (accumulate) {
+            load<T, N>(x, to + low);
+            load<T, N>(y, to + high);
         }
-        if (target == source) continue;
-        for (int64_t c = (s.q + s.kv) * s.d + threadIdx.x * N; c < s.width; c += THREADS * N) {
-            float a[N], x[N] = {};
-            load<T, N>(a, source + c);
-            if (accumulate) load<T, N>(x, target + c);
-            CM3_UNROLL for (int k = 0; k < N; k++) x[k] += a[k];
-            store<T, N>(target + c, x);
+        CM3_UNROLL for (int k = 0; k < N; k++) {
+            x[k] += a[k] * cosines[k] - b[k] * sines[k];
+            y[k] += b[k] * cosines[k] + a[k] * sines[k];
         }
+        store<T, N>(to + low, x);
+        store<T, N>(to + high, y);
+    }
+    if (to == from) return;
+    const int values = (int)(s.kv * s.d) / N; /* v as it is */
+    for (int i = (int)threadIdx.x; i < rows * values; i += THREADS) {
+        const int64_t at = (first + i / values + 1) * s.width - (int64_t)(values - i % values) * N;
+        float a[N], x[N] = {};
+        load<T, N>(a, from + at);
+        if (accumulate) load<T, N>(x, to + at);
+        CM3_UNROLL for (int k = 0; k < N; k++) x[k] += a[k];
+        store<T, N>(to + at, x);
     }
 }
 
