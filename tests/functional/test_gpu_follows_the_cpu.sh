@@ -16,8 +16,11 @@ pretrain f32 1 device=cuda compute=f32 train.steps=6
 grep -q "cuda (" "$work/log" || fail "the start-up line does not name the device: $(head -2 "$work/log")"
 pretrain bf16 1 device=cuda train.steps=6
 pretrain two 2 device=cuda compute=f32 train.steps=6
-pretrain parts 1 device=cuda compute=f32 train.steps=3
-pretrain parts 1 device=cuda compute=f32 train.steps=6
+cp -r "$work/f32" "$work/resumed" # as if killed after step 3
+rm -rf "$work"/resumed/pretrain/checkpoints/step-[456]
+[ -d "$work/resumed/pretrain/checkpoints/step-3" ] || fail "no checkpoint of step 3"
+pretrain resumed 1 device=cuda compute=f32 train.steps=6
+grep -q "going on from step 3" "$work/log" || fail "it did not resume"
 pretrain micro 1 device=cuda compute=f32 train.micro_batch=2 train.steps=6
 pretrain again 1 device=cuda compute=f32 train.steps=6
 python3 - "$work" <<'P' || fail "losses differ"
@@ -35,5 +38,5 @@ for name, allowed in (("f32", 2e-5), ("two", 2e-5), ("micro", 2e-5), ("bf16", 1e
 assert losses("bf16") != losses("f32"), "bf16 is f32"
 P
 [ "$(digest "$work/f32")" = "$(digest "$work/again")" ] || fail "the same run twice has different bits"
-[ "$(digest "$work/f32")" = "$(digest "$work/parts")" ] || fail "a resumed run has other bits"
+[ "$(digest "$work/f32")" = "$(digest "$work/resumed")" ] || fail "a resumed run has other bits"
 echo "1 passed, 0 failed"

@@ -34,7 +34,7 @@ cudaStream_t cm3__cuda_stream(void);
     type *name = (type *)cm3__dynamic_shared
 #else
 #define CM3_LAUNCH(kernel, blocks, threads, shared, ...)                                                               \
-    simt_launch(#kernel, (blocks), (threads), (shared), [=] { (kernel)(__VA_ARGS__); })
+    simt_launch(#kernel, (blocks), (threads), (shared), simt_bind((kernel), __VA_ARGS__))
 #define CM3_SHARED(type, name) type *name = (type *)simt_shared()
 #endif
 

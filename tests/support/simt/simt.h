@@ -34,6 +34,10 @@ void simt_queue(const std::function<void()> &work);
 void simt_launch(const char *kernel, dim3 blocks, dim3 threads, size_t shared_bytes,
                  const std::function<void()> &thread);
 void *simt_shared(void);
+/* A thread of the kernel, with its arguments as they are now. */
+template <typename... P, typename... A> std::function<void()> simt_bind(void (*kernel)(P...), A... arguments) {
+    return [=] { kernel(arguments...); };
+}
 
 void __syncthreads(void);
 void __syncwarp(unsigned mask = 0xffffffffu);
