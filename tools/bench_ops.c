@@ -201,7 +201,8 @@ cm3_status cm3_bench_ops(const cm3_backend *backend, double seconds, bool json, 
                l.flops / 1e9, l.bytes / 1e9);
     }
     for (size_t i = 0; i < count; i++)
-        if (wanted(backend, &cases[i], only)) CM3_TRY(bench_one(backend, &cases[i], seconds, &l, json ? &writer : NULL));
+        if (wanted(backend, &cases[i], only))
+            CM3_TRY(bench_one(backend, &cases[i], seconds, &l, json ? &writer : NULL));
     if (json) {
         cm3_json_end_array(&writer);
         cm3_json_end_object(&writer);

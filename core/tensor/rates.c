@@ -3,8 +3,8 @@
 #include "core/clock.h"
 #include "core/kernels/cpu/machine.h"
 
-/* The fastest of the runs of `work` within `seconds`, in seconds of one; each measurement is of many, because a device is
- * told of work long before it does it. */
+/* The fastest of the runs of `work` within `seconds`, in seconds of one; each measurement is of many, because a
+ * device is told of work long before it does it. */
 static cm3_status fastest(const cm3_backend *backend, cm3_status (*work)(const cm3_backend *, const cm3_call *),
                           const cm3_call *call, double seconds, double *best) {
     enum { AT_ONCE = 8 };

@@ -19,7 +19,8 @@ static int64_t row_of(int64_t given, int64_t dense) {
 
 enum { SCRATCH_A = CM3__GEMM_B, SCRATCH = CM3__GEMM_B + CM3__GEMM_A };
 
-/* The calling thread's scratch memory, kept until the thread ends: B if it leads a product, and A. NULL without memory. */
+/* The calling thread's scratch memory, kept until the thread ends: B if it leads a product, and A. NULL without
+ * memory. */
 static float *scratch_of_thread(void) {
     static _Thread_local float *scratch;
     if (!scratch) scratch = cm3_pages_take(SCRATCH * sizeof *scratch);

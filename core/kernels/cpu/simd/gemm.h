@@ -1,12 +1,12 @@
-/* Packed matrix products (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). The product
- * is cut along k and n into blocks whose part of B fits into the caches, and along m into pieces:
+/* Packed matrix products (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). The
+ * product is cut along k and n into blocks whose part of B fits into the caches, and along m into pieces:
  *
  *     for each slice of k, for each block of n    B is copied into panels of some columns (gemm_pack)      third level
  *       for each piece of m (gemm_rows)           A is copied into panels of some rows, or read in place   second level
  *         for each panel of B, of A               a tile of C is kept in registers over the whole slice    first level
  *
- * Threads share the packed B: they pack it together, then take pieces as they come (core/kernels/cpu/gemm.c). An element
- * of C is summed in the same order however the product was cut along m and n. */
+ * Threads share the packed B: they pack it together, then take pieces as they come (core/kernels/cpu/gemm.c). An
+ * element of C is summed in the same order however the product was cut along m and n. */
 #ifndef CM3_CORE_KERNELS_CPU_SIMD_GEMM_H
 #define CM3_CORE_KERNELS_CPU_SIMD_GEMM_H
 
