@@ -85,14 +85,14 @@ static __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #else
-    uint64_t low[CM3_WARP], high[CM3_WARP]; /* registers 0, 1 and 2, 3 of A */
-    memcpy(low, simt_exchange(0xffffffffu, a[0] | (uint64_t)a[1] << 32), sizeof low);
-    memcpy(high, simt_exchange(0xffffffffu, a[2] | (uint64_t)a[3] << 32), sizeof high);
+    uint64_t halves[2][CM3_WARP]; /* registers 0, 1 and 2, 3 of A */
+    for (int i = 0; i < 2; i++)
+        memcpy(halves[i], simt_exchange(0xffffffffu, a[2 * i] | (uint64_t)a[2 * i + 1] << 32), sizeof halves[i]);
     const uint64_t *b = simt_exchange(0xffffffffu, b0 | (uint64_t)b1 << 32);
     const int g = lane_of_warp() / 4, t = lane_of_warp() % 4;
     for (int k = 0; k < 16; k++)
         for (int i = 0; i < 4; i++) {
-            const uint64_t x = (k < 8 ? low : high)[4 * g + k % 8 / 2] >> (32 * (i / 2) + 16 * (k % 2));
+            const uint64_t x = halves[k / 8][4 * g + k % 8 / 2] >> (32 * (i / 2) + 16 * (k % 2));
             const uint64_t y = b[4 * (2 * t + i % 2) + k % 8 / 2] >> (32 * (k / 8) + 16 * (k % 2));
             c[i] += to_float(bf16{(uint16_t)x}) * to_float(bf16{(uint16_t)y});
         }
