@@ -14,6 +14,11 @@ static cm3_status clear(void *at, size_t bytes) {
     return CM3_OK;
 }
 
+static cm3_status set(float *at, float value) {
+    *at = value;
+    return CM3_OK;
+}
+
 static cm3_status wait_for_nothing(void) {
     return CM3_OK;
 }
@@ -25,6 +30,7 @@ const cm3_memory cm3_memory_host = {.host = true,
                                     .download = copy,
                                     .copy = copy,
                                     .clear = clear,
+                                    .set = set,
                                     .wait = wait_for_nothing,
                                     .forget = cm3_pages_forget,
                                     .page_bytes = CM3_HUGE_PAGE};

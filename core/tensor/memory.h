@@ -18,6 +18,7 @@ typedef struct cm3_memory {
     cm3_status (*download)(void *to_host, const void *from, size_t bytes);
     cm3_status (*copy)(void *to, const void *from, size_t bytes);
     cm3_status (*clear)(void *at, size_t bytes);
+    cm3_status (*set)(float *at, float value);
     cm3_status (*wait)(void); /* until all that was asked for is done; reports what failed of it */
     /* Lets the memory go, and what it holds, until it is next written: whole pages of `page_bytes`. NULL and 0 where
      * that cannot be. */

@@ -150,7 +150,7 @@ typedef struct cm3_kernel {
 } cm3_kernel;
 
 /* Work that was queued once and is repeated as a whole: a CUDA graph. Everything between begin() and end() is kept
- * instead of done, addresses included; only kernels and copies within the device's memory and to it may come between.
+ * instead of done, addresses included; only kernels and copies within the device's memory may come between.
  * */
 typedef struct cm3_replay {
     cm3_status (*begin)(void);

@@ -81,7 +81,6 @@ static cm3_status run_backward(const cm3_tape *tape, const cm3__instruction *at,
 }
 
 static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, const cm3_tape_run_options *options) {
-    static const float one = 1;
     const cm3_memory *memory = tape->options.backend->memory;
     const cm3_call *call = &at->call;
     const bool accumulate = at->first_of_run[0] ? options->accumulate : call->accumulate[0];
@@ -92,7 +91,7 @@ static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, cons
     case CM3__BACKWARD:
         return run_backward(tape, at, options->accumulate);
     case CM3__SEED:
-        return memory->upload(call->grad_out.data, &one, sizeof one);
+        return memory->set(call->grad_out.data, 1);
     case CM3__ADD_INTO:
         return tape->options.backend->cast(&call->grad_in[0], &call->grad_out, accumulate);
     case CM3__ZERO:

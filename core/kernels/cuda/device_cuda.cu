@@ -98,8 +98,17 @@ static cm3_status copy(void *to, const void *from, size_t bytes) {
     return CM3_OK;
 }
 
-extern "C" const cm3_memory cm3__device_memory = {false, take,  give,            upload,  download,
-                                                   copy,  clear, cm3__device_wait, nullptr, 0};
+static __global__ void set_one(float *at, float value) {
+    *at = value;
+}
+
+static cm3_status set(float *at, float value) {
+    CM3_LAUNCH(set_one, 1, 1, 0, at, value);
+    return cm3__cuda_launched("setting a value");
+}
+
+extern "C" const cm3_memory cm3__device_memory = {false, take, give,  upload, download, copy,
+                                                  clear, set,  cm3__device_wait, nullptr, 0};
 
 /* --- graphs ------------------------------------------------------------------------------------------------------ */
 

@@ -52,8 +52,13 @@ static cm3_status download(void *to, const void *from, size_t bytes) {
     return copy(to, from, bytes);
 }
 
-extern "C" const cm3_memory cm3__device_memory = {false, take,  give,             copy,    download,
-                                                  copy,  clear, cm3__device_wait, nullptr, 0};
+static cm3_status set(float *at, float value) {
+    simt_queue([=] { *at = value; });
+    return CM3_OK;
+}
+
+extern "C" const cm3_memory cm3__device_memory = {false, take, give, copy,   download, copy,
+                                                  clear, set,  cm3__device_wait, nullptr, 0};
 
 /* --- the device -------------------------------------------------------------------------------------------------- */
 
