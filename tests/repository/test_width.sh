@@ -3,7 +3,7 @@
 cd "$(dirname "$0")/../.." || exit 1
 export LC_ALL=C.UTF-8
 files=$(find . -path './build*' -prune -o -path ./out -prune -o -path ./.git -prune -o -type f \
-    \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.py' -o -name '*.md' \) -print)
+    \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cpp' -o -name '*.py' -o -name '*.md' \) -print)
 long=$(grep -nE '^.{121,}' $files | grep -vE '^[^:]*\.md:[0-9]+:[[:space:]]*\|')
 [ -z "$long" ] || cut -c1-120 <<<"$long"
 echo "$(wc -w <<<"$files") files"
