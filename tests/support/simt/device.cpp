@@ -1,5 +1,5 @@
-/* The host in the place of a device: blocks of exactly the bytes that were asked for, so that the address sanitizer sees
- * what a kernel reads or writes beside them; and a graph that is a list of what was queued. */
+/* The host in the place of a device: blocks of exactly the bytes that were asked for, so that the address sanitizer
+ * sees what a kernel reads or writes beside them; and a graph that is a list of what was queued. */
 #include "core/kernels/cuda/launch.h"
 
 extern "C" {

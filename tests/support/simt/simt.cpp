@@ -131,7 +131,8 @@ static bool release_warp(int first) {
             if (f->now == AT_WARP && f->mask == mask) here |= 1u << other;
             if (f->now == LEFT && mask >> other & 1) give_up("a warp waits for a lane that has left");
         }
-        if (first + WARP > count && (mask >> (count - first)) != 0) give_up("a warp's mask names lanes beyond the block");
+        if (first + WARP > count && (mask >> (count - first)) != 0)
+            give_up("a warp's mask names lanes beyond the block");
         if (here != mask) continue;
         for (int other = 0; other < WARP; other++) {
             if (!(mask >> other & 1)) continue;
