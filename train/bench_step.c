@@ -142,7 +142,8 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
     r->flops_per_second = cm3_transformer_flops_per_token(b->model, b->recipe->data.context) * r->tokens_per_second;
     r->ratio = r->flops_per_second / r->sgemm_flops_per_second;
     const cm3_tape_stats *stats = cm3_tape_get_stats(b->tape);
-    r->planned_bytes = 4.0 * (double)cm3_params_size(b->params) * sizeof(float) + (double)stats->peak_bytes -
+    const double copy = cm3_params_placement(b->params)->copy ? sizeof(uint16_t) : 0; /* bytes a parameter */
+    r->planned_bytes = (4.0 * sizeof(float) + copy) * (double)cm3_params_size(b->params) + (double)stats->peak_bytes -
                        (double)stats->exchanged_bytes;
     return CM3_OK;
 }

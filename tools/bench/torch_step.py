@@ -235,7 +235,7 @@ def main():
           f"{shape['vocabulary']}, {shape['batch']} x {shape['sequence']} tokens, "
           f"{'bf16' if on_gpu else f'fp32, {options.threads} threads'}; "
           f"PyTorch {torch_side['version']}; fastest step of {options.turns} turns")
-    print(f"{'':18}  {'tokens/s':>9}  {'speed':>6}  {'memory' if on_gpu else 'peak RSS':>10}  {'':>6}")
+    print(f"{'':18}  {'tokens/s':>9}  {'speed':>6}  {'memory' if on_gpu else 'peak RSS':>10}  {'memory':>6}")
     for name, result in results.items():
         speed = result["tokens_per_second"] / torch_side["tokens_per_second"]
         print(f"{name:18}  {result['tokens_per_second']:9.1f}  {speed:5.2f}x  {result['rss'] / 2**20:6.0f} MiB  "

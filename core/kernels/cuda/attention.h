@@ -9,8 +9,6 @@
 
 #include "core/kernels/cuda/launch.h"
 
-constexpr float CM3_LOG2_E = 1.4426950408889634f, CM3_LN_2 = 0.6931471805599453f;
-
 /* 2^x by the unit for it alone: off by two units in the last place, and no denormals. */
 static __device__ __forceinline__ float power_of_two(float x) {
 #ifdef __CUDACC__

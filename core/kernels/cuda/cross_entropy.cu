@@ -4,7 +4,6 @@
 #include "core/kernels/cuda/launch.h"
 
 constexpr int THREADS = 512;
-constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 
 /* Logits of one chunk: products of so many rows fill the device, and the f32 gradient of the table, which every chunk
  * adds to, crosses memory only a few times. On the host a chunk is small, so that cases have several. */
@@ -37,7 +36,7 @@ static __global__ void row_losses(T *logits, const int32_t *targets, int64_t voc
     for (int64_t c = begin; c < vocabulary; c += stride) {
         float v[N], larger = most;
         load<T, N>(v, logits + c);
-        CM3_UNROLL for (int i = 0; i < N; i++) larger = fmaxf(larger, v[i] *= LOG2_E);
+        CM3_UNROLL for (int i = 0; i < N; i++) larger = fmaxf(larger, v[i] *= CM3_LOG2_E);
         if (larger > most) {
             sum *= exp2f(most - larger);
             most = larger;
@@ -46,7 +45,7 @@ static __global__ void row_losses(T *logits, const int32_t *targets, int64_t voc
     }
     const float row_most = block_most(most);
     sum = block_sum(most == -INFINITY ? 0.0f : sum * exp2f(most - row_most));
-    const float lse2 = row_most + log2f(sum), lse = lse2 * LN_2;
+    const float lse2 = row_most + log2f(sum), lse = lse2 * CM3_LN_2;
     if (threadIdx.x == 0) {
         /* A target beyond the vocabulary: a kernel cannot fail, but a loss that is not finite stops the step. */
         const float own = target < vocabulary ? lse - to_float(logits[target]) : NAN;
@@ -60,7 +59,7 @@ static __global__ void row_losses(T *logits, const int32_t *targets, int64_t voc
         float v[N];
         load<T, N>(v, logits + c);
         CM3_UNROLL for (int i = 0; i < N; i++) v[i] =
-            of_p * exp2f(v[i] * LOG2_E - lse2) - (c + i == target ? slope : 0.0f);
+            of_p * exp2f(v[i] * CM3_LOG2_E - lse2) - (c + i == target ? slope : 0.0f);
         store<T, N>(logits + c, v);
     }
 }

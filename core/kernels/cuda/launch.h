@@ -75,6 +75,7 @@ static inline unsigned cm3__blocks_for(int64_t count, int64_t each) {
 /* --- numbers ----------------------------------------------------------------------------------------------------- */
 
 constexpr int CM3_WARP = 32;
+constexpr float CM3_LOG2_E = 1.4426950408889634f, CM3_LN_2 = 0.6931471805599453f;
 
 typedef struct bf16 {
     uint16_t bits;

@@ -59,6 +59,24 @@ static void activation_backward(const cm3_call *call) {
                                 [=] __device__(float dy, float x) { return dy * slope(x, act); }));
 }
 
+/* Gradient of input i: op(g) (rows, sum) times `other` (sum, columns). */
+static cm3_status product_gradient(const cm3_call *call, int i, bool transposed, int64_t rows, int64_t sum,
+                                   int64_t columns, const void *other) {
+    if (!call->grad_in[i].data) return CM3_OK;
+    cm3__cuda_gemm product = {};
+    product.m = rows;
+    product.n = columns;
+    product.k = sum;
+    product.type = call->grad_out.type;
+    product.a = call->grad_out.data;
+    product.a_transposed = transposed;
+    product.b = other;
+    product.c = call->grad_in[i].data;
+    product.c_type = call->grad_in[i].type;
+    product.accumulate = call->accumulate[i];
+    return cm3__cuda_gemm_run(&product);
+}
+
 static cm3_status backward(const cm3_call *call) {
     const int64_t n = call->in[0].shape.dim[0], k = call->in[0].shape.dim[1], m = call->in[1].shape.dim[0];
     const void *g = call->grad_out.data;
@@ -73,31 +91,8 @@ static cm3_status backward(const cm3_call *call) {
                                              },
                                              (float *)call->grad_in[2].data, call->accumulate[2],
                                              (float *)call->workspace));
-    cm3__cuda_gemm product = {};
-    product.type = call->grad_out.type;
-    product.a = g;
-    if (call->grad_in[1].data) {
-        product.m = m;
-        product.n = k;
-        product.k = n;
-        product.a_transposed = true;
-        product.b = call->in[0].data;
-        product.c = call->grad_in[1].data;
-        product.c_type = call->grad_in[1].type;
-        product.accumulate = call->accumulate[1];
-        CM3_TRY(cm3__cuda_gemm_run(&product));
-    }
-    if (call->grad_in[0].data) {
-        product.m = n;
-        product.n = k;
-        product.k = m;
-        product.a_transposed = false;
-        product.b = call->in[1].data;
-        product.c = call->grad_in[0].data;
-        product.c_type = call->grad_in[0].type;
-        product.accumulate = call->accumulate[0];
-        CM3_TRY(cm3__cuda_gemm_run(&product));
-    }
+    CM3_TRY(product_gradient(call, 1, true, m, n, k, call->in[0].data));
+    CM3_TRY(product_gradient(call, 0, false, n, m, k, call->in[1].data));
     return cm3__cuda_launched("linear, backward");
 }
 

@@ -71,31 +71,10 @@ template <typename T> T __shfl_xor_sync(unsigned mask, T value, int with, int wi
     return simt_value<T>(simt_exchange(mask, simt_bits(value))[simt_lane() ^ with]);
 }
 
-template <typename T> T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32) {
-    const int lane = simt_lane(), from = lane + (int)by;
-    return simt_value<T>(simt_exchange(mask, simt_bits(value))[from / width == lane / width ? from : lane]);
-}
-
 template <typename T> T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32) {
     const int lane = simt_lane(), from = lane - (int)by;
     const uint64_t *all = simt_exchange(mask, simt_bits(value));
     return simt_value<T>(all[from >= 0 && from / width == lane / width ? from : lane]);
-}
-
-static inline unsigned __ballot_sync(unsigned mask, int yes) {
-    const uint64_t *all = simt_exchange(mask, (uint64_t)(yes != 0));
-    unsigned votes = 0;
-    for (int lane = 0; lane < 32; lane++)
-        if (mask >> lane & 1 && all[lane]) votes |= 1u << lane;
-    return votes;
-}
-
-static inline int __any_sync(unsigned mask, int yes) {
-    return __ballot_sync(mask, yes) != 0;
-}
-
-static inline int __all_sync(unsigned mask, int yes) {
-    return __ballot_sync(mask, yes) == mask;
 }
 
 /* Lanes of `mask` that give the same value. */
@@ -118,41 +97,12 @@ template <typename T> T atomicAdd(T *at, T by) {
     return before;
 }
 
-template <typename T> T atomicMax(T *at, T with) {
-    const T before = *at;
-    if (with > before) *at = with;
-    return before;
-}
-
-template <typename T> T atomicOr(T *at, T with) {
-    const T before = *at;
-    *at = before | with;
-    return before;
-}
-
-template <typename T> T atomicCAS(T *at, T expected, T wanted) {
-    const T before = *at;
-    if (before == expected) *at = wanted;
-    return before;
-}
-
-static inline void __threadfence(void) {
-}
-
-template <typename T> T __ldg(const T *from) {
-    return *from;
-}
-
 static inline float __uint_as_float(uint32_t bits) {
     return simt_value<float>(bits);
 }
 
 static inline uint32_t __float_as_uint(float value) {
     return (uint32_t)simt_bits(value);
-}
-
-static inline float rsqrtf(float x) {
-    return 1.0f / sqrtf(x);
 }
 
 /* Rounded each: never fused into one. */
@@ -163,9 +113,6 @@ static inline float __fadd_rn(float a, float b) {
 static inline float __fmul_rn(float a, float b) {
     return a * b;
 }
-
-#define __expf expf
-#define __logf logf
 
 template <typename T> static inline T min(T a, T b) {
     return b < a ? b : a;
