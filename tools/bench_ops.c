@@ -187,7 +187,7 @@ cm3_status cm3_bench_ops(const cm3_backend *backend, double seconds, bool json, 
     for (size_t i = 0; i < count; i++) chosen += wanted(backend, &cases[i], only);
     if (!chosen) return cm3_fail(CM3_ERR_USAGE, "bench ops: the name of no operation holds \"%s\"", only);
     limits l;
-    CM3_TRY(cm3_product_rate(backend, backend->has_bf16 ? CM3_BF16 : CM3_F32, 1, &l.flops));
+    CM3_TRY(cm3_product_rate(backend, backend->has_bf16 ? CM3_BF16 : CM3_F32, 1, &l.flops, NULL));
     CM3_TRY(cm3_copy_rate(backend, 0.5, &l.bytes));
     cm3_json_writer writer = cm3_json_writer_on(stdout);
     if (json) {

@@ -13,9 +13,12 @@ const cm3_usage cm3_usage_plan = {.arguments = "RECIPE [section.key=value ...]",
                                   .options = options,
                                   .explanation = "Counts, without running anything, what training a recipe takes: the "
                                                  "network is recorded on a device that only counts, so the\n"
-                                                 "memory is that of the real step on this machine's CPU backend. Hours "
-                                                 "are for the cluster described in the recipe.\n\n"
+                                                 "memory is that of the real step, on the recipe's device and in its "
+                                                 "type. device=cuda needs CUDA's libraries, but no GPU.\n"
+                                                 "Hours are for the cluster described in the recipe.\n\n"
                                                  "    cm3leon plan configs/paper-350m.yaml\n"
+                                                 "    cm3leon plan configs/paper-7b.yaml device=cuda "
+                                                 "model.recompute=segments\n"
                                                  "    cm3leon plan configs/emoji-quick.yaml --ranks 2 --json\n"};
 
 static void put_plan(cm3_json_writer *w, const cm3_stage_plan *p) {
@@ -34,8 +37,9 @@ static void put_plan(cm3_json_writer *w, const cm3_stage_plan *p) {
     cm3_json_put_double(w, "days", p->days);
 }
 
-static void print_stage(const char *title, const char *unit, const cm3_stage_plan *p, int64_t steps, int ranks) {
-    printf("%s\n", title);
+static void print_stage(const char *title, const char *where, const char *unit, const cm3_stage_plan *p, int64_t steps,
+                        int ranks) {
+    printf("%s, %s\n", title, where);
     printf("  parameters            %.4g M\n", (double)p->parameters / 1e6);
     printf("  steps                 %lld of %lld %s\n", (long long)steps, (long long)p->items_per_step, unit);
     printf("  %-21s %.4g\n", unit, (double)p->items_per_step * (double)steps);
@@ -51,13 +55,18 @@ static void print_stage(const char *title, const char *unit, const cm3_stage_pla
 
 cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
     cm3_stage_plan model, pictures;
-    CM3_TRY(cm3_plan_pretrain(recipe, ranks, &model));
+    cm3_device device;
+    CM3_TRY(cm3_device_count((cm3_device_choice)recipe->run.device, &device));
+    CM3_TRY(cm3_plan_pretrain(recipe, device.backend, ranks, &model));
+    const char *type = cm3_dtype_name(cm3_recipe_compute(recipe, device.backend));
     /* The paper's recipes take a released image tokenizer as given; its cost is that of one GPU's training. */
     CM3_TRY(cm3_plan_image_tokenizer(recipe, recipe->pictures.batch % ranks ? 1 : ranks, &pictures));
     if (json) {
         cm3_json_writer w = cm3_json_writer_on(stdout);
         cm3_json_begin_object(&w, NULL);
         cm3_json_put_int(&w, "ranks", ranks);
+        cm3_json_put_string(&w, "device", device.text);
+        cm3_json_put_string(&w, "compute", type);
         put_plan(&w, &model);
         cm3_json_begin_object(&w, "image_tokenizer");
         put_plan(&w, &pictures);
@@ -66,9 +75,11 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
         cm3_json_end_line(&w);
         return CM3_OK;
     }
-    print_stage("image-tokenizer", "pictures", &pictures, recipe->image_train.steps,
+    char where[64];
+    snprintf(where, sizeof where, "on %s in %s", device.text, type);
+    print_stage("image-tokenizer", "on cpu in f32", "pictures", &pictures, recipe->image_train.steps,
                 recipe->pictures.batch % ranks ? 1 : ranks);
-    print_stage("pretrain", "tokens", &model, recipe->train.steps, ranks);
+    print_stage("pretrain", where, "tokens", &model, recipe->train.steps, ranks);
     printf("  on the cluster        %.4g GPU hours, %.3g days on %lld GPUs of %.0f TFLOP/s at %.0f %% of it\n",
            model.gpu_hours, model.days, (long long)recipe->cluster.gpus, recipe->cluster.gpu_tflops,
            100 * recipe->cluster.mfu);

@@ -83,7 +83,7 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage_function *sta
     cm3_device device;
     CM3_TRY(open_device(session, &device));
     /* All ranks measure at once, so that what they share is shared here too. */
-    double rate = cm3_machine_sgemm_rate(0.2);
+    double rate = cm3_machine_sgemm_rate(0.2, NULL);
     CM3_TRY(cm3_comm_reduce_f64(comm, &rate, 1, CM3_REDUCE_SUM));
     if (first)
         cm3_log_info("%d rank%s (%s) x %d thread%s, %s, sgemm %.0f GFLOP/s in all; run folder %s", cm3_comm_size(comm),

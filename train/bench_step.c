@@ -114,14 +114,15 @@ static cm3_status one_step(bench *b, int64_t step, double *gradients, double *up
     return CM3_OK;
 }
 
-/* Steps and sgemm take turns of about TURN seconds, so that both meet the same machine; of both the fastest counts:
- * what other work on the machine takes away from a step says nothing about the step. */
+/* Steps and sgemm take turns of at least TURN seconds, sgemm a SHARE of a step that is longer, so that both meet the
+ * same machine, whose clock may rise and fall by the second: they are compared by the means of all their turns. */
 static cm3_status measure(bench *b, double seconds, double base_memory, cm3_bench_step_result *r) {
-    const double TURN = 0.3;
-    double gradients, update, spent = 0, fastest = INFINITY;
+    const double TURN = 0.3, SHARE = 0.1;
+    double gradients, update, spent = 0, fastest = INFINITY, sgemm_flops = 0, sgemm_seconds = 0;
     CM3_TRY(one_step(b, 0, &gradients, &update));
     while (spent < seconds || r->steps < 2) {
-        for (double turn = 0; turn < TURN; turn += gradients + update) {
+        double turn = 0;
+        for (; turn < TURN; turn += gradients + update) {
             CM3_TRY(one_step(b, ++r->steps, &gradients, &update));
             spent += gradients + update;
             if (gradients + update >= fastest) continue;
@@ -132,14 +133,18 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
         const bool on_host = b->backend->memory->host;
         if (r->peak_bytes <= 0 && on_host)
             r->peak_bytes = b->peak_memory - base_memory; /* later ones carry what sgemm leaves */
-        double rate;
-        CM3_TRY(cm3_product_rate(b->backend, cm3_recipe_compute(b->recipe, b->backend), TURN, &rate));
-        if (rate > r->sgemm_flops_per_second) r->sgemm_flops_per_second = rate;
+        double best, mean;
+        const double of_sgemm = fmax(TURN, SHARE * turn);
+        CM3_TRY(cm3_product_rate(b->backend, cm3_recipe_compute(b->recipe, b->backend), of_sgemm, &best, &mean));
+        sgemm_flops += mean * of_sgemm;
+        sgemm_seconds += of_sgemm;
     }
     r->tokens = b->tokens;
     r->mean_seconds = spent / (double)r->steps;
     r->tokens_per_second = (double)b->tokens / fastest;
-    r->flops_per_second = cm3_transformer_flops_per_token(b->model, b->recipe->data.context) * r->tokens_per_second;
+    r->sgemm_flops_per_second = sgemm_flops / sgemm_seconds;
+    r->flops_per_second =
+        cm3_transformer_flops_per_token(b->model, b->recipe->data.context) * (double)b->tokens / r->mean_seconds;
     r->ratio = r->flops_per_second / r->sgemm_flops_per_second;
     const cm3_tape_stats *stats = cm3_tape_get_stats(b->tape);
     const double copy = cm3_params_placement(b->params)->copy ? sizeof(uint16_t) : 0; /* bytes a parameter */

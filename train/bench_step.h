@@ -7,8 +7,8 @@
 
 typedef struct cm3_bench_step_result {
     double tokens_per_second;      /* of the fastest step: forward, backward, norm, AdamW */
-    double flops_per_second;       /* model FLOPs: recomputation and masked-out attention not counted */
-    double sgemm_flops_per_second; /* of a large product on the same processor: the fastest of many between the steps */
+    double flops_per_second;       /* of all steps; model FLOPs: no recomputation, no masked-out attention */
+    double sgemm_flops_per_second; /* of large products on the same processor: all of those between the steps */
     double ratio;                  /* of the two */
     double peak_bytes;             /* what the process's memory grew by at most in a step; 0 on a device */
     double planned_bytes;          /* what the plan says: parameters, gradients, optimizer, step */

@@ -32,14 +32,17 @@ static size_t exchange_from(int64_t batch, int64_t rows, int ranks) {
 
 static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, size_t step_bytes,
                  int64_t steps, int ranks, cm3_stage_plan *plan) {
+    const bool copied = cm3_tape_get_options(tape)->compute == CM3_BF16;
     const double bytes = (double)cm3_params_size(params) * sizeof(float);
     const cm3_tape_stats *stats = cm3_tape_get_stats(tape);
     plan->parameters = cm3_params_elements(params);
-    plan->parameter_bytes = plan->gradient_bytes = bytes;
+    plan->gradient_bytes = bytes;
+    plan->parameter_bytes = copied ? 1.5 * bytes : bytes;
     plan->optimizer_bytes = 2 * bytes;
     plan->step_bytes = (double)step_bytes;
     plan->exchanged_bytes = (double)stats->exchanged_bytes;
-    plan->peak_bytes = 4 * bytes + plan->step_bytes - plan->exchanged_bytes;
+    plan->peak_bytes =
+        plan->parameter_bytes + plan->gradient_bytes + plan->optimizer_bytes + plan->step_bytes - plan->exchanged_bytes;
     plan->recompute_flops =
         stats->recompute_flops / (stats->forward_flops + stats->backward_flops) * plan->flops_per_step;
     /* Every rank sends its share of each other's piece, then its own summed piece to all: 2 (N - 1) / N of the
@@ -52,7 +55,7 @@ static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_t
     plan->days = seconds / (double)cluster->gpus / 86400;
 }
 
-cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan *plan) {
+cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backend, int ranks, cm3_stage_plan *plan) {
     *plan = (cm3_stage_plan){.items_per_step = recipe->data.lanes * recipe->data.context};
     cm3_params *params = NULL;
     cm3_transformer *model = NULL;
@@ -63,7 +66,8 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan
     if (status == CM3_OK) status = cm3_params_create(&params);
     if (status == CM3_OK) status = cm3_transformer_declare(&recipe->model, vocabulary, params, &model);
     if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
-    const cm3_tape_options options = {.backend = cm3_backend_meta(),
+    const cm3_tape_options options = {.backend = backend,
+                                      .compute = cm3_recipe_compute(recipe, backend),
                                       .recompute = (cm3_recompute)recipe->model.recompute,
                                       .exchange_from = exchange_from(recipe->data.lanes, rows, ranks)};
     const cm3_sequence_batch batch = {.batch = rows, .sequence = recipe->data.context};

@@ -12,7 +12,8 @@ typedef struct cm3_stage_plan {
     double flops_per_step;  /* over all ranks: model FLOPs, recomputation not counted */
     double recompute_flops; /* what recomputation adds to that */
     /* Of one rank, in bytes. */
-    double parameter_bytes, gradient_bytes, optimizer_bytes, step_bytes;
+    double parameter_bytes; /* with their bf16 copy, if they have one */
+    double gradient_bytes, optimizer_bytes, step_bytes;
     double exchanged_bytes;        /* what gradients and step hold in turns (cm3_tape_stats) */
     double peak_bytes;             /* all four less that */
     double reduced_bytes_per_step; /* gradients that a rank sends while they are summed; 0 with one rank */
@@ -20,9 +21,10 @@ typedef struct cm3_stage_plan {
     double gpu_hours, days;
 } cm3_stage_plan;
 
-/* The transformer's training on `ranks` ranks. The vocabulary is that of OUT/tokenize if it is there, else what the
- * recipe promises. */
-cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, int ranks, cm3_stage_plan *plan);
+/* The transformer's training on `ranks` ranks of a backend that only counts (core/tensor/device.h). The vocabulary is
+ * that of OUT/tokenize if it is there, else what the recipe promises. */
+cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backend, int ranks, cm3_stage_plan *plan);
+/* The same for the image tokenizer, which is trained on the CPU. */
 cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, int ranks, cm3_stage_plan *plan);
 
 #endif

@@ -95,7 +95,7 @@ cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text) {
 }
 
 cm3_dtype cm3_recipe_compute(const cm3_recipe *r, const cm3_backend *backend) {
-    if (r->run.compute == CM3_COMPUTE_AUTO) return backend->has_bf16 ? CM3_BF16 : CM3_F32;
+    if (r->run.compute == CM3_COMPUTE_AUTO) return backend->has_bf16 && !backend->memory->host ? CM3_BF16 : CM3_F32;
     return r->run.compute == CM3_COMPUTE_BF16 ? CM3_BF16 : CM3_F32;
 }
 

@@ -36,27 +36,53 @@ static cm3_status expect_driver(void) {
     return CM3_OK;
 }
 
-static cm3_status open_cuda(int local, cm3_device *device) {
-    CM3_TRY(expect_driver());
+/* What backend.h declares, of the library. */
+typedef struct cuda {
+    cm3_status (*backend)(int local, const cm3_backend **backend);
+    const cm3_backend *(*meta)(void);
+    const char *(*text)(void);
+} cuda;
+
+static bool find(void *library, const char *name, void *function, size_t bytes) {
+    void *symbol = dlsym(library, name);
+    memcpy(function, &symbol, bytes);
+    return symbol != NULL;
+}
+
+static cm3_status open_cuda(cuda *c) {
     void *library = open_library(); /* stays open */
     if (!library) return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: %s", dlerror());
-    const char *(*text)(void);
-    cm3_status (*backend)(int, const cm3_backend **);
-    void *symbol = dlsym(library, "cm3_backend_cuda"), *text_symbol = dlsym(library, "cm3_backend_cuda_text");
-    if (!symbol || !text_symbol)
-        return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: libcm3_cuda.so is not of this version");
-    memcpy(&backend, &symbol, sizeof backend);
-    memcpy(&text, &text_symbol, sizeof text);
-    CM3_TRY(backend(local, &device->backend));
-    snprintf(device->text, sizeof device->text, "cuda (%s)", text());
+    if (find(library, "cm3_backend_cuda", &c->backend, sizeof c->backend) &&
+        find(library, "cm3_backend_cuda_meta", &c->meta, sizeof c->meta) &&
+        find(library, "cm3_backend_cuda_text", &c->text, sizeof c->text))
+        return CM3_OK;
+    return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: libcm3_cuda.so is not of this version");
+}
+
+static cm3_status open_gpu(int local, cm3_device *device) {
+    cuda c;
+    CM3_TRY(expect_driver());
+    CM3_TRY(open_cuda(&c));
+    CM3_TRY(c.backend(local, &device->backend));
+    snprintf(device->text, sizeof device->text, "cuda (%s)", c.text());
     return CM3_OK;
 }
 
 cm3_status cm3_device_open(cm3_device_choice choice, int local, cm3_device *device) {
     *device = (cm3_device){.backend = cm3_backend_cpu(), .text = "cpu"};
     if (choice == CM3_DEVICE_CPU) return CM3_OK;
-    const cm3_status status = open_cuda(local, device);
+    const cm3_status status = open_gpu(local, device);
     if (status == CM3_OK || choice == CM3_DEVICE_CUDA) return status;
     snprintf(device->text, sizeof device->text, "cpu (%s)", cm3_message());
     return CM3_OK;
+}
+
+cm3_status cm3_device_count(cm3_device_choice choice, cm3_device *device) {
+    cuda c;
+    *device = (cm3_device){.backend = cm3_backend_meta(), .text = "cpu"};
+    if (choice == CM3_DEVICE_CPU) return CM3_OK;
+    cm3_status status = choice == CM3_DEVICE_CUDA ? CM3_OK : expect_driver();
+    if (status == CM3_OK) status = open_cuda(&c);
+    if (status == CM3_OK) *device = (cm3_device){.backend = c.meta(), .text = "cuda"};
+    return choice == CM3_DEVICE_CUDA ? status : CM3_OK;
 }

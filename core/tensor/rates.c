@@ -3,12 +3,13 @@
 #include "core/clock.h"
 #include "core/kernels/cpu/machine.h"
 
-/* The fastest of the runs of `work` within `seconds`, in seconds of one; each measurement is of many, because a
- * device is told of work long before it does it. */
-static cm3_status fastest(const cm3_backend *backend, cm3_status (*work)(const cm3_backend *, const cm3_call *),
-                          const cm3_call *call, double seconds, double *best) {
+/* Seconds of one run of `work`, of those within `seconds`: of the fastest, and the mean. Each measurement is of many,
+ * because a device is told of work long before it does it. */
+static cm3_status time_runs(const cm3_backend *backend, cm3_status (*work)(const cm3_backend *, const cm3_call *),
+                            const cm3_call *call, double seconds, double *best, double *mean) {
     enum { AT_ONCE = 8 };
-    const double end = cm3_clock_seconds() + seconds;
+    double all = 0;
+    int runs = 0;
     CM3_TRY(work(backend, call)); /* what is made only once */
     CM3_TRY(backend->memory->wait());
     *best = 1e30;
@@ -18,7 +19,10 @@ static cm3_status fastest(const cm3_backend *backend, cm3_status (*work)(const c
         CM3_TRY(backend->memory->wait());
         const double spent = (cm3_clock_seconds() - begin) / AT_ONCE;
         if (spent < *best) *best = spent;
-    } while (cm3_clock_seconds() < end);
+        all += spent;
+        runs++;
+    } while (all * AT_ONCE < seconds);
+    *mean = all / runs;
     return CM3_OK;
 }
 
@@ -52,18 +56,20 @@ static void give(const cm3_backend *backend, const cm3_call *call) {
     backend->memory->give(call->out[0].data, bytes);
 }
 
-cm3_status cm3_product_rate(const cm3_backend *backend, cm3_dtype type, double seconds, double *rate) {
+cm3_status cm3_product_rate(const cm3_backend *backend, cm3_dtype type, double seconds, double *best, double *mean) {
     enum { SIDE = 8192 };
     if (backend->memory->host) {
-        *rate = cm3_machine_sgemm_rate(seconds);
+        *best = cm3_machine_sgemm_rate(seconds, mean);
         return CM3_OK;
     }
     cm3_call call;
-    double best = 1e30;
+    double least = 1e30, usual = 1e30;
     cm3_status status = take(backend, (cm3_tensor){.type = type, .shape = cm3_shape_of(SIDE, SIDE)}, &call);
-    if (status == CM3_OK) status = fastest(backend, product, &call, seconds, &best);
+    if (status == CM3_OK) status = time_runs(backend, product, &call, seconds, &least, &usual);
     give(backend, &call);
-    *rate = 2.0 * SIDE * SIDE * (double)SIDE / best;
+    const double flops = 2.0 * SIDE * SIDE * (double)SIDE;
+    *best = flops / least;
+    if (mean) *mean = flops / usual;
     return status;
 }
 
@@ -74,10 +80,10 @@ cm3_status cm3_copy_rate(const cm3_backend *backend, double seconds, double *rat
         return CM3_OK;
     }
     cm3_call call;
-    double best = 1e30;
+    double best = 1e30, mean;
     const cm3_tensor like = {.type = CM3_F32, .shape = cm3_shape_of(COUNT)};
     cm3_status status = take(backend, like, &call);
-    if (status == CM3_OK) status = fastest(backend, copy, &call, seconds, &best);
+    if (status == CM3_OK) status = time_runs(backend, copy, &call, seconds, &best, &mean);
     give(backend, &call);
     *rate = 2.0 * COUNT * sizeof(float) / best;
     return status;

@@ -4,8 +4,9 @@
 
 #include "core/tensor/op.h"
 
-/* FLOP/s of a large matrix product: OpenBLAS's on the host, cuBLASLt's in this type on a GPU. */
-cm3_status cm3_product_rate(const cm3_backend *backend, cm3_dtype type, double seconds, double *rate);
+/* FLOP/s of a large matrix product, OpenBLAS's on the host, cuBLASLt's in this type on a GPU: of the fastest within
+ * `seconds`, and of all of them together (NULL: not asked for). */
+cm3_status cm3_product_rate(const cm3_backend *backend, cm3_dtype type, double seconds, double *best, double *mean);
 /* Bytes/s that cross memory in a large copy, each read and each written byte counted. */
 cm3_status cm3_copy_rate(const cm3_backend *backend, double seconds, double *rate);
 

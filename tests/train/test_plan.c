@@ -43,7 +43,7 @@ static void the_plan_counts_the_memory_of_step_and_validation_to_the_byte(void *
         cm3_recipe recipe;
         cm3_stage_plan plan;
         load(&recipe, overrides[i]);
-        assert_int_equal(cm3_plan_pretrain(&recipe, 2, &plan), CM3_OK);
+        assert_int_equal(cm3_plan_pretrain(&recipe, cm3_backend_meta(), 2, &plan), CM3_OK);
         size_t step_alone;
         const size_t bytes = memory_of_the_run(&recipe, &step_alone);
         assert_true(plan.step_bytes == (double)bytes);

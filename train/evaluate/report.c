@@ -52,7 +52,7 @@ static cm3_status read_stages(cm3__report *r) {
     CM3_TRY(cm3_plan_image_tokenizer(r->recipe, 1, &plan));
     r->image.parameters = plan.parameters;
     r->image.flops = plan.flops_per_step * r->image.steps;
-    CM3_TRY(cm3_plan_pretrain(r->recipe, 1, &plan));
+    CM3_TRY(cm3_plan_pretrain(r->recipe, cm3_backend_meta(), 1, &plan));
     r->model.parameters = plan.parameters;
     r->model.flops = plan.flops_per_step * r->model.steps;
     return CM3_OK;

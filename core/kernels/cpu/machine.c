@@ -8,38 +8,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double product_rate(double seconds, bool library) {
+static double product_rate(double seconds, bool library, double *mean) {
     enum { SIDE = 1024 };
     const int64_t columns = SIDE * omp_get_max_threads();
     float *a = aligned_alloc(64, sizeof(float) * SIDE * SIDE);
     float *b = aligned_alloc(64, sizeof(float) * SIDE * (size_t)columns);
     float *c = aligned_alloc(64, sizeof(float) * SIDE * (size_t)columns);
-    double best = 0;
+    double best = 0, flops = 0, spent = 0;
     if (a && b && c) {
         for (int64_t i = 0; i < SIDE * SIDE; i++) a[i] = (float)(i % 7) - 3;
         for (int64_t i = 0; i < SIDE * columns; i++) b[i] = (float)(i % 5) - 2;
         const cm3_gemm product = {.m = SIDE, .n = columns, .k = SIDE, .a = a, .b = b, .c = c, .library = library};
-        const double begin = cm3_clock_seconds();
+        const double work = 2.0 * SIDE * SIDE * (double)columns;
         do {
             const double from = cm3_clock_seconds();
             cm3__gemm(&product);
-            const double rate = 2.0 * SIDE * SIDE * (double)columns / (cm3_clock_seconds() - from);
-            if (rate > best) best = rate;
-        } while (cm3_clock_seconds() - begin < seconds);
+            const double once = cm3_clock_seconds() - from;
+            flops += work;
+            spent += once;
+            if (work / once > best) best = work / once;
+        } while (spent < seconds);
     }
+    if (mean) *mean = spent > 0 ? flops / spent : 0;
     free(a);
     free(b);
     free(c);
     return best;
 }
 
-double cm3_machine_sgemm_rate(double seconds) {
-    return product_rate(seconds, true);
+double cm3_machine_sgemm_rate(double seconds, double *mean) {
+    return product_rate(seconds, true, mean);
 }
 
 void cm3_machine_warm_up(void) {
-    product_rate(0, true);
-    product_rate(0, false);
+    product_rate(0, true, NULL);
+    product_rate(0, false, NULL);
 }
 
 double cm3_machine_copy_rate(double seconds) {

@@ -2,9 +2,9 @@
 #ifndef CM3_CORE_KERNELS_CPU_MACHINE_H
 #define CM3_CORE_KERNELS_CPU_MACHINE_H
 
-/* FLOP/s of large sgemm calls of OpenBLAS on the threads of this process, one call a thread: the best of runs within
- * about `seconds`. */
-double cm3_machine_sgemm_rate(double seconds);
+/* FLOP/s of large sgemm calls of OpenBLAS on the threads of this process, one call a thread: the best of the
+ * calls within about `seconds`, and the rate of all of them together (NULL: not asked for). */
+double cm3_machine_sgemm_rate(double seconds, double *mean);
 /* Takes what matrix products keep as long as the program runs: threads, OpenBLAS's buffers and ours. */
 void cm3_machine_warm_up(void);
 /* Bytes per second (read and written) of copying memory that no cache holds, on the same threads. */

@@ -5,18 +5,12 @@
 
 #include "core/tensor/op.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Opens a GPU for the rank of this number on its host: number `local` of those that the process can see, beginning
  * again after the last. CM3_ERR_UNSUPPORTED says why there is none. */
 cm3_status cm3_backend_cuda(int local, const cm3_backend **backend);
+/* A twin that has its types and workspaces and runs nothing; needs no GPU. */
+const cm3_backend *cm3_backend_cuda_meta(void);
 /* What was opened: "NVIDIA H100 80GB HBM3, 132 SMs, 79.1 GiB, ..." */
 const char *cm3_backend_cuda_text(void);
-
-#ifdef __cplusplus
-}
-#endif
 
 #endif

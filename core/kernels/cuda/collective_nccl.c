@@ -1,15 +1,13 @@
 /* Sums over GPUs by NCCL, on a stream of their own beside the kernels'. The library is opened at run time: without it,
  * and where ranks share a GPU, which it does not allow, gradients go by way of the host (train/state.c). */
 #include "core/kernels/cuda/device.h"
+#include "core/kernels/cuda/stream.h"
 
-#include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <string.h>
 
 #if __has_include(<nccl.h>)
 #include <nccl.h>
-
-cudaStream_t cm3__cuda_stream(void);
 
 static struct {
     ncclResult_t (*get_id)(ncclUniqueId *id);

@@ -3,11 +3,11 @@
 #ifndef CM3_CORE_KERNELS_CUDA_DEVICE_H
 #define CM3_CORE_KERNELS_CUDA_DEVICE_H
 
-#include "core/tensor/op.h"
-
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include "core/tensor/op.h"
 
 /* Opens number `local` of the devices that can be seen, beginning again after the last. CM3_ERR_UNSUPPORTED says why
  * there is none. Once; later calls do nothing. */

@@ -18,7 +18,7 @@ static cm3_status failed(const char *what, cudaError_t error) {
         if (error_ != cudaSuccess) return failed(what, error_);                                                        \
     } while (0)
 
-cudaStream_t cm3__cuda_stream(void) {
+extern "C" cudaStream_t cm3__cuda_stream(void) {
     return stream;
 }
 

@@ -2,11 +2,11 @@
 #ifndef CM3_CORE_KERNELS_CUDA_GEMM_H
 #define CM3_CORE_KERNELS_CUDA_GEMM_H
 
-#include "core/tensor/op.h"
-
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include "core/tensor/op.h"
 
 /* C (m,n) = act(op(A) (m,k) op(B) (k,n) + bias) + residual, or C += op(A) op(B). All row-major and dense; sums in
  * f32. */

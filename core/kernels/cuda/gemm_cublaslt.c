@@ -5,12 +5,11 @@
 
 #include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/device.h"
+#include "core/kernels/cuda/stream.h"
 
 #include <cublasLt.h>
 #include <stdlib.h>
 #include <string.h>
-
-cudaStream_t cm3__cuda_stream(void);
 
 enum { WORKSPACE = 32 << 20, MOST_PLANS = 1024 };
 

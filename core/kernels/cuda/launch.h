@@ -13,6 +13,8 @@ extern "C" {
 }
 
 #ifdef __CUDACC__
+#include "core/kernels/cuda/stream.h"
+
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #else
@@ -25,7 +27,6 @@ extern "C" {
 
 /* CM3_LAUNCH((kernel<T>), blocks, threads, shared_bytes, arguments ...) on the backend's stream. */
 #ifdef __CUDACC__
-cudaStream_t cm3__cuda_stream(void);
 #define CM3_LAUNCH(kernel, blocks, threads, shared, ...)                                                               \
     (kernel)<<<(blocks), (threads), (shared), cm3__cuda_stream()>>>(__VA_ARGS__)
 /* The block's dynamic shared memory. */

@@ -1,0 +1,12 @@
+#!/bin/bash
+# The library of GPUs can be opened where CUDA's libraries are, a GPU or none: `plan` counts by it, and training without
+# a GPU ends in one clear line.
+set -e
+[ -f "$1/libcm3_cuda.so" ] || { echo "not built: no CUDA toolkit"; exit 77; }
+recipe=$(dirname "$0")/../functional/tiny.yaml
+"$1/cm3leon" plan "$recipe" device=cuda | grep -q "pretrain, on cuda in bf16" || { echo "plan does not say cuda"; exit 1; }
+[ ! -e /dev/nvidiactl ] || exit 0
+status=0
+message=$(CM3_CUDA_LIBRARY=$1/libcm3_cuda.so "$1/cm3leon" pretrain "$recipe" device=cuda out="$(mktemp -d)" 2>&1) ||
+  status=$?
+[ "$status" = 1 ] && grep -q "no GPU can be used" <<< "$message" || { echo "status $status, message: $message"; exit 1; }
