@@ -1,52 +1,56 @@
 #include "model/image_codec.h"
 
+#include "core/tensor/mirror.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 struct cm3_image_codec {
     const cm3_vqgan *model;
+    cm3_tape_options options;
     int64_t batch;
     cm3_tape *encoder, *decoder; /* NULL until the first use */
     cm3_var *found, *drawn;      /* codes of the first, folded pictures of the second */
-    float *folded;               /* (batch): input of the encoder */
-    int32_t *codes;              /* (batch, codes of a picture): input of the decoder */
+    cm3_mirror folded;           /* (batch) f32: input of the encoder */
+    cm3_mirror codes;            /* (batch, codes of a picture) i32: input of the decoder */
 };
 
 cm3_status cm3_image_codec_create(const cm3_vqgan *model, int64_t batch, cm3_image_codec **out) {
     const cm3_vqgan_config *config = cm3_vqgan_get_config(model);
     *out = NULL;
     if (batch < 1) return cm3_fail(CM3_ERR_SHAPE, "an image codec of %lld pictures at a time", (long long)batch);
+    const size_t values = (size_t)cm3_shape_count(cm3_vqgan_picture_shape(model, batch)),
+                 codes = (size_t)(batch * cm3_vqgan_codes_per_picture(config));
     cm3_image_codec *codec = calloc(1, sizeof *codec);
-    if (codec) {
-        *codec = (cm3_image_codec){
-            .model = model,
-            .batch = batch,
-            .folded = calloc((size_t)cm3_shape_count(cm3_vqgan_picture_shape(model, batch)), sizeof *codec->folded),
-            .codes = calloc((size_t)(batch * cm3_vqgan_codes_per_picture(config)), sizeof *codec->codes)};
-    }
-    if (!codec || !codec->folded || !codec->codes) {
+    if (!codec) return cm3_fail(CM3_ERR_MEMORY, "no memory for an image codec");
+    *codec =
+        (cm3_image_codec){.model = model, .options = cm3_params_tape_options(cm3_vqgan_params(model)), .batch = batch};
+    const cm3_memory *memory = codec->options.backend->memory;
+    cm3_status status = cm3_mirror_take(memory, values * sizeof(float), "the pictures of a codec", &codec->folded);
+    if (status == CM3_OK)
+        status = cm3_mirror_take(memory, codes * sizeof(int32_t), "the codes of a codec", &codec->codes);
+    if (status == CM3_OK)
+        *out = codec;
+    else
         cm3_image_codec_free(codec);
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for an image codec of %lld pictures at a time", (long long)batch);
-    }
-    *out = codec;
-    return CM3_OK;
+    return status;
 }
 
 void cm3_image_codec_free(cm3_image_codec *codec) {
     if (!codec) return;
     cm3_tape_free(codec->encoder);
     cm3_tape_free(codec->decoder);
-    free(codec->folded);
-    free(codec->codes);
+    cm3_mirror_give(&codec->folded);
+    cm3_mirror_give(&codec->codes);
     free(codec);
 }
 
 static cm3_status prepare_encoder(cm3_image_codec *codec) {
     if (codec->encoder) return CM3_OK;
     cm3_tape *tape;
-    CM3_TRY(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu()}, &tape));
+    CM3_TRY(cm3_tape_create(&codec->options, &tape));
     cm3_var *pictures =
-        cm3_tape_input(tape, CM3_F32, cm3_vqgan_picture_shape(codec->model, codec->batch), codec->folded);
+        cm3_tape_input(tape, CM3_F32, cm3_vqgan_picture_shape(codec->model, codec->batch), codec->folded.there);
     cm3_var *z = cm3_vqgan_encode(codec->model, tape, codec->batch, pictures);
     codec->found = cm3_nearest_code(tape, z, cm3_vqgan_codebook(codec->model, tape));
     cm3_tape_keep(tape, codec->found);
@@ -62,8 +66,8 @@ static cm3_status prepare_decoder(cm3_image_codec *codec) {
     if (codec->decoder) return CM3_OK;
     const int64_t rows = codec->batch * cm3_vqgan_codes_per_picture(cm3_vqgan_get_config(codec->model));
     cm3_tape *tape;
-    CM3_TRY(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu()}, &tape));
-    cm3_var *codes = cm3_tape_input(tape, CM3_I32, cm3_shape_of(rows), codec->codes);
+    CM3_TRY(cm3_tape_create(&codec->options, &tape));
+    cm3_var *codes = cm3_tape_input(tape, CM3_I32, cm3_shape_of(rows), codec->codes.there);
     cm3_var *vectors = cm3_embed(tape, cm3_vqgan_codebook(codec->model, tape), codes, NULL, NULL);
     codec->drawn = cm3_vqgan_decode(codec->model, tape, codec->batch, vectors);
     cm3_tape_keep(tape, codec->drawn);
@@ -82,9 +86,11 @@ cm3_status cm3_image_codec_encode(cm3_image_codec *codec, const float *pictures,
     for (int64_t done = 0; done < count;
          done += codec->batch) { /* a last batch that is not full computes some pictures in vain */
         const int64_t part = count - done < codec->batch ? count - done : codec->batch;
-        cm3_vqgan_fold(config, pictures + done * values, part, codec->folded);
+        cm3_vqgan_fold(config, pictures + done * values, part, codec->folded.host);
+        CM3_TRY(cm3_mirror_upload(&codec->folded));
         CM3_TRY(cm3_tape_run(codec->encoder, NULL));
-        memcpy(codes + done * length, cm3_var_tensor(codec->found)->data, (size_t)(part * length) * sizeof *codes);
+        CM3_TRY(codec->options.backend->memory->download(codes + done * length, cm3_var_tensor(codec->found)->data,
+                                                         (size_t)(part * length) * sizeof *codes));
     }
     return CM3_OK;
 }
@@ -104,10 +110,13 @@ cm3_status cm3_image_codec_decode(cm3_image_codec *codec, const int32_t *codes, 
     CM3_TRY(prepare_decoder(codec));
     for (int64_t done = 0; done < count; done += codec->batch) {
         const int64_t part = count - done < codec->batch ? count - done : codec->batch;
-        memcpy(codec->codes, codes + done * length, (size_t)(part * length) * sizeof *codes);
+        memcpy(codec->codes.host, codes + done * length, (size_t)(part * length) * sizeof *codes);
+        CM3_TRY(cm3_mirror_upload(&codec->codes));
         CM3_TRY(cm3_tape_run(codec->decoder, NULL));
+        CM3_TRY(codec->options.backend->memory->download(codec->folded.host, cm3_var_tensor(codec->drawn)->data,
+                                                         (size_t)(part * values) * sizeof(float)));
         float *to = pictures + done * values;
-        cm3_vqgan_unfold(config, cm3_var_tensor(codec->drawn)->data, part, to);
+        cm3_vqgan_unfold(config, codec->folded.host, part, to);
         for (int64_t i = 0; i < part * values; i++) to[i] = to[i] < -1 ? -1 : to[i] > 1 ? 1 : to[i];
     }
     return CM3_OK;

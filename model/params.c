@@ -19,7 +19,7 @@ struct cm3_params {
     int64_t size;
     float *values, *gradients;
     cm3_placement host, placed; /* placed.backend NULL: on the host alone */
-    cm3_status status; /* of the first failure */
+    cm3_status status;          /* of the first failure */
     char message[CM3_MESSAGE_MAX];
 };
 
@@ -260,36 +260,61 @@ const cm3_placement *cm3_params_placement(const cm3_params *params) {
     return params->placed.backend ? &params->placed : &params->host;
 }
 
+cm3_tape_options cm3_params_tape_options(const cm3_params *params) {
+    const cm3_placement *at = cm3_params_placement(params);
+    return (cm3_tape_options){.backend = at->backend, .compute = at->copy ? CM3_BF16 : CM3_F32};
+}
+
 /* --- on a device -------------------------------------------------------------------------------------------------- */
 
 cm3_status cm3_params_place(cm3_params *params, const cm3_backend *backend, cm3_dtype compute) {
     if (backend->memory->host) return CM3_OK;
     const size_t bytes = (size_t)params->size * sizeof(float);
-    const bool rounded = compute == CM3_BF16;
+    const bool rounded = compute == CM3_BF16, whole = params->gradients || !rounded;
     params->placed = (cm3_placement){.backend = backend,
-                                     .values = backend->memory->take(bytes),
+                                     .values = whole ? backend->memory->take(bytes) : NULL,
                                      .gradients = params->gradients ? backend->memory->take(bytes) : NULL,
                                      .copy = rounded ? backend->memory->take(bytes / 2) : NULL};
     const cm3_placement *p = &params->placed;
-    if (!p->values || (params->gradients && !p->gradients) || (rounded && !p->copy))
+    if ((whole && !p->values) || (params->gradients && !p->gradients) || (rounded && !p->copy))
         return cm3_fail(CM3_ERR_MEMORY, "%s has no memory for %lld parameters%s", backend->name,
                         (long long)params->size, params->gradients ? " and their gradients" : "");
     return CM3_OK;
 }
 
+static cm3_status round_on(const cm3_placement *p, const float *from, int64_t first, int64_t count) {
+    const cm3_tensor values = {.type = CM3_F32, .shape = cm3_shape_of(count), .data = (void *)(uintptr_t)from},
+                     rounded = {.type = CM3_BF16, .shape = values.shape, .data = (uint16_t *)p->copy + first};
+    return p->backend->cast(&rounded, &values, false);
+}
+
+/* The copy alone, a block at a time. */
+static cm3_status upload_copy(const cm3_params *params) {
+    enum { BLOCK = 16 << 20 };
+    const cm3_placement *p = &params->placed;
+    const cm3_memory *memory = p->backend->memory;
+    float *block = memory->take(BLOCK * sizeof *block);
+    cm3_status status = block ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s has no memory for parameters", p->backend->name);
+    for (int64_t first = 0; first < params->size && status == CM3_OK; first += BLOCK) {
+        const int64_t count = params->size - first < BLOCK ? params->size - first : BLOCK;
+        status = memory->upload(block, params->values + first, (size_t)count * sizeof *block);
+        if (status == CM3_OK) status = round_on(p, block, first, count);
+    }
+    memory->give(block, BLOCK * sizeof *block);
+    return status;
+}
+
 cm3_status cm3_params_upload(const cm3_params *params) {
     const cm3_placement *p = &params->placed;
     if (!p->backend) return CM3_OK;
+    if (!p->values) return upload_copy(params);
     CM3_TRY(p->backend->memory->upload(p->values, params->values, (size_t)params->size * sizeof(float)));
-    if (!p->copy) return CM3_OK;
-    const cm3_tensor whole = {.type = CM3_F32, .shape = cm3_shape_of(params->size), .data = p->values},
-                     rounded = {.type = CM3_BF16, .shape = whole.shape, .data = p->copy};
-    return p->backend->cast(&rounded, &whole, false);
+    return p->copy ? round_on(p, p->values, 0, params->size) : CM3_OK;
 }
 
 cm3_status cm3_params_download(const cm3_params *params) {
     const cm3_placement *p = &params->placed;
-    if (!p->backend) return CM3_OK;
+    if (!p->values) return CM3_OK;
     return p->backend->memory->download(params->values, p->values, (size_t)params->size * sizeof(float));
 }
 

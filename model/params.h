@@ -109,15 +109,17 @@ void cm3_params_init(cm3_params *params, uint64_t seed);
  * in bf16, a copy of the values in that. */
 typedef struct cm3_placement {
     const cm3_backend *backend;
-    float *values, *gradients;
-    void *copy; /* bf16; NULL in f32 */
+    float *values, *gradients; /* values NULL where there is a copy and no gradients: nobody changes them */
+    void *copy;                /* bf16; NULL in f32 */
 } cm3_placement;
 
 /* Once, after cm3_params_allocate(); until then the parameters are where cm3_backend_cpu() finds them. Takes the
  * memory, but moves nothing. */
 cm3_status cm3_params_place(cm3_params *params, const cm3_backend *backend, cm3_dtype compute);
 const cm3_placement *cm3_params_placement(const cm3_params *params);
-/* Values from the host's buffer to the device's, and their copy; and back. */
+/* What a tape has to be told to run where the parameters are, in the type that they have there. */
+cm3_tape_options cm3_params_tape_options(const cm3_params *params);
+/* Values from the host's buffer to the device's, and their copy; and back, where the device holds values. */
 cm3_status cm3_params_upload(const cm3_params *params);
 cm3_status cm3_params_download(const cm3_params *params);
 

@@ -180,11 +180,11 @@ static cm3_var *norm(const recording *r, cm3_var *x, int gain) {
 
 static cm3_var *cached(const recording *r, cm3_var *qkv, int layer) {
     const cm3_kv_cache *cache = r->step->cache;
-    const int64_t row = cache->positions * cache->width,
-                  offset = ((int64_t)layer * cache->batch + r->step->first_row) * row;
+    const size_t row = (size_t)(cache->positions * cache->width) * cm3_dtype_size(cache->type),
+                 offset = (size_t)((int64_t)layer * cache->batch + r->step->first_row) * row;
     const cm3_shape shape = cm3_shape_of(r->step->rows, cache->positions, cache->width);
-    cm3_var *keys = cm3_tape_input(r->tape, CM3_F32, shape, cache->keys + offset);
-    cm3_var *values = cm3_tape_input(r->tape, CM3_F32, shape, cache->values + offset);
+    cm3_var *keys = cm3_tape_input(r->tape, cache->type, shape, (char *)cache->keys + offset);
+    cm3_var *values = cm3_tape_input(r->tape, cache->type, shape, (char *)cache->values + offset);
     return cm3_attention_cached(r->tape, qkv, keys, values, r->start, r->heads);
 }
 
@@ -254,22 +254,32 @@ cm3_var *cm3_transformer_loss(const cm3_transformer *model, cm3_tape *tape, cons
     return loss;
 }
 
+static size_t cache_bytes(const cm3_kv_cache *cache) {
+    return (size_t)(cache->layers * cache->batch * cache->positions * cache->width) * cm3_dtype_size(cache->type);
+}
+
 cm3_status cm3_kv_cache_create(const cm3_transformer *model, int64_t batch, int64_t positions, cm3_kv_cache *cache) {
     const cm3_transformer_config *c = &model->config;
-    *cache = (cm3_kv_cache){
-        .batch = batch, .positions = positions, .layers = c->layers, .width = c->kv_heads * (c->width / c->heads)};
-    const size_t count = (size_t)(cache->layers * batch * positions * cache->width);
-    cache->keys = calloc(count, sizeof(float));
-    cache->values = calloc(count, sizeof(float));
+    const cm3_tape_options at = cm3_params_tape_options(model->params);
+    *cache = (cm3_kv_cache){.memory = at.backend->memory,
+                            .type = at.compute,
+                            .batch = batch,
+                            .positions = positions,
+                            .layers = c->layers,
+                            .width = c->kv_heads * (c->width / c->heads)};
+    const double gib = 2.0 * (double)cache_bytes(cache) / 0x1p30;
+    cache->keys = cache->memory->take(cache_bytes(cache));
+    cache->values = cache->memory->take(cache_bytes(cache));
     if (cache->keys && cache->values) return CM3_OK;
     cm3_kv_cache_free(cache);
     return cm3_fail(CM3_ERR_MEMORY, "no memory for keys and values of %lld streams of %lld tokens (%.2f GiB)",
-                    (long long)batch, (long long)positions, 2.0 * (double)count * sizeof(float) / 0x1p30);
+                    (long long)batch, (long long)positions, gib);
 }
 
 void cm3_kv_cache_free(cm3_kv_cache *cache) {
-    free(cache->keys);
-    free(cache->values);
+    if (!cache->memory) return;
+    cache->memory->give(cache->keys, cache_bytes(cache));
+    cache->memory->give(cache->values, cache_bytes(cache));
     *cache = (cm3_kv_cache){0};
 }
 
@@ -282,7 +292,16 @@ cm3_var *cm3_transformer_step(const cm3_transformer *model, cm3_tape *tape, cons
     cm3_var *ids = cm3_tape_input(tape, CM3_I32, tokens, step->ids);
     cm3_var *table = parameter(&r, model->table);
     cm3_var *y = network(&r, ids, table);
-    if (logits) y = cm3_linear(tape, y, output_table(&r, table), NULL, NULL, CM3_ACT_NONE);
+    if (logits) y = cm3_logits(tape, y, output_table(&r, table));
     cm3_tape_keep(tape, y);
     return y;
+}
+
+double cm3_transformer_step_bytes(const cm3_transformer *model, cm3_dtype type, int64_t rows, double positions) {
+    const cm3_transformer_config *c = &model->config;
+    double elements = (double)cm3_params_elements(model->params);
+    if (model->output != model->table) elements -= (double)cm3_params_get(model->params, model->table)->count;
+    if (model->positions >= 0) elements -= (double)cm3_params_get(model->params, model->positions)->count;
+    elements += 2.0 * (double)(rows * c->layers * c->kv_heads * (c->width / c->heads)) * positions;
+    return elements * (double)cm3_dtype_size(type);
 }

@@ -68,16 +68,19 @@ typedef struct cm3_sequence_batch {
 cm3_var *cm3_transformer_loss(const cm3_transformer *model, cm3_tape *tape, const cm3_sequence_batch *batch,
                               cm3_var **per_token);
 
-/* Keys and values of the tokens so far, for generation: per layer (B, P, kv width), one allocation. */
+/* Keys and values of the tokens so far, for generation: where the model's parameters are, in their type there. */
 typedef struct cm3_kv_cache {
+    const cm3_memory *memory;
+    cm3_dtype type;
     int64_t batch, positions, layers, width;
-    float *keys, *values; /* (layers, B, P, width) */
+    void *keys, *values; /* (layers, B, P, width) */
 } cm3_kv_cache;
 
 cm3_status cm3_kv_cache_create(const cm3_transformer *model, int64_t batch, int64_t positions, cm3_kv_cache *cache);
 void cm3_kv_cache_free(cm3_kv_cache *cache);
 
-/* T more tokens of rows first..first+rows-1 of the cache, whose lengths so far are in `start`. */
+/* T more tokens of rows first..first+rows-1 of the cache, whose lengths so far are in `start`. The arrays are the
+ * caller's, in the memory where the cache is, and read at every run. */
 typedef struct cm3_cached_step {
     const cm3_kv_cache *cache;
     int64_t first_row, rows, tokens;
@@ -86,7 +89,11 @@ typedef struct cm3_cached_step {
 } cm3_cached_step;
 
 /* Records T tokens with the cache, up to the last hidden state; with `logits`, which needs T = 1, gives the logits
- * (rows, V), kept, otherwise the hidden state. */
+ * (rows, V) in f32, kept, otherwise the hidden state. */
 cm3_var *cm3_transformer_step(const cm3_transformer *model, cm3_tape *tape, const cm3_cached_step *step, bool logits);
+
+/* Bytes that a step of one token reads at least: every parameter but the tables of which it takes rows, and keys and
+ * values of `positions` tokens of each row. */
+double cm3_transformer_step_bytes(const cm3_transformer *model, cm3_dtype type, int64_t rows, double positions);
 
 #endif

@@ -306,6 +306,8 @@ cm3_vqgan_step cm3_vqgan_train(const cm3_vqgan *model, cm3_tape *tape, const cm3
     s.code_loss = cm3_code_loss(tape, s.z, codebook, s.codes, code_scale, (float)c->commitment);
     s.output = cm3_vqgan_decode(model, tape, batch->pictures, cm3_code_lookup(tape, s.z, codebook, s.codes));
     s.pixel_loss = cm3_pixel_loss(tape, s.output, pictures, pixel_scale, (float)c->l1, (float)c->l2);
+    s.squared_error = cm3_pixel_loss(tape, s.output, pictures, pixel_scale, 0, 1);
+    cm3_tape_keep(tape, s.squared_error);
     cm3_tape_keep(tape, s.z);
     cm3_tape_keep(tape, s.codes);
     cm3_tape_keep(tape, s.output);

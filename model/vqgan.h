@@ -64,7 +64,7 @@ cm3_var *cm3_vqgan_encode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch,
 /* Folded pictures of code vectors (N, D); values may lie somewhat outside of [-1, 1]. */
 cm3_var *cm3_vqgan_decode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch, cm3_var *vectors);
 
-/* A step of training: the arrays are the caller's, read at every run. */
+/* A step of training: the arrays are the caller's, in the memory of the tape's backend, read at every run. */
 typedef struct cm3_vqgan_batch {
     int64_t pictures;
     float *pixels;      /* folded */
@@ -75,6 +75,7 @@ typedef struct cm3_vqgan_batch {
 /* All kept: readable after a run. The two losses are roots of the backward pass. */
 typedef struct cm3_vqgan_step {
     cm3_var *pixel_loss, *code_loss; /* (1), scaled */
+    cm3_var *squared_error;          /* (1), the sum over all values, scaled as the pixel loss is */
     cm3_var *z;                      /* (N, D) */
     cm3_var *codes;                  /* (N) i32 */
     cm3_var *output;                 /* folded pictures */

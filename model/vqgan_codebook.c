@@ -64,17 +64,21 @@ static int64_t choose(const cm3_codebook *book, int64_t step, int64_t i, int64_t
 static cm3_status restart(cm3_codebook *book, cm3_comm *comm, int64_t step, const float *z, int64_t rows,
                           int64_t dead) {
     const int64_t width = book->width, first = rows * cm3_comm_rank(comm), total = rows * cm3_comm_size(comm);
-    float *values = cm3_params_value(cm3_vqgan_params(book->model), cm3_vqgan_codebook_index(book->model));
+    const size_t bytes = (size_t)width * sizeof(float);
+    const cm3_params *params = cm3_vqgan_params(book->model);
+    const cm3_placement *at = cm3_params_placement(params);
+    const cm3_memory *memory = at->backend->memory;
+    float *values = at->values + cm3_params_get(params, cm3_vqgan_codebook_index(book->model))->offset;
     if (dead == 0) return CM3_OK;
     if (total == 0) return cm3_fail(CM3_ERR_INTERNAL, "codes are started again without a vector to take");
     memset(book->candidates, 0, (size_t)(dead * width) * sizeof *book->candidates);
     for (int64_t i = 0; i < dead; i++) {
         const int64_t row = choose(book, step, i, total) - first;
-        if (row >= 0 && row < rows) memcpy(book->candidates + i * width, z + row * width, (size_t)width * sizeof *z);
+        if (row >= 0 && row < rows) CM3_TRY(memory->download(book->candidates + i * width, z + row * width, bytes));
     }
     CM3_TRY(cm3_comm_reduce_f32(comm, book->candidates, dead * width, CM3_REDUCE_SUM));
     for (int64_t i = 0; i < dead; i++) {
-        memcpy(values + book->restarted[i] * width, book->candidates + i * width, (size_t)width * sizeof *values);
+        CM3_TRY(memory->upload(values + book->restarted[i] * width, book->candidates + i * width, bytes));
         book->last_used[book->restarted[i]] = (int32_t)step;
     }
     return CM3_OK;

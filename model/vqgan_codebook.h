@@ -1,4 +1,5 @@
 /* Care for a codebook in training: codes that no vector chooses get no gradient and never come back by themselves.
+ * Vectors z and the codebook are in the memory where the network's parameters are placed, all else is the host's.
  *
  * As in Jukebox (Dhariwal et al., 2020) such dead codes are started again at random outputs of the encoder. Everything
  * is decided by the recipe's seed and by sums over all ranks, so that all ranks hold the same codebook, and the same

@@ -67,7 +67,10 @@ static cm3_status evaluate(const cm3_command_line *line, cm3_session *session) {
     cm3_comm *comm = session->comm;
     CM3_TRY(cm3_comm_agree_status(
         comm, cm3_session_of_run(line->arguments[0], line->overrides, line->override_count, session)));
-    const cm3_run run = {.recipe = &session->recipe, .config_text = session->config_text, .comm = comm};
+    cm3_device device;
+    CM3_TRY(cm3_session_open_device(session, &device));
+    const cm3_run run = {
+        .recipe = &session->recipe, .config_text = session->config_text, .comm = comm, .device = &device};
     cm3_evaluate_options wanted = {.checkpoint = cm3_option_string(line, "checkpoint", NULL),
                                    .prompts = session->recipe.evaluate.prompts,
                                    .album = true};

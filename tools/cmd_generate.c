@@ -161,13 +161,18 @@ static cm3_status generate(const cm3_command_line *line, const cm3_session *sess
     CM3_TRY(cm3_option_int(line, "seed", 0, INT64_MAX, &config.seed));
     inputs *in = calloc(1, sizeof *in);
     cm3_artist artist = {0};
+    cm3_device device;
     char *folder = NULL;
     cm3_status status = in ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for prompts");
     for (int n = 0; status == CM3_OK && cm3_option_nth(line, "prompt", n); n++)
         status = add_prompt(in, cm3_option_nth(line, "prompt", n), samples);
     if (status == CM3_OK && !in->count && !cm3_option_given(line, "picture")) status = read_prompts(in, samples);
+    if (status == CM3_OK) status = cm3_session_open_device(session, &device);
     if (status == CM3_OK)
-        status = cm3_artist_open(&session->recipe, cm3_option_string(line, "checkpoint", NULL), &artist);
+        status =
+            cm3_artist_open(&session->recipe, device.backend, cm3_option_string(line, "checkpoint", NULL), &artist);
+    if (status == CM3_OK)
+        cm3_log_info("generate: the model of step %lld, on the %s", (long long)artist.step, device.text);
     if (status == CM3_OK && in->count) {
         folder = cm3_option_given(line, "out") ? strdup(cm3_option_string(line, "out", ""))
                                                : cm3_path_join(session->recipe.run.out, "generated");

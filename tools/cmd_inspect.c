@@ -121,7 +121,7 @@ static cm3_status inspect_recipe(const cm3_command_line *line) {
     } else if (!cm3_option_given(line, "step") && !cm3_option_given(line, "lane")) {
         fputs(session.config_text, stdout);
     } else {
-        status = cm3_tokenizers_open(&session.recipe, &tokenizers);
+        status = cm3_tokenizers_open(&session.recipe, cm3_backend_cpu(), &tokenizers);
         if (status == CM3_OK) status = print_block(line, &session, &tokenizers);
     }
     cm3_tokenizers_close(&tokenizers);

@@ -55,12 +55,18 @@ static cm3_status take_lock(cm3_session *session) {
     return cm3_lock_take(session->recipe.run.out, &session->lock);
 }
 
-/* The same on all ranks, and one that computes in what the recipe asks for. */
-static cm3_status open_device(const cm3_session *session, cm3_device *device) {
+static cm3_status open_alone(const cm3_run_config *run, int local, cm3_device *device) {
+    CM3_TRY(cm3_device_open((cm3_device_choice)run->device, local, device));
+    if (run->compute == CM3_COMPUTE_BF16 && !device->backend->has_bf16)
+        return cm3_fail(CM3_ERR_RECIPE, "compute: bf16 needs a GPU, but this runs on the %s", device->text);
+    return CM3_OK;
+}
+
+cm3_status cm3_session_open_device(const cm3_session *session, cm3_device *device) {
     const cm3_run_config *run = &session->recipe.run;
     cm3_comm *comm = session->comm;
-    CM3_TRY(cm3_comm_agree_status(comm,
-                                  cm3_device_open((cm3_device_choice)run->device, cm3_comm_local_rank(comm), device)));
+    if (!comm) return open_alone(run, 0, device);
+    CM3_TRY(cm3_comm_agree_status(comm, open_alone(run, cm3_comm_local_rank(comm), device)));
     const bool on_host = device->backend->memory->host;
     int any_host, any_gpu;
     CM3_TRY(cm3_comm_agree(comm, on_host, &any_host));
@@ -71,8 +77,6 @@ static cm3_status open_device(const cm3_session *session, cm3_device *device) {
                           "device: some ranks have a GPU and others have none (here: %s); say cpu, or "
                           "start ranks only where there are GPUs",
                           device->text);
-    else if (run->compute == CM3_COMPUTE_BF16 && !device->backend->has_bf16)
-        status = cm3_fail(CM3_ERR_RECIPE, "compute: bf16 needs a GPU, but this runs on the %s", device->text);
     return cm3_comm_agree_status(comm, status);
 }
 
@@ -81,7 +85,7 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage_function *sta
     const bool first = cm3_comm_rank(comm) == 0;
     CM3_TRY(cm3_comm_agree_status(comm, first ? take_lock(session) : CM3_OK));
     cm3_device device;
-    CM3_TRY(open_device(session, &device));
+    CM3_TRY(cm3_session_open_device(session, &device));
     /* All ranks measure at once, so that what they share is shared here too. */
     double rate = cm3_machine_sgemm_rate(0.2, NULL);
     CM3_TRY(cm3_comm_reduce_f64(comm, &rate, 1, CM3_REDUCE_SUM));
@@ -92,8 +96,7 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage_function *sta
     const cm3_run run = {.recipe = &session->recipe,
                          .config_text = session->config_text,
                          .comm = comm,
-                         .backend = device.backend,
-                         .host_flops = rate,
+                         .device = &device,
                          .peak_flops = device.backend->memory->host
                                            ? rate
                                            : session->recipe.cluster.gpu_tflops * 1e12 * cm3_comm_size(comm)};

@@ -22,6 +22,9 @@ cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session);
 /* The recipe that a run folder was made with (RUN/config.yaml; RUN may be one of its stages' folders), with
  * overrides. */
 cm3_status cm3_session_of_run(const char *run, const char *const *overrides, int override_count, cm3_session *session);
+/* Opens the device that the recipe asks for: the same kind on all ranks (one rank where none were joined), and one that
+ * computes in what the recipe says. */
+cm3_status cm3_session_open_device(const cm3_session *session, cm3_device *device);
 /* Joins the ranks, of which only the first one logs; and leaves them with the status of this rank's work. */
 cm3_status cm3_session_join(cm3_session *session);
 cm3_status cm3_session_leave(cm3_session *session, cm3_status status);

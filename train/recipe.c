@@ -8,8 +8,9 @@ static const cm3_field run_fields[] = {
     CM3_FIELD_STRING(cm3_run_config, out, NULL, "folder of the run; every stage gets a folder inside"),
     CM3_FIELD_INT(cm3_run_config, seed, "1", 0, 1e15, "", "of initial parameters"),
     CM3_FIELD_CHOICE(cm3_run_config, device, "auto", devices,
-                     "where the transformer is trained; auto: on a GPU if there is one"),
-    CM3_FIELD_CHOICE(cm3_run_config, compute, "auto", types, "in what; auto: bf16 on a GPU, f32 on a CPU"),
+                     "where both networks are trained and run; auto: on a GPU if there is one"),
+    CM3_FIELD_CHOICE(cm3_run_config, compute, "auto", types,
+                     "what the transformer computes in; auto: bf16 on a GPU, f32 on a CPU"),
     CM3_FIELD_END};
 
 static const cm3_field text_tokenizer_fields[] = {

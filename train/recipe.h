@@ -21,7 +21,7 @@ typedef struct cm3_run_config {
     int compute;  /* cm3_compute_choice */
 } cm3_run_config;
 
-/* What the transformer is trained in: parameters and moments stay f32 in either case. */
+/* What the transformer computes in: parameters and moments in training stay f32 in either case. */
 typedef enum cm3_compute_choice { CM3_COMPUTE_AUTO, CM3_COMPUTE_F32, CM3_COMPUTE_BF16 } cm3_compute_choice;
 
 typedef struct cm3_text_tokenizer_config {
@@ -69,7 +69,7 @@ extern const cm3_schema cm3_recipe_schema;
 /* The resolved recipe as YAML; the caller frees it. */
 cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text);
 
-/* The type that the transformer is trained in on this backend. */
+/* The type that the transformer computes in on this backend. */
 cm3_dtype cm3_recipe_compute(const cm3_recipe *recipe, const cm3_backend *backend);
 /* Text codes and image codes of the vocabulary as the recipe promises them, before any tokenizer is there (plan). */
 cm3_vocab_sizes cm3_recipe_vocab_sizes(const cm3_recipe *recipe);

@@ -47,7 +47,7 @@ typedef struct cm3_learner {
     /* Turns the sums of a step into metrics (between begin and end of a line) and a short text for the terminal. */
     void (*report)(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size);
     /* After the update (image tokenizer: dead codes). May change parameters and AdamW's moments, flat buffers like
-     * the parameters, equally on all ranks. May be NULL. */
+     * the parameters and in the same memory, equally on all ranks. May be NULL. */
     cm3_status (*updated)(void *context, cm3_comm *comm, int64_t step, float *m, float *v);
     /* Collective. Puts held-out figures into a metrics line that is already begun; *score is what `best` compares,
      * lower is better. May be NULL. */

@@ -95,7 +95,9 @@ static cm3_status infer_linear(op_shapes *o) {
         if (o->attr->activation != CM3_ACT_NONE)
             return cm3_fail(CM3_ERR_SHAPE, "%s: a residual cannot go with an activation", o->name);
     }
-    output(o, o->real, y);
+    if (o->attr->wide && (present(&o->in[2]) || present(&o->in[3]) || o->attr->activation != CM3_ACT_NONE))
+        return cm3_fail(CM3_ERR_SHAPE, "%s: a wide result is that of a bare product", o->name);
+    output(o, o->attr->wide ? CM3_F32 : o->real, y);
     if (keeps_pre_activation(o->attr->activation)) output(o, o->real, y);
     return CM3_OK;
 }
@@ -381,7 +383,7 @@ static cm3_dtype real_type(const cm3_tensor *first) {
 
 #define INFER(lower)                                                                                                   \
     static cm3_status shapes_##lower(const cm3_op_attr *attr, const cm3_tensor in[], cm3_tensor out[], int *outputs) { \
-        op_shapes o = {.name = #lower, .attr = attr, .in = in, .out = out, .real = real_type(&in[0])};                \
+        op_shapes o = {.name = #lower, .attr = attr, .in = in, .out = out, .real = real_type(&in[0])};                 \
         memset(out, 0, CM3_OP_OUTPUTS * sizeof *out);                                                                  \
         const cm3_status status = infer_##lower(&o);                                                                   \
         *outputs = o.outputs;                                                                                          \

@@ -22,6 +22,7 @@
  *                       residual (N,M)]                              pre (N,M), the value before act
  *                       activation NONE, RELU, GELU (tanh form), SILU; a residual goes with NONE only.
  *                       pre is kept only for GELU and SILU. y may be written over residual (in place).
+ *                       `wide`: y in f32 even where x is bf16; of a bare product, and forward only (logits)
  * ATTENTION             qkv (B S, (H+2G) D): q of H heads,           y (B S, H D); lse (B, H, S), the row's
  *                       then k and v of G heads, packed              log-sum-exp of scaled scores
  *                       softmax(scale q k^T [causal]) v; head h reads key head h G / H. `sequence` is S.
@@ -70,18 +71,20 @@
 
 #include <stdbool.h>
 
-#define CM3_OP_LIST(X)                                                                                                \
-    X(EMBED, embed) X(LAYER_NORM, layer_norm) X(RMS_NORM, rms_norm) X(LINEAR, linear) X(ATTENTION, attention)         \
-    X(ATTENTION_CACHED, attention_cached) X(QK_NORM, qk_norm) X(ROTARY, rotary) X(SWIGLU, swiglu)                     \
-    X(ACTIVATE, activate) X(ADD, add) X(LINEAR_CROSS_ENTROPY, linear_cross_entropy) X(CONV2D, conv2d)                 \
-    X(GROUP_NORM, group_norm) X(UPSAMPLE, upsample) X(AVERAGE_POOL, average_pool) X(NEAREST_CODE, nearest_code)       \
-    X(CODE_LOOKUP, code_lookup) X(CODE_LOSS, code_loss) X(PIXEL_LOSS, pixel_loss) X(VIEW, view)
+#define CM3_OP_LIST(X)                                                                                                 \
+    X(EMBED, embed)                                                                                                    \
+    X(LAYER_NORM, layer_norm) X(RMS_NORM, rms_norm) X(LINEAR, linear) X(ATTENTION, attention)                          \
+        X(ATTENTION_CACHED, attention_cached) X(QK_NORM, qk_norm) X(ROTARY, rotary) X(SWIGLU, swiglu)                  \
+            X(ACTIVATE, activate) X(ADD, add) X(LINEAR_CROSS_ENTROPY, linear_cross_entropy) X(CONV2D, conv2d)          \
+                X(GROUP_NORM, group_norm) X(UPSAMPLE, upsample) X(AVERAGE_POOL, average_pool)                          \
+                    X(NEAREST_CODE, nearest_code) X(CODE_LOOKUP, code_lookup) X(CODE_LOSS, code_loss)                  \
+                        X(PIXEL_LOSS, pixel_loss) X(VIEW, view)
 
 typedef enum cm3_op {
 #define X(upper, lower) CM3_OP_##upper,
     CM3_OP_LIST(X)
 #undef X
-    CM3_OP_COUNT
+        CM3_OP_COUNT
 } cm3_op;
 
 typedef enum cm3_activation { CM3_ACT_NONE, CM3_ACT_RELU, CM3_ACT_GELU, CM3_ACT_SILU } cm3_activation;
@@ -90,18 +93,19 @@ enum { CM3_OP_INPUTS = 5, CM3_OP_OUTPUTS = 3 };
 
 /* What an operation is told beside its tensors; each reads only its own fields. */
 typedef struct cm3_op_attr {
-    cm3_activation activation; /* LINEAR, ACTIVATE, GROUP_NORM */
-    float epsilon;             /* norms */
-    int heads, kv_heads;       /* ATTENTION, ATTENTION_CACHED, QK_NORM, ROTARY */
-    int64_t sequence;          /* ATTENTION: S; ATTENTION_CACHED: T */
-    bool causal;               /* ATTENTION */
-    float scale;               /* ATTENTION, ATTENTION_CACHED: of the scores */
-    float theta;               /* ROTARY */
-    float z_loss;              /* LINEAR_CROSS_ENTROPY */
+    cm3_activation activation;  /* LINEAR, ACTIVATE, GROUP_NORM */
+    bool wide;                  /* LINEAR */
+    float epsilon;              /* norms */
+    int heads, kv_heads;        /* ATTENTION, ATTENTION_CACHED, QK_NORM, ROTARY */
+    int64_t sequence;           /* ATTENTION: S; ATTENTION_CACHED: T */
+    bool causal;                /* ATTENTION */
+    float scale;                /* ATTENTION, ATTENTION_CACHED: of the scores */
+    float theta;                /* ROTARY */
+    float z_loss;               /* LINEAR_CROSS_ENTROPY */
     int stride, pad, pad_after; /* CONV2D */
-    int groups;                /* GROUP_NORM */
-    float commitment;          /* CODE_LOSS */
-    float l1, l2;              /* PIXEL_LOSS */
+    int groups;                 /* GROUP_NORM */
+    float commitment;           /* CODE_LOSS */
+    float l1, l2;               /* PIXEL_LOSS */
 } cm3_op_attr;
 
 /* One call of a kernel. */
@@ -179,12 +183,12 @@ typedef struct cm3_backend {
     const cm3_kernel *kernels[CM3_OP_COUNT];
     bool has_bf16;
     const cm3_memory *memory;
-    const cm3_flat *flat;     /* NULL on the host's memory */
-    const cm3_replay *replay; /* NULL: none */
+    const cm3_flat *flat;             /* NULL on the host's memory */
+    const cm3_replay *replay;         /* NULL: none */
     const cm3_collective *collective; /* NULL: none */
     /* to = or += from, of one shape. Where there is bf16, the two may be of different types. */
     cm3_status (*cast)(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
-    /* Draws tokens where the logits are (core/tensor/sample.h). NULL: none. */
+    /* Draws tokens where the logits are (core/tensor/sample.h). NULL on the host's memory, where model/decode does. */
     cm3_status (*sample)(const struct cm3_sampling *sampling);
 } cm3_backend;
 

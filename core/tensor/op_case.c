@@ -51,6 +51,7 @@ static const cm3_op_case cases[] = {
      {NORMAL(50, 31), SCALED(0.3, 63, 31), NORMAL(63)}},
     {CHECK(63, 2), "linear, silu", CM3_OP_LINEAR, {.activation = CM3_ACT_SILU}, {NORMAL(50, 31), SCALED(0.3, 63, 31)}},
     {CHECK(513, 1), "linear, one row", CM3_OP_LINEAR, {0}, {NORMAL(1, 300), NORMAL(513, 300)}},
+    {CM3_MODE_TEST, 300, 1, "linear, a wide result", CM3_OP_LINEAR, {.wide = true}, {NORMAL(2, 300), NORMAL(130, 300)}},
 
     {CHECK(8, 1), "attention, one token", CM3_OP_ATTENTION, {CAUSAL(1, 1, 1), .scale = 1},
      {NORMAL(3, 24)}},

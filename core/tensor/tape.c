@@ -195,6 +195,10 @@ cm3_var *cm3_linear(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, 
     return RECORD(LINEAR, {.activation = activation}, x, weight, bias, residual);
 }
 
+cm3_var *cm3_logits(cm3_tape *tape, cm3_var *hidden, cm3_var *table) {
+    return RECORD(LINEAR, {.wide = true}, hidden, table);
+}
+
 static cm3_op_attr heads_attr(const cm3_var *qkv, cm3_heads heads) {
     const int64_t parts = heads.heads + 2 * heads.kv_heads;
     const double head_size =

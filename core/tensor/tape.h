@@ -71,6 +71,8 @@ cm3_var *cm3_layer_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias
 cm3_var *cm3_rms_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, float epsilon);
 cm3_var *cm3_linear(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, cm3_var *residual,
                     cm3_activation activation);
+/* hidden (N,K) times table (V,K)^T, in f32 whatever the tape computes in: what tokens are drawn from. No gradient. */
+cm3_var *cm3_logits(cm3_tape *tape, cm3_var *hidden, cm3_var *table);
 
 typedef struct cm3_heads {
     int heads, kv_heads;

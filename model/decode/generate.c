@@ -1,5 +1,8 @@
 #include "model/decode/generate.h"
 
+#include "core/tensor/mirror.h"
+#include "model/decode/drawer.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,17 +23,18 @@ typedef struct progress {
     int64_t in_phase;
 } progress;
 
-/* A recorded step of T tokens for a range of rows, and its inputs. */
+/* A recorded step of T tokens for a range of rows, and its inputs as the host writes them. */
 typedef struct cached_tape {
     cm3_tape *tape;
     cm3_var *logits;
-    int64_t first_row, rows, tokens;
-    int32_t *ids, *positions, *start;
+    int64_t rows, tokens;
+    cm3_mirror inputs;
+    int32_t *ids, *positions, *start; /* parts of it */
 } cached_tape;
 
 struct cm3_generator {
     const cm3_transformer *model;
-    const cm3_backend *backend;
+    cm3_tape_options options;
     int64_t rows;
     cm3_kv_cache cache;
     cached_tape decode;
@@ -46,34 +50,35 @@ typedef struct batch {
     int streams;
     stream *rows;
     progress *at;
+    cm3_drawer *drawer;
+    cm3_drawing *drawings; /* of the present step */
 } batch;
 
 static void tape_free(cached_tape *t) {
     cm3_tape_free(t->tape);
-    free(t->ids);
-    free(t->positions);
-    free(t->start);
+    cm3_mirror_give(&t->inputs);
     *t = (cached_tape){0};
 }
 
 static cm3_status tape_make(cm3_generator *g, int64_t first_row, int64_t rows, int64_t tokens, bool logits,
                             cached_tape *t) {
-    *t = (cached_tape){.first_row = first_row, .rows = rows, .tokens = tokens};
-    t->ids = calloc((size_t)(rows * tokens), sizeof *t->ids);
-    t->positions = calloc((size_t)(rows * tokens), sizeof *t->positions);
-    t->start = calloc((size_t)rows, sizeof *t->start);
-    cm3_status status =
-        t->ids && t->positions && t->start ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a generation step");
-    const cm3_tape_options options = {.backend = g->backend};
-    if (status == CM3_OK) status = cm3_tape_create(&options, &t->tape);
+    const int64_t each = rows * tokens;
+    *t = (cached_tape){.rows = rows, .tokens = tokens};
+    cm3_status status = cm3_mirror_take(g->options.backend->memory, (size_t)(2 * each + rows) * sizeof(int32_t),
+                                        "a generation step", &t->inputs);
+    if (status == CM3_OK) status = cm3_tape_create(&g->options, &t->tape);
     if (status == CM3_OK) {
+        t->ids = t->inputs.host;
+        t->positions = t->ids + each;
+        t->start = t->positions + each;
+        int32_t *there = t->inputs.there;
         const cm3_cached_step step = {.cache = &g->cache,
                                       .first_row = first_row,
                                       .rows = rows,
                                       .tokens = tokens,
-                                      .ids = t->ids,
-                                      .positions = t->positions,
-                                      .start = t->start};
+                                      .ids = there,
+                                      .positions = there + each,
+                                      .start = there + 2 * each};
         t->logits = cm3_transformer_step(g->model, t->tape, &step, logits);
         status = cm3_tape_plan(t->tape);
     }
@@ -81,11 +86,16 @@ static cm3_status tape_make(cm3_generator *g, int64_t first_row, int64_t rows, i
     return status;
 }
 
-cm3_status cm3_generator_create(const cm3_transformer *model, const cm3_backend *backend, int64_t rows,
-                                cm3_generator **generator) {
+static cm3_status tape_run(cached_tape *t) {
+    CM3_TRY(cm3_mirror_upload(&t->inputs));
+    return cm3_tape_run(t->tape, NULL);
+}
+
+cm3_status cm3_generator_create(const cm3_transformer *model, int64_t rows, cm3_generator **generator) {
     *generator = calloc(1, sizeof **generator);
     if (!*generator) return cm3_fail(CM3_ERR_MEMORY, "no memory for a generator");
-    **generator = (cm3_generator){.model = model, .backend = backend, .rows = rows < 1 ? 1 : rows};
+    **generator = (cm3_generator){
+        .model = model, .options = cm3_params_tape_options(cm3_transformer_params(model)), .rows = rows < 1 ? 1 : rows};
     return CM3_OK;
 }
 
@@ -139,7 +149,7 @@ static cm3_status prefill(batch *b, int s) {
                 t.positions[r * tokens + i] = (int32_t)(done + i);
             }
         }
-        status = cm3_tape_run(t.tape, NULL);
+        status = tape_run(&t);
     }
     tape_free(&t);
     for (int64_t r = 0; r < b->count; r++) rows[r].length = common;
@@ -173,25 +183,30 @@ static bool waits(const batch *b, int64_t row) {
     return false;
 }
 
-/* Draws the next token of request r from the logits that its streams have just made. */
-static cm3_status draw(batch *b, int64_t r, cm3_sampler *sampler, const float *logits) {
+/* The next token of request r, from the logits that its streams have just made. */
+static cm3_drawing drawing_of(const batch *b, int64_t r) {
+    const cm3_request *request = &b->requests[r];
+    const cm3_phase *phase = &request->phases[b->at[r].phase];
+    cm3_drawing drawing = {
+        .mix = &request->mix,
+        .allowed = phase->allowed,
+        .ranges = phase->ranges,
+        .rng = cm3_rng_stream((uint64_t)b->config->seed, CM3_RNG_DECODE, request->sample, (uint64_t)request->count)};
+    for (int s = 0; s < b->streams; s++) drawing.row[s] = s * b->count + r;
+    return drawing;
+}
+
+static void append(batch *b, int64_t r, int32_t id) {
     cm3_request *request = &b->requests[r];
     const cm3_phase *phase = &request->phases[b->at[r].phase];
-    const float *rows[CM3_STREAMS_MAX];
-    const int64_t vocabulary = cm3_transformer_vocabulary(b->generator->model);
-    for (int s = 0; s < b->streams; s++) rows[s] = logits + (s * b->count + r) * vocabulary;
-    cm3_rng rng = cm3_rng_stream((uint64_t)b->config->seed, CM3_RNG_DECODE, request->sample, (uint64_t)request->count);
-    int32_t id;
-    CM3_TRY(cm3_sampler_draw(sampler, b->config, &request->mix, rows, phase->allowed, phase->ranges, &rng, &id));
     request->out[request->count++] = id;
     const bool stopped = id >= phase->stop.first && id < phase->stop.first + phase->stop.count;
     if (++b->at[r].in_phase >= phase->tokens || stopped) b->at[r] = (progress){.phase = b->at[r].phase + 1};
-    return CM3_OK;
 }
 
 /* One token for every row that does not wait; then a draw for every request whose streams have all read their last
  * token. */
-static cm3_status advance(batch *b, cm3_sampler *sampler, int64_t *unfinished) {
+static cm3_status advance(batch *b, int64_t *unfinished) {
     cached_tape *t = &b->generator->decode;
     const int64_t rows = b->streams * b->count;
     for (int64_t row = 0; row < rows; row++) b->rows[row].idle = waits(b, row); /* all of them, before any moves on */
@@ -202,19 +217,21 @@ static cm3_status advance(batch *b, cm3_sampler *sampler, int64_t *unfinished) {
         t->positions[row] = t->start[row] = (int32_t)s->length;
         s->length += !s->idle;
     }
-    CM3_TRY(cm3_tape_run(t->tape, NULL));
-    const float *logits = cm3_var_tensor(t->logits)->data;
-    *unfinished = 0;
+    CM3_TRY(tape_run(t));
+    int64_t drawn = 0;
     for (int64_t r = 0; r < b->count; r++) {
         const stream *first = &b->rows[r];
         if (!first->idle && first->length - first->prompt_tokens == b->requests[r].count)
-            CM3_TRY(draw(b, r, sampler, logits));
-        *unfinished += !finished(b, r);
+            b->drawings[drawn++] = drawing_of(b, r);
     }
+    CM3_TRY(cm3_drawer_draw(b->drawer, b->config, cm3_var_tensor(t->logits), b->drawings, drawn));
+    for (int64_t i = 0; i < drawn; i++) append(b, b->drawings[i].row[0], b->drawings[i].id);
+    *unfinished = 0;
+    for (int64_t r = 0; r < b->count; r++) *unfinished += !finished(b, r);
     return CM3_OK;
 }
 
-static cm3_status run_batch(batch *b, cm3_sampler *sampler) {
+static cm3_status run_batch(batch *b) {
     int64_t positions = 0, unfinished = b->count;
     for (int64_t r = 0; r < b->count; r++) {
         cm3_request *request = &b->requests[r];
@@ -227,7 +244,7 @@ static cm3_status run_batch(batch *b, cm3_sampler *sampler) {
     }
     CM3_TRY(reserve(b->generator, b->streams * b->count, positions));
     for (int s = 0; s < b->streams; s++) CM3_TRY(prefill(b, s));
-    while (unfinished > 0) CM3_TRY(advance(b, sampler, &unfinished));
+    while (unfinished > 0) CM3_TRY(advance(b, &unfinished));
     return CM3_OK;
 }
 
@@ -252,20 +269,22 @@ cm3_status cm3_generate(cm3_generator *g, const cm3_decode_config *config, cm3_r
     CM3_TRY(check(g, requests, count));
     const int streams = requests[0].mix.streams;
     const int64_t together = g->rows / streams > 0 ? g->rows / streams : 1;
-    cm3_sampler *sampler;
-    CM3_TRY(cm3_sampler_create(cm3_transformer_vocabulary(g->model), &sampler));
     batch b = {.generator = g, .config = config, .streams = streams};
+    CM3_TRY(cm3_drawer_create(g->options.backend, cm3_transformer_vocabulary(g->model), together, &b.drawer));
     b.rows = calloc((size_t)(together * streams), sizeof *b.rows);
     b.at = calloc((size_t)together, sizeof *b.at);
-    cm3_status status = b.rows && b.at ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of requests");
+    b.drawings = calloc((size_t)together, sizeof *b.drawings);
+    cm3_status status =
+        b.rows && b.at && b.drawings ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of requests");
     for (int64_t done = 0; done < count && status == CM3_OK; done += b.count) {
         b.requests = requests + done;
         b.count = count - done < together ? count - done : together;
-        status = run_batch(&b, sampler);
+        status = run_batch(&b);
         if (advanced && status == CM3_OK) advanced(context, done + b.count);
     }
     free(b.rows);
     free(b.at);
-    cm3_sampler_free(sampler);
+    free(b.drawings);
+    cm3_drawer_free(b.drawer);
     return status;
 }

@@ -34,10 +34,9 @@ typedef struct cm3_request {
 
 typedef struct cm3_generator cm3_generator;
 
-/* `rows`: streams that are run at once, which bounds memory (a request needs all of its streams at once). The model's
- * parameters must be allocated and outlive the generator. */
-cm3_status cm3_generator_create(const cm3_transformer *model, const cm3_backend *backend, int64_t rows,
-                                cm3_generator **generator);
+/* `rows`: streams that are run at once, which bounds memory (a request needs all of its streams at once). It runs where
+ * the model's parameters are, which must have their values and outlive the generator. */
+cm3_status cm3_generator_create(const cm3_transformer *model, int64_t rows, cm3_generator **generator);
 void cm3_generator_free(cm3_generator *generator);
 
 /* Runs all requests, which all have the same number of streams; `advanced`, when not NULL, is called now and then

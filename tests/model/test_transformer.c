@@ -197,7 +197,7 @@ static void generate_all(const small_network *n, int64_t rows, double guidance, 
                                     .phase_count = 2};
     }
     cm3_generator *generator;
-    assert_int_equal(cm3_generator_create(n->model, cm3_backend_cpu(), rows, &generator), CM3_OK);
+    assert_int_equal(cm3_generator_create(n->model, rows, &generator), CM3_OK);
     assert_int_equal(cm3_generate(generator, &config, requests, REQUESTS, NULL, NULL), CM3_OK);
     for (int r = 0; r < REQUESTS; r++) assert_int_equal(requests[r].count, DRAWN);
     cm3_generator_free(generator);
@@ -238,7 +238,7 @@ static void a_continuation_beyond_the_context_is_refused(void **state) {
                            .phase_count = 1};
     const cm3_decode_config config = {.temperature = 1, .top_p = 1};
     cm3_generator *generator;
-    assert_int_equal(cm3_generator_create(n.model, cm3_backend_cpu(), 1, &generator), CM3_OK);
+    assert_int_equal(cm3_generator_create(n.model, 1, &generator), CM3_OK);
     assert_int_equal(cm3_generate(generator, &config, &request, 1, NULL, NULL), CM3_ERR_USAGE);
     request.phases[0].tokens = 36;
     assert_int_equal(cm3_generate(generator, &config, &request, 1, NULL, NULL), CM3_OK);

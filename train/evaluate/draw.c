@@ -37,16 +37,18 @@ static cm3_status find_checkpoint(const cm3_recipe *recipe, char **path) {
 
 cm3_status cm3_artist_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_artist *a) {
     *a = (cm3_artist){.recipe = recipe, .model = model};
-    cm3_status status = cm3_tokenizers_open(recipe, &a->tokenizers);
-    if (status == CM3_OK) status = cm3_generator_create(model, cm3_backend_cpu(), recipe->evaluate.rows, &a->generator);
+    const cm3_placement *at = cm3_params_placement(cm3_transformer_params(model));
+    cm3_status status = cm3_tokenizers_open(recipe, at->backend, &a->tokenizers);
+    if (status == CM3_OK) status = cm3_generator_create(model, recipe->evaluate.rows, &a->generator);
     if (status != CM3_OK) cm3_artist_close(a);
     return status;
 }
 
-cm3_status cm3_artist_open(const cm3_recipe *recipe, const char *checkpoint, cm3_artist *a) {
+cm3_status cm3_artist_open(const cm3_recipe *recipe, const cm3_backend *backend, const char *checkpoint,
+                           cm3_artist *a) {
     *a = (cm3_artist){.recipe = recipe};
     char *found = NULL;
-    cm3_status status = cm3_tokenizers_open(recipe, &a->tokenizers);
+    cm3_status status = cm3_tokenizers_open(recipe, backend, &a->tokenizers);
     if (status == CM3_OK && !checkpoint) {
         status = find_checkpoint(recipe, &found);
         checkpoint = found;
@@ -56,11 +58,11 @@ cm3_status cm3_artist_open(const cm3_recipe *recipe, const char *checkpoint, cm3
         status = cm3_transformer_declare(&recipe->model, a->tokenizers.vocab.size, a->params, &a->owned);
     if (status == CM3_OK) status = cm3_params_layout(a->params, CM3_SHARD_UNIT);
     if (status == CM3_OK) status = cm3_params_allocate(a->params, false);
+    if (status == CM3_OK) status = cm3_params_place(a->params, backend, cm3_recipe_compute(recipe, backend));
     if (status == CM3_OK) status = load_model(a, checkpoint);
-    if (status == CM3_OK) {
-        a->model = a->owned;
-        status = cm3_generator_create(a->model, cm3_backend_cpu(), recipe->evaluate.rows, &a->generator);
-    }
+    if (status == CM3_OK) status = cm3_params_upload(a->params);
+    a->model = a->owned;
+    if (status == CM3_OK) status = cm3_generator_create(a->model, recipe->evaluate.rows, &a->generator);
     free(found);
     if (status != CM3_OK) cm3_artist_close(a);
     return status;

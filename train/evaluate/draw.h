@@ -21,9 +21,10 @@ typedef struct cm3_artist {
     int64_t step; /* updates of the checkpoint */
 } cm3_artist;
 
-/* Opens the newest checkpoint of OUT/pretrain, or `checkpoint` if it is not NULL. */
-cm3_status cm3_artist_open(const cm3_recipe *recipe, const char *checkpoint, cm3_artist *artist);
-/* The same around a model in training. */
+/* Opens the newest checkpoint of OUT/pretrain, or `checkpoint` if it is not NULL, to run on this backend. */
+cm3_status cm3_artist_open(const cm3_recipe *recipe, const cm3_backend *backend, const char *checkpoint,
+                           cm3_artist *artist);
+/* The same around a model in training, where that is. */
 cm3_status cm3_artist_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_artist *artist);
 void cm3_artist_close(cm3_artist *artist); /* safe on a zeroed struct */
 

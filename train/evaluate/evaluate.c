@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/file.h"
+#include "core/log.h"
 #include "core/progress.h"
 #include "train/evaluate/album.h"
 #include "train/evaluate/draw.h"
@@ -114,7 +115,7 @@ static cm3_status take_memory(evaluator *e) {
 
 static cm3_status set_up(evaluator *e) {
     const cm3_recipe *recipe = e->run->recipe;
-    CM3_TRY(cm3_artist_open(recipe, e->options->checkpoint, &e->artist));
+    CM3_TRY(cm3_artist_open(recipe, e->run->device->backend, e->options->checkpoint, &e->artist));
     e->per_picture = cm3_vqgan_codes_per_picture(&recipe->image_tokenizer);
     e->side = recipe->image_tokenizer.picture;
     e->bytes = e->side * e->side * 3;
@@ -477,6 +478,8 @@ cm3_status cm3_evaluate(const cm3_run *run, const cm3_evaluate_options *options,
     evaluator e = {.run = run, .options = options};
     *evaluation = (cm3_evaluation){0};
     cm3_status status = cm3_comm_agree_status(run->comm, set_up(&e));
+    if (status == CM3_OK && is_first(&e))
+        cm3_log_info("evaluate: the model of step %lld, on the %s", (long long)e.artist.step, run->device->text);
     if (status == CM3_OK) status = cm3_comm_agree_status(run->comm, judge(&e));
     if (status == CM3_OK) status = gather(&e);
     if (status == CM3_OK && options->album)

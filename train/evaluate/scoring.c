@@ -1,5 +1,7 @@
 #include "train/evaluate/scoring.h"
 
+#include "core/tensor/mirror.h"
+
 #include <stdlib.h>
 
 /* Tokens that are read at once at most: bounds the activations. */
@@ -8,39 +10,49 @@ enum { TOKENS_AT_ONCE = 8192 };
 typedef struct scorer {
     const cm3_vocab *vocab;
     int64_t rows, sequence;
-    int32_t *ids, *targets, *positions; /* (rows, sequence) */
-    float scale;
+    cm3_mirror inputs;      /* ids, targets, positions, (rows, sequence) each, and one float */
+    int32_t *ids, *targets; /* the first two as the host writes them */
     cm3_tape *tape;
-    cm3_var *losses; /* (rows sequence) */
+    cm3_var *made;
+    float *losses; /* (rows sequence), fetched from there */
 } scorer;
 
 static cm3_status scorer_open(const cm3_transformer *model, int64_t rows, int64_t sequence, scorer *s) {
     s->rows = rows;
     s->sequence = sequence;
-    s->scale = 1;
-    const size_t tokens = (size_t)(rows * sequence);
-    s->ids = calloc(tokens, sizeof *s->ids);
-    s->targets = calloc(tokens, sizeof *s->targets);
-    s->positions = calloc(tokens, sizeof *s->positions);
-    if (!s->ids || !s->targets || !s->positions)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)rows);
-    for (int64_t i = 0; i < rows * sequence; i++) s->positions[i] = (int32_t)(i % sequence);
-    CM3_TRY(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu()}, &s->tape));
+    const int64_t tokens = rows * sequence;
+    const cm3_tape_options options = cm3_params_tape_options(cm3_transformer_params(model));
+    CM3_TRY(cm3_mirror_take(options.backend->memory, (size_t)(3 * tokens) * sizeof(int32_t) + sizeof(float),
+                            "samples that are scored", &s->inputs));
+    s->losses = calloc((size_t)tokens, sizeof *s->losses);
+    if (!s->losses) return cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)rows);
+    int32_t *there = s->inputs.there;
+    s->ids = s->inputs.host;
+    s->targets = s->ids + tokens;
+    for (int64_t i = 0; i < tokens; i++) s->ids[2 * tokens + i] = (int32_t)(i % sequence);
+    *(float *)(void *)(s->ids + 3 * tokens) = 1;
     const cm3_sequence_batch batch = {.batch = rows,
                                       .sequence = sequence,
-                                      .ids = s->ids,
-                                      .targets = s->targets,
-                                      .positions = s->positions,
-                                      .scale = &s->scale};
-    cm3_tape_keep(s->tape, cm3_transformer_loss(model, s->tape, &batch, &s->losses));
+                                      .ids = there,
+                                      .targets = there + tokens,
+                                      .positions = there + 2 * tokens,
+                                      .scale = (float *)(void *)(there + 3 * tokens)};
+    CM3_TRY(cm3_tape_create(&options, &s->tape));
+    cm3_tape_keep(s->tape, cm3_transformer_loss(model, s->tape, &batch, &s->made));
     return cm3_tape_plan(s->tape);
 }
 
 static void scorer_close(scorer *s) {
     cm3_tape_free(s->tape);
-    free(s->ids);
-    free(s->targets);
-    free(s->positions);
+    cm3_mirror_give(&s->inputs);
+    free(s->losses);
+}
+
+static cm3_status run(scorer *s) {
+    const cm3_tensor *made = cm3_var_tensor(s->made);
+    CM3_TRY(cm3_mirror_upload(&s->inputs));
+    CM3_TRY(cm3_tape_run(s->tape, NULL));
+    return s->inputs.memory->download(s->losses, made->data, cm3_tensor_bytes(made));
 }
 
 static void set_row(scorer *s, int64_t row, const cm3_tokens *sample) {
@@ -52,7 +64,7 @@ static void set_row(scorer *s, int64_t row, const cm3_tokens *sample) {
 }
 
 static void add_row(const scorer *s, int64_t row, cm3_sample_score *score) {
-    const float *losses = cm3_var_tensor(s->losses)->data;
+    const float *losses = s->losses;
     *score = (cm3_sample_score){0};
     for (int64_t i = row * s->sequence; i < (row + 1) * s->sequence; i++) {
         if (s->targets[i] < 0) continue;
@@ -80,7 +92,7 @@ cm3_status cm3_score_samples(const cm3_transformer *model, const cm3_vocab *voca
     cm3_status status = scorer_open(model, rows, sequence, &s);
     for (int64_t first = 0; first < count && status == CM3_OK; first += rows) {
         for (int64_t row = 0; row < rows; row++) set_row(&s, row, first + row < count ? &samples[first + row] : NULL);
-        status = cm3_tape_run(s.tape, NULL);
+        status = run(&s);
         for (int64_t row = 0; row < rows && first + row < count && status == CM3_OK; row++)
             add_row(&s, row, &scores[first + row]);
     }

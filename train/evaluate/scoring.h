@@ -13,7 +13,7 @@ typedef struct cm3_sample_score {
 
 /* Each sample is a sequence of ids by itself, read from left to right in plain causal order: every token but the first
  * is a target; specials are not counted. Samples of more than context + 1 tokens are CM3_ERR_USAGE. Up to `rows`
- * samples are read at once. */
+ * samples are read at once. Runs where the model's parameters are. */
 cm3_status cm3_score_samples(const cm3_transformer *model, const cm3_vocab *vocab, const cm3_tokens *samples,
                              int64_t count, int64_t rows, cm3_sample_score *scores);
 

@@ -39,7 +39,7 @@ static cm3_status load_vqgan(const cm3_recipe *recipe, cm3_tokenizers *t, cm3_ha
     return status;
 }
 
-cm3_status cm3_tokenizers_open(const cm3_recipe *recipe, cm3_tokenizers *t) {
+cm3_status cm3_tokenizers_open(const cm3_recipe *recipe, const cm3_backend *backend, cm3_tokenizers *t) {
     *t = (cm3_tokenizers){0};
     cm3_hash image = {0};
     cm3_status status = open_text(recipe, t);
@@ -47,7 +47,9 @@ cm3_status cm3_tokenizers_open(const cm3_recipe *recipe, cm3_tokenizers *t) {
     if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer, t->params, &t->vqgan);
     if (status == CM3_OK) status = cm3_params_layout(t->params, CM3_SHARD_UNIT);
     if (status == CM3_OK) status = cm3_params_allocate(t->params, false);
+    if (status == CM3_OK) status = cm3_params_place(t->params, backend, CM3_F32);
     if (status == CM3_OK) status = load_vqgan(recipe, t, &image);
+    if (status == CM3_OK) status = cm3_params_upload(t->params);
     if (status == CM3_OK) status = cm3_image_codec_create(t->vqgan, CODEC_BATCH, &t->codec);
     if (status == CM3_OK) {
         const uint64_t text = cm3_bpe_fingerprint(t->bpe);

@@ -16,9 +16,9 @@ typedef struct cm3_tokenizers {
     cm3_vocab vocab;
 } cm3_tokenizers;
 
-/* Reads OUT/text-tokenizer and the newest checkpoint of OUT/image-tokenizer. CM3_ERR_NOT_FOUND names the stage that
- * is missing. */
-cm3_status cm3_tokenizers_open(const cm3_recipe *recipe, cm3_tokenizers *tokenizers);
+/* Reads OUT/text-tokenizer and the newest checkpoint of OUT/image-tokenizer. The codec runs on this backend.
+ * CM3_ERR_NOT_FOUND names the stage that is missing. */
+cm3_status cm3_tokenizers_open(const cm3_recipe *recipe, const cm3_backend *backend, cm3_tokenizers *tokenizers);
 void cm3_tokenizers_close(cm3_tokenizers *tokenizers); /* safe on a zeroed struct */
 
 /* Text tokens (numbers) to UTF-8: a cm3_text_decoder (data/document.h) whose context is the cm3_tokenizers. */

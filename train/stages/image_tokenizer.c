@@ -2,6 +2,7 @@
 #include "train/stages/stage.h"
 
 #include "core/log.h"
+#include "core/tensor/mirror.h"
 #include "data/pictures.h"
 #include "model/vqgan.h"
 #include "model/vqgan_codebook.h"
@@ -25,12 +26,14 @@ typedef struct image_learner {
     cm3_codebook *book;
     cm3_tape *tape;
     cm3_vqgan_step step;
-    int64_t local, micro;   /* pictures of this rank, and of one micro-batch */
-    float *pixels, *folded; /* (micro, side, side, 3) */
-    float pixel_scale, code_scale;
-    float *z; /* (local N, D) and (local N): of the whole step, for the codebook */
-    int32_t *codes;
-    int64_t done; /* micro-batches of this step whose codes are collected */
+    int64_t local, micro; /* pictures of this rank, and of one micro-batch */
+    float *pixels;        /* (micro, side, side, 3) */
+    cm3_mirror folded;    /* the same, folded: what the tape reads */
+    cm3_mirror scales;    /* (2): of pixels, of codes */
+    /* Of the whole step, for the codebook: */
+    float *z;       /* (local N, D), in the backend's memory */
+    int32_t *codes; /* (local N), on the host */
+    int64_t done;   /* micro-batches of this step whose codes are collected */
     cm3_codebook_report report;
 } image_learner;
 
@@ -38,15 +41,22 @@ static int64_t codes_of(const image_learner *l, int64_t pictures) {
     return pictures * cm3_vqgan_codes_per_picture(cm3_vqgan_get_config(l->model));
 }
 
-/* --- what the loop asks for
- * ----------------------------------------------------------------------------------------------- */
+static const cm3_memory *memory_of(const image_learner *l) {
+    return l->run->device->backend->memory;
+}
+
+static size_t z_bytes(const image_learner *l, int64_t pictures) {
+    return (size_t)(codes_of(l, pictures) * cm3_vqgan_get_config(l->model)->code_width) * sizeof(float);
+}
+
+/* --- what the loop asks for ------------------------------------------------------------------------------------- */
 
 static cm3_status load_pictures(image_learner *l, const int64_t *indices, int64_t count) {
     const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
     const int64_t values = config->picture * config->picture * 3;
     for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_pictures_get(l->pictures, indices[i], l->pixels + i * values));
-    cm3_vqgan_fold(config, l->pixels, l->micro, l->folded);
-    return CM3_OK;
+    cm3_vqgan_fold(config, l->pixels, l->micro, l->folded.host);
+    return cm3_mirror_upload(&l->folded);
 }
 
 static cm3_status load(void *context, int64_t step, int64_t micro) {
@@ -70,19 +80,16 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
 static cm3_status measure(void *context, double sums[CM3_SUMS_MAX]) {
     image_learner *l = context;
     const int64_t rows = codes_of(l, l->micro), width = cm3_vqgan_get_config(l->model)->code_width;
-    const float *output = cm3_var_tensor(l->step.output)->data;
-    const int64_t values =
-        l->micro * cm3_vqgan_get_config(l->model)->picture * cm3_vqgan_get_config(l->model)->picture * 3;
-    double squared = 0;
-    for (int64_t i = 0; i < values; i++)
-        squared += (double)(output[i] - l->folded[i]) * (double)(output[i] - l->folded[i]);
-    sums[PIXEL_LOSS] += (double)cm3_var_scalar(l->step.pixel_loss);
-    sums[CODE_LOSS] += (double)cm3_var_scalar(l->step.code_loss);
-    sums[LOSS] += (double)cm3_var_scalar(l->step.pixel_loss) + (double)cm3_var_scalar(l->step.code_loss);
-    sums[SQUARED_ERROR] += squared;
-    sums[VALUES] += (double)values;
-    memcpy(l->z + l->done * rows * width, cm3_var_tensor(l->step.z)->data, (size_t)(rows * width) * sizeof(float));
-    memcpy(l->codes + l->done * rows, cm3_var_tensor(l->step.codes)->data, (size_t)rows * sizeof(int32_t));
+    const int64_t side = cm3_vqgan_get_config(l->model)->picture;
+    const double pixels = (double)cm3_var_scalar(l->step.pixel_loss), codes = (double)cm3_var_scalar(l->step.code_loss);
+    sums[PIXEL_LOSS] += pixels;
+    sums[CODE_LOSS] += codes;
+    sums[LOSS] += pixels + codes;
+    sums[SQUARED_ERROR] += (double)cm3_var_scalar(l->step.squared_error) / (double)*(const float *)l->scales.host;
+    sums[VALUES] += (double)(l->micro * side * side * 3);
+    CM3_TRY(memory_of(l)->copy(l->z + l->done * rows * width, cm3_var_tensor(l->step.z)->data, z_bytes(l, l->micro)));
+    CM3_TRY(memory_of(l)->download(l->codes + l->done * rows, cm3_var_tensor(l->step.codes)->data,
+                                   (size_t)rows * sizeof *l->codes));
     l->done++;
     return CM3_OK;
 }
@@ -113,8 +120,8 @@ static cm3_status updated(void *context, cm3_comm *comm, int64_t step, float *m,
     const cm3_param *codebook = cm3_params_get(l->params, cm3_vqgan_codebook_index(l->model));
     for (int64_t i = 0; i < l->report.restarted; i++) {
         const int64_t at = codebook->offset + (int64_t)l->report.restarted_codes[i] * config->code_width;
-        memset(m + at, 0, (size_t)config->code_width * sizeof *m);
-        memset(v + at, 0, (size_t)config->code_width * sizeof *v);
+        CM3_TRY(memory_of(l)->clear(m + at, (size_t)config->code_width * sizeof *m));
+        CM3_TRY(memory_of(l)->clear(v + at, (size_t)config->code_width * sizeof *v));
     }
     return CM3_OK;
 }
@@ -138,7 +145,7 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
         if (status == CM3_OK) status = cm3_tape_run(l->tape, NULL);
         if (status == CM3_OK) {
             l->done = 0;
-            measure(l, sums);
+            status = measure(l, sums);
         }
     }
     free(indices);
@@ -167,8 +174,7 @@ static cm3_status restore(void *context, const char *name, const char *text, int
     return CM3_OK;
 }
 
-/* --- setting up
- * --------------------------------------------------------------------------------------------------------------- */
+/* --- setting up ------------------------------------------------------------------------------------------------- */
 
 static cm3_status set_up(image_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;
@@ -192,38 +198,42 @@ static cm3_status set_up(image_learner *l) {
     CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer, l->params, &l->model));
     CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
     CM3_TRY(cm3_params_allocate(l->params, true));
+    CM3_TRY(cm3_params_place(l->params, l->run->device->backend, CM3_F32));
     cm3_params_init(l->params, (uint64_t)recipe->run.seed);
     CM3_TRY(cm3_codebook_create(l->model, (uint64_t)recipe->run.seed, &l->book));
 
     const int64_t values = l->micro * recipe->image_tokenizer.picture * recipe->image_tokenizer.picture * 3;
+    CM3_TRY(cm3_mirror_take(memory_of(l), (size_t)values * sizeof(float), "a batch of pictures", &l->folded));
+    CM3_TRY(cm3_mirror_take(memory_of(l), 2 * sizeof(float), "a batch of pictures", &l->scales));
     l->pixels = calloc((size_t)values, sizeof(float));
-    l->folded = calloc((size_t)values, sizeof(float));
-    l->z = calloc((size_t)(codes_of(l, l->local) * recipe->image_tokenizer.code_width), sizeof(float));
+    l->z = memory_of(l)->take(z_bytes(l, l->local));
     l->codes = calloc((size_t)codes_of(l, l->local), sizeof(int32_t));
-    if (!l->pixels || !l->folded || !l->z || !l->codes)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of pictures");
-    cm3_vqgan_scales(&recipe->image_tokenizer, recipe->pictures.batch, &l->pixel_scale, &l->code_scale);
+    if (!l->pixels || !l->z || !l->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of pictures");
+    float *scales = l->scales.host, *there = l->scales.there;
+    cm3_vqgan_scales(&recipe->image_tokenizer, recipe->pictures.batch, &scales[0], &scales[1]);
+    CM3_TRY(cm3_mirror_upload(&l->scales));
 
-    const cm3_tape_options options = {.backend = cm3_backend_cpu(),
-                                      .recompute = (cm3_recompute)recipe->image_tokenizer.recompute,
-                                      .exchange_from = l->micro == l->local ? CM3_EXCHANGE_FROM : 0};
+    cm3_tape_options options = cm3_params_tape_options(l->params);
+    options.recompute = (cm3_recompute)recipe->image_tokenizer.recompute;
+    options.exchange_from = l->micro == l->local ? CM3_EXCHANGE_FROM : 0;
     CM3_TRY(cm3_tape_create(&options, &l->tape));
     const cm3_vqgan_batch batch = {
-        .pictures = l->micro, .pixels = l->folded, .pixel_scale = &l->pixel_scale, .code_scale = &l->code_scale};
+        .pictures = l->micro, .pixels = l->folded.there, .pixel_scale = &there[0], .code_scale = &there[1]};
     l->step = cm3_vqgan_train(l->model, l->tape, &batch);
     return cm3_tape_plan(l->tape);
 }
 
 static void tear_down(image_learner *l) {
     cm3_tape_free(l->tape);
+    if (l->z) memory_of(l)->give(l->z, z_bytes(l, l->local));
+    cm3_mirror_give(&l->folded);
+    cm3_mirror_give(&l->scales);
     cm3_codebook_free(l->book);
     cm3_vqgan_free(l->model);
     cm3_params_free(l->params);
     cm3_pictures_close(l->pictures);
     cm3_source_close(l->source);
     free(l->pixels);
-    free(l->folded);
-    free(l->z);
     free(l->codes);
 }
 
@@ -252,7 +262,7 @@ static cm3_status learn(image_learner *l, const char *folder) {
     const cm3_trainer_config config = {.run = folder,
                                        .config_text = l->run->config_text,
                                        .seed = (uint64_t)recipe->run.seed,
-                                       .peak_flops = l->run->host_flops,
+                                       .peak_flops = l->run->peak_flops,
                                        .train = &recipe->image_train,
                                        .adamw = &recipe->image_optimizer,
                                        .schedule = &recipe->image_schedule,

@@ -40,7 +40,7 @@ typedef struct token_learner {
 
 static cm3_status take(token_learner *l, const cm3_batch *batch) {
     const size_t bytes = (size_t)(batch->rows * batch->context) * sizeof(int32_t);
-    const cm3_memory *memory = l->run->backend->memory;
+    const cm3_memory *memory = l->run->device->backend->memory;
     CM3_TRY(memory->upload(l->ids, batch->inputs, bytes));
     CM3_TRY(memory->upload(l->targets, batch->targets, bytes));
     CM3_TRY(memory->upload(l->positions, batch->positions, bytes));
@@ -64,7 +64,7 @@ static cm3_status add_losses(const token_learner *l, const cm3_var *per_token, d
     const cm3_batch *batch = l->batch;
     const cm3_tensor *losses = cm3_var_tensor(per_token);
     double of_class[CM3_TOKEN_RESERVED + 1] = {0};
-    CM3_TRY(l->run->backend->memory->download(l->losses, losses->data, cm3_tensor_bytes(losses)));
+    CM3_TRY(l->run->device->backend->memory->download(l->losses, losses->data, cm3_tensor_bytes(losses)));
     for (int64_t i = 0; i < batch->rows * batch->context; i++) of_class[batch->classes[i]] += (double)l->losses[i];
     sums[TEXT] += of_class[CM3_TOKEN_TEXT];
     sums[TEXT_COUNT] += (double)batch->counts[CM3_TOKEN_TEXT];
@@ -207,7 +207,7 @@ static cm3_status build_model(token_learner *l) {
     CM3_TRY(cm3_transformer_declare(&recipe->model, l->vocab.size, l->params, &l->model));
     CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
     CM3_TRY(cm3_params_allocate(l->params, true));
-    const cm3_backend *backend = l->run->backend;
+    const cm3_backend *backend = l->run->device->backend;
     const cm3_dtype compute = cm3_recipe_compute(recipe, backend);
     CM3_TRY(cm3_params_place(l->params, backend, compute));
     cm3_params_init(l->params, (uint64_t)recipe->run.seed);
@@ -230,7 +230,7 @@ static cm3_status set_up(token_learner *l) {
     CM3_TRY(share_lanes(l));
     CM3_TRY(open_data(l));
     const size_t tokens = (size_t)(l->micro * recipe->data.context);
-    const cm3_memory *memory = l->run->backend->memory;
+    const cm3_memory *memory = l->run->device->backend->memory;
     l->ids = memory->take(tokens * sizeof *l->ids);
     l->targets = memory->take(tokens * sizeof *l->targets);
     l->positions = memory->take(tokens * sizeof *l->positions);
@@ -253,7 +253,7 @@ static void tear_down(token_learner *l) {
     cm3_params_free(l->params);
     cm3_packer_free(l->packer);
     cm3_store_close(l->store);
-    const cm3_memory *memory = l->run->backend->memory;
+    const cm3_memory *memory = l->run->device->backend->memory;
     const size_t bytes = (size_t)(l->micro * l->run->recipe->data.context) * sizeof(int32_t);
     memory->give(l->ids, bytes);
     memory->give(l->targets, bytes);

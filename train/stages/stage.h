@@ -20,10 +20,8 @@ typedef struct cm3_run {
     const cm3_recipe *recipe;
     const char *config_text; /* the resolved recipe */
     cm3_comm *comm;
-    const cm3_backend *backend; /* that trains the transformer */
-    /* Of all ranks together, for mfu; 0: not known. Of their processors, measured; and of what trains the
-     * transformer. */
-    double host_flops, peak_flops;
+    const cm3_device *device; /* that computes */
+    double peak_flops;        /* of all ranks together, for mfu; 0: not known */
 } cm3_run;
 
 cm3_status cm3_stage_text_tokenizer(const cm3_run *run);

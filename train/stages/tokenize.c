@@ -121,7 +121,9 @@ cm3_status cm3_stage_tokenize(const cm3_run *run) {
     char *store_path = cm3_stage_path(run->recipe, "tokenize", "store.h5"),
          *vocab_path = cm3_stage_path(run->recipe, "tokenize", "vocab.json");
     cm3_status status = store_path && vocab_path ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    if (status == CM3_OK) status = cm3_comm_agree_status(run->comm, cm3_tokenizers_open(run->recipe, &t.tokenizers));
+    if (status == CM3_OK)
+        status =
+            cm3_comm_agree_status(run->comm, cm3_tokenizers_open(run->recipe, run->device->backend, &t.tokenizers));
     if (status == CM3_OK) {
         cm3_stage_state state;
         const cm3_hash inputs = t.tokenizers.vocab.fingerprint;

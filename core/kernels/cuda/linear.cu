@@ -13,7 +13,8 @@ static cm3_status forward(const cm3_call *call) {
     product.m = n;
     product.n = m;
     product.k = k;
-    product.type = product.c_type = call->in[0].type;
+    product.type = call->in[0].type;
+    product.c_type = call->out[0].type;
     product.a = call->in[0].data;
     product.b = call->in[1].data;
     product.b_transposed = true;
