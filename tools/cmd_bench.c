@@ -1,33 +1,45 @@
-/* `bench ops|step|data`: speed beside this machine's own measured limits. */
+/* `bench`: speed beside this machine's own measured limits. */
 #include "core/json.h"
 #include "core/kernels/cpu/machine.h"
+#include "core/log.h"
 #include "data/bench_data.h"
 #include "tools/bench_ops.h"
 #include "tools/session.h"
+#include "train/bench_generate.h"
+#include "train/bench_images.h"
 #include "train/bench_step.h"
 
 #include <string.h>
 
 static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"},
+                                     {"tokens", "N", "bench generate: tokens of a picture (as the recipe has them)"},
                                      {"device", "D", "bench ops: auto, cpu or cuda (auto); a recipe says it itself"},
                                      CM3_OPTION_JSON,
                                      CM3_OPTION_END};
 
 const cm3_usage cm3_usage_bench = {
-    .arguments = "ops|step|data [RECIPE] [section.key=value ...]",
+    .arguments = "ops|step|generate|image-tokenizer|data [RECIPE] [section.key=value ...]",
     .min_arguments = 1,
     .max_arguments = 2,
     .takes_overrides = true,
     .options = options,
-    .explanation = "bench ops [NAME]    every operation (or those whose name holds NAME) beside its floor: FLOPs over "
-                   "the rate of sgemm, bytes over\n"
-                   "                    that of copying, both measured in the same run\n"
-                   "bench step RECIPE   one training step of the recipe's transformer on random tokens: tokens/s, "
-                   "model FLOPs/s, and their ratio to\n"
-                   "                    the rate of sgemm measured in the same run; memory measured and planned\n"
-                   "bench data          packing, masking and loading of blocks, tokens/s on one core\n\n"
-                   "    cm3leon bench step configs/paper-350m.yaml data.lanes=1 train.micro_batch=1\n"
-                   "    cm3leon bench data --json\n"};
+    .explanation =
+        "bench ops [NAME]    every operation (or those whose name holds NAME) beside its floor: FLOPs over "
+        "the rate of sgemm, bytes over\n"
+        "                    that of copying, both measured in the same run\n"
+        "bench step RECIPE   one training step of the recipe's transformer on random tokens: tokens/s, "
+        "model FLOPs/s, and their ratio to\n"
+        "                    the rate of sgemm measured in the same run; memory measured and planned\n"
+        "bench generate RECIPE\n"
+        "                    1 picture and 16 together by random parameters, with guidance: tokens/s, beside the floor of "
+        "reading parameters,\n"
+        "                    keys and values at the rate at which memory is copied\n"
+        "bench image-tokenizer RECIPE\n"
+        "                    pictures/s that the VQ network encodes, decodes and learns from\n"
+        "bench data          packing, masking and loading of blocks, tokens/s on one core\n\n"
+        "    cm3leon bench step configs/paper-350m.yaml data.lanes=1 train.micro_batch=1\n"
+        "    cm3leon bench generate configs/paper-350m.yaml --tokens 64\n"
+        "    cm3leon bench data --json\n"};
 
 /* What --json prints of a benchmark: one object of numbers. */
 typedef struct figure {
@@ -55,15 +67,22 @@ static void print_step(const cm3_bench_step_result *r) {
     printf("memory           %.1f MiB measured, %.1f MiB planned\n", r->peak_bytes / 0x1p20, r->planned_bytes / 0x1p20);
 }
 
-static cm3_status bench_step(const cm3_command_line *line, double seconds) {
-    if (line->argument_count < 2) return cm3_fail(CM3_ERR_USAGE, "bench step: the recipe is missing");
+/* The recipe of `bench NAME RECIPE` and its device. Close the session after a failure, too. */
+static cm3_status open_recipe(const cm3_command_line *line, cm3_session *session, cm3_device *device) {
+    if (line->argument_count < 2) return cm3_fail(CM3_ERR_USAGE, "bench %s: the recipe is missing", line->arguments[0]);
     cm3_command_line rest = *line;
     rest.arguments[0] = line->arguments[1];
+    CM3_TRY(cm3_session_load(&rest, session));
+    CM3_TRY(cm3_session_open_device(session, device));
+    cm3_log_info("bench %s: on the %s", line->arguments[0], device->text);
+    return CM3_OK;
+}
+
+static cm3_status bench_step(const cm3_command_line *line, double seconds) {
     cm3_session session = {0};
     cm3_bench_step_result r;
-    cm3_status status = cm3_session_load(&rest, &session);
     cm3_device device;
-    if (status == CM3_OK) status = cm3_device_open((cm3_device_choice)session.recipe.run.device, 0, &device);
+    cm3_status status = open_recipe(line, &session, &device);
     if (status == CM3_OK) status = cm3_bench_step(&session.recipe, device.backend, seconds, &r);
     cm3_session_close(&session);
     CM3_TRY(status);
@@ -75,6 +94,58 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
                    {"mean_seconds", r.mean_seconds}, {"tokens_per_step", (double)r.tokens}, {"steps", (double)r.steps});
     else
         print_step(&r);
+    return CM3_OK;
+}
+
+static void print_generated(const cm3_bench_generate_result *r) {
+    printf("%2lld picture%s      %lld tokens each in %.3f s: %.1f tokens/s, %.3f s a picture\n", (long long)r->pictures,
+           r->pictures > 1 ? "s" : " ", (long long)r->tokens, r->seconds, r->tokens_per_second, r->seconds_per_picture);
+    printf("  floor          %.3f s: %.1f MiB a step at %.1f GB/s; %.3f of it reached\n", r->floor_seconds,
+           r->step_bytes / 0x1p20, r->copy_bytes_per_second / 1e9, r->ratio);
+}
+
+static cm3_status bench_generate(const cm3_command_line *line) {
+    enum { RUNS = 2 };
+    cm3_bench_generate_result r[RUNS] = {{.pictures = 1}, {.pictures = 16}};
+    cm3_session session = {0};
+    cm3_device device;
+    cm3_status status = open_recipe(line, &session, &device);
+    int64_t tokens = status == CM3_OK ? cm3_vqgan_codes_per_picture(&session.recipe.image_tokenizer) : 0;
+    if (status == CM3_OK) status = cm3_option_int(line, "tokens", 1, 1 << 20, &tokens);
+    if (status == CM3_OK) status = cm3_bench_generate(&session.recipe, device.backend, tokens, r, RUNS);
+    cm3_session_close(&session);
+    CM3_TRY(status);
+    if (cm3_option_given(line, "json"))
+        PRINT_JSON({"tokens", (double)tokens}, {"copy_bytes_per_second", r[0].copy_bytes_per_second},
+                   {"tokens_per_second_1", r[0].tokens_per_second}, {"seconds_per_picture_1", r[0].seconds_per_picture},
+                   {"step_bytes_1", r[0].step_bytes}, {"floor_seconds_1", r[0].floor_seconds}, {"ratio_1", r[0].ratio},
+                   {"tokens_per_second_16", r[1].tokens_per_second},
+                   {"seconds_per_picture_16", r[1].seconds_per_picture}, {"step_bytes_16", r[1].step_bytes},
+                   {"floor_seconds_16", r[1].floor_seconds}, {"ratio_16", r[1].ratio});
+    else
+        for (int i = 0; i < RUNS; i++) print_generated(&r[i]);
+    return CM3_OK;
+}
+
+static cm3_status bench_images(const cm3_command_line *line, double seconds) {
+    cm3_bench_images_result r;
+    cm3_session session = {0};
+    cm3_device device;
+    cm3_status status = open_recipe(line, &session, &device);
+    if (status == CM3_OK) status = cm3_bench_images(&session.recipe, device.backend, seconds, &r);
+    cm3_session_close(&session);
+    CM3_TRY(status);
+    if (cm3_option_given(line, "json")) {
+        PRINT_JSON({"batch", (double)r.batch}, {"encoded_per_second", r.encoded_per_second},
+                   {"decoded_per_second", r.decoded_per_second}, {"trained_per_second", r.trained_per_second},
+                   {"flops_per_second", r.flops_per_second}, {"product_flops_per_second", r.product_flops_per_second},
+                   {"ratio", r.ratio});
+        return CM3_OK;
+    }
+    printf("pictures/s       %.1f encoded, %.1f decoded, %.1f trained on (%lld at a time)\n", r.encoded_per_second,
+           r.decoded_per_second, r.trained_per_second, (long long)r.batch);
+    printf("model FLOPs      %.1f GFLOP/s of training, %.3f of the %.1f GFLOP/s of f32 matrix products\n",
+           r.flops_per_second / 1e9, r.ratio, r.product_flops_per_second / 1e9);
     return CM3_OK;
 }
 
@@ -119,9 +190,11 @@ static cm3_status bench_ops(const cm3_command_line *line, double seconds) {
 cm3_status cm3_cmd_bench(const cm3_command_line *line) {
     double seconds = 3;
     CM3_TRY(cm3_option_double(line, "seconds", 0.01, 3600, &seconds));
-    if (strcmp(line->arguments[0], "ops") == 0)
-        return bench_ops(line, seconds);
+    if (strcmp(line->arguments[0], "ops") == 0) return bench_ops(line, seconds);
     if (strcmp(line->arguments[0], "step") == 0) return bench_step(line, seconds);
+    if (strcmp(line->arguments[0], "generate") == 0) return bench_generate(line);
+    if (strcmp(line->arguments[0], "image-tokenizer") == 0) return bench_images(line, seconds);
     if (strcmp(line->arguments[0], "data") == 0) return bench_data(line, seconds);
-    return cm3_fail(CM3_ERR_USAGE, "bench %s: there is ops, step and data", line->arguments[0]);
+    return cm3_fail(CM3_ERR_USAGE, "bench %s: there is ops, step, generate, image-tokenizer and data",
+                    line->arguments[0]);
 }

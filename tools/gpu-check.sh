@@ -5,7 +5,8 @@
 #
 # BUILD   folder of the programs: cm3leon, libcm3_cuda.so, test_core_cuda_parity (default: build)
 # RUN     a run whose tokens are there, OUT of `cm3leon tokenize configs/emoji-quick.yaml` (default: out/emoji-quick);
-#         without one the training checks are left out, and the report says so
+#         without one the training checks are left out, without a checkpoint of its model that of `evaluate`, and the
+#         report says so
 # REPORT  where the report goes (default: gpu-check.md)
 #
 # Correctness first (operations, training, determinism, the sanitizer), then speed beside PyTorch if Python has it. Each
@@ -89,6 +90,45 @@ same_bits() {
     [ -n "$first" ] && [ "$first" = "$again" ] && [ "$first" = "$killed" ]
 }
 
+# --- both networks -------------------------------------------------------------------------------------------------
+tokenizes_like_the_cpu() {
+    local device
+    for device in cpu cuda; do
+        "$cm3leon" image-tokenizer "$run/config.yaml" out="$work/images-$device" device=$device \
+            image_train.steps=60 image_train.log_every=20 || return 1
+    done
+    python3 - "$work" << 'P'
+import json, sys
+def losses(name):
+    lines = map(json.loads, open(f"{sys.argv[1]}/images-{name}/image-tokenizer/metrics.jsonl"))
+    return [line["loss"] for line in lines if line["kind"] == "train"]
+cpu, gpu = losses("cpu"), losses("cuda")
+first = max(abs(a - b) / a for a, b in zip(cpu[:5], gpu[:5]))  # before rounding has grown
+last = abs(sum(cpu[-10:]) - sum(gpu[-10:])) / sum(cpu[-10:])
+print(f"losses: first 5 steps within {first:.1e} (wanted 1e-3), the last 10 within {last:.1e} (wanted 0.05)")
+sys.exit(not (len(cpu) == len(gpu) and first <= 1e-3 and last <= 0.05))
+P
+}
+
+evaluates_like_the_cpu() {
+    cp -r "$run" "$work/evaluated" || return 1
+    local name
+    for name in cpu/f32 cuda/f32 cuda/bf16; do
+        "$cm3leon" evaluate "$work/evaluated" --prompts 40 --json device=${name%/*} compute=${name#*/} \
+            > "$work/${name/\//-}.json" || return 1
+    done
+    python3 - "$work" << 'P'
+import json, sys
+cpu, f32, bf16 = (json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("cpu-f32", "cuda-f32", "cuda-bf16"))
+ok = True
+for key, exact, near in (("loss_text", 1e-3, 0.03), ("loss_image", 1e-3, 0.03), ("vq_psnr", 1e-3, 1e-3),
+                         ("text_to_image_top1", 0.05, 0.15), ("caption_exact", 0.05, 0.15)):
+    print(f"{key:20} cpu {cpu[key]:.5f}  f32 {f32[key]:.5f}  bf16 {bf16[key]:.5f}")
+    ok &= abs(cpu[key] - f32[key]) <= exact * cpu[key] and abs(cpu[key] - bf16[key]) <= near * cpu[key]
+sys.exit(not ok)
+P
+}
+
 # --- the report ----------------------------------------------------------------------------------------------------
 : > "$report"
 say "# GPU check"
@@ -108,6 +148,12 @@ steps=200
 if [ -f "$run/tokenize/store.h5" ]; then
     lines=30 check "$steps steps of emoji-quick: the cpu's losses" follows_the_cpu
     check "the same bits twice, and after kill -9 and resume" same_bits
+    check "the image tokenizer: the cpu's losses" tokenizes_like_the_cpu
+    if [ -d "$run/pretrain/checkpoints" ]; then
+        check "drawing, describing, scoring: as on the cpu" evaluates_like_the_cpu
+    else
+        left_out "evaluate" "$run/pretrain has no checkpoint"
+    fi
 else
     left_out "training" "$run/tokenize/store.h5 is not there: make it by \`cm3leon run configs/emoji-quick.yaml\`"
 fi
@@ -116,6 +162,11 @@ for size in 350m 760m; do
     check "step, $size, 4,096 tokens" "$cm3leon" bench step configs/paper-$size.yaml $step
 done
 check "step, four layers of the 7B, 4,096 tokens" "$cm3leon" bench step configs/paper-7b.yaml $step model.layers=4
+for size in 350m 7b; do
+    check "1,024 image tokens with guidance, $size" "$cm3leon" bench generate configs/paper-$size.yaml device=cuda
+done
+check "image tokenizer, 256 px" "$cm3leon" bench image-tokenizer configs/paper-350m.yaml device=cuda \
+    image_train.micro_batch=16
 if python3 -c 'import torch; assert torch.cuda.is_available()' 2> /dev/null; then
     for shape in 350m 760m 7b-layers; do
         check "the same beside PyTorch: $shape" \
