@@ -37,9 +37,9 @@ static void put_plan(cm3_json_writer *w, const cm3_stage_plan *p) {
     cm3_json_put_double(w, "days", p->days);
 }
 
-static void print_stage(const char *title, const char *where, const char *unit, const cm3_stage_plan *p, int64_t steps,
-                        int ranks) {
-    printf("%s, %s\n", title, where);
+static void print_stage(const char *title, const char *device, const char *type, const char *unit,
+                        const cm3_stage_plan *p, int64_t steps, int ranks) {
+    printf("%s, on %s in %s\n", title, device, type);
     printf("  parameters            %.4g M\n", (double)p->parameters / 1e6);
     printf("  steps                 %lld of %lld %s\n", (long long)steps, (long long)p->items_per_step, unit);
     printf("  %-21s %.4g\n", unit, (double)p->items_per_step * (double)steps);
@@ -60,7 +60,8 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
     CM3_TRY(cm3_plan_pretrain(recipe, device.backend, ranks, &model));
     const char *type = cm3_dtype_name(cm3_recipe_compute(recipe, device.backend));
     /* The paper's recipes take a released image tokenizer as given; its cost is that of one GPU's training. */
-    CM3_TRY(cm3_plan_image_tokenizer(recipe, recipe->pictures.batch % ranks ? 1 : ranks, &pictures));
+    const int share = recipe->pictures.batch % ranks ? 1 : ranks;
+    CM3_TRY(cm3_plan_image_tokenizer(recipe, device.backend, share, &pictures));
     if (json) {
         cm3_json_writer w = cm3_json_writer_on(stdout);
         cm3_json_begin_object(&w, NULL);
@@ -75,11 +76,8 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
         cm3_json_end_line(&w);
         return CM3_OK;
     }
-    char where[64];
-    snprintf(where, sizeof where, "on %s in %s", device.text, type);
-    print_stage("image-tokenizer", "on cpu in f32", "pictures", &pictures, recipe->image_train.steps,
-                recipe->pictures.batch % ranks ? 1 : ranks);
-    print_stage("pretrain", where, "tokens", &model, recipe->train.steps, ranks);
+    print_stage("image-tokenizer", device.text, "f32", "pictures", &pictures, recipe->image_train.steps, share);
+    print_stage("pretrain", device.text, type, "tokens", &model, recipe->train.steps, ranks);
     printf("  on the cluster        %.4g GPU hours, %.3g days on %lld GPUs of %.0f TFLOP/s at %.0f %% of it\n",
            model.gpu_hours, model.days, (long long)recipe->cluster.gpus, recipe->cluster.gpu_tflops,
            100 * recipe->cluster.mfu);

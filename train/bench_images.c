@@ -119,7 +119,7 @@ static cm3_status measure(bench *b, double seconds, cm3_bench_images_result *r) 
     CM3_TRY(rate_of(b, encode, seconds, &r->encoded_per_second));
     CM3_TRY(rate_of(b, decode, seconds, &r->decoded_per_second));
     CM3_TRY(rate_of(b, train, seconds, &r->trained_per_second));
-    CM3_TRY(cm3_product_rate(b->backend, CM3_F32, 0.5, &r->product_flops_per_second));
+    CM3_TRY(cm3_product_rate(b->backend, CM3_F32, 0.5, &r->product_flops_per_second, NULL));
     r->batch = b->batch;
     r->flops_per_second = r->trained_per_second * cm3_vqgan_flops_per_picture(b->model);
     r->ratio = r->flops_per_second / r->product_flops_per_second;

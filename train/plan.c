@@ -83,7 +83,8 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backen
     return status;
 }
 
-cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, int ranks, cm3_stage_plan *plan) {
+cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, const cm3_backend *backend, int ranks,
+                                    cm3_stage_plan *plan) {
     *plan = (cm3_stage_plan){.items_per_step = recipe->pictures.batch};
     cm3_params *params = NULL;
     cm3_vqgan *model = NULL;
@@ -94,7 +95,7 @@ cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, int ranks, cm3_sta
     if (status == CM3_OK) status = cm3_params_create(&params);
     if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer, params, &model);
     if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
-    const cm3_tape_options options = {.backend = cm3_backend_meta(),
+    const cm3_tape_options options = {.backend = backend,
                                       .recompute = (cm3_recompute)recipe->image_tokenizer.recompute,
                                       .exchange_from = exchange_from(recipe->pictures.batch, pictures, ranks)};
     if (status == CM3_OK) status = cm3_tape_create(&options, &tape);

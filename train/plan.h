@@ -24,7 +24,8 @@ typedef struct cm3_stage_plan {
 /* The transformer's training on `ranks` ranks of a backend that only counts (core/tensor/device.h). The vocabulary is
  * that of OUT/tokenize if it is there, else what the recipe promises. */
 cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backend, int ranks, cm3_stage_plan *plan);
-/* The same for the image tokenizer, which is trained on the CPU. */
-cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, int ranks, cm3_stage_plan *plan);
+/* The same for the image tokenizer, which computes in f32. */
+cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, const cm3_backend *backend, int ranks,
+                                    cm3_stage_plan *plan);
 
 #endif

@@ -49,7 +49,7 @@ static cm3_status read_stages(cm3__report *r) {
     CM3_TRY(read_stage(r->recipe, "image-tokenizer", image, 2, &r->image));
     CM3_TRY(read_stage(r->recipe, "pretrain", model, 4, &r->model));
     cm3_stage_plan plan;
-    CM3_TRY(cm3_plan_image_tokenizer(r->recipe, 1, &plan));
+    CM3_TRY(cm3_plan_image_tokenizer(r->recipe, cm3_backend_meta(), 1, &plan));
     r->image.parameters = plan.parameters;
     r->image.flops = plan.flops_per_step * r->image.steps;
     CM3_TRY(cm3_plan_pretrain(r->recipe, cm3_backend_meta(), 1, &plan));
