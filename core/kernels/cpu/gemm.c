@@ -52,7 +52,7 @@ static cm3__gemm_block block_of(const cm3_gemm *p) {
 
 /* A slice, by all threads of the team: B together, then pieces of rows as they come, since threads are not equally fast
  * on a machine that others use, too. */
-static void multiply_slice(const cm3_gemm *p, const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t height,
+static void multiply_slice(const cm3_gemm *p, const cm3__gemm_block *g, const cm3__gemm_slice *s, int pieces,
                            float *b) {
     const cm3_simd *simd = cm3__simd();
     const int64_t panels = (s->wide + CM3__GEMM_UNIT - 1) / CM3__GEMM_UNIT;
@@ -60,24 +60,31 @@ static void multiply_slice(const cm3_gemm *p, const cm3__gemm_block *g, const cm
     for (int64_t i = 0; i < panels; i++)
         simd->gemm_pack(g, s, i * CM3__GEMM_UNIT, least((i + 1) * CM3__GEMM_UNIT, s->wide), b);
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t row = 0; row < p->m; row += height) {
-        const int64_t rows = least(height, p->m - row);
-        simd->gemm_rows(g, s, row, rows, b, scratch_of_thread() + SCRATCH_A);
-        if (p->epilogue && s->p + s->deep == p->k) p->epilogue(p->context, row, rows, s->j, s->wide);
+    for (int i = 0; i < pieces; i++) {
+        int64_t row, end;
+        cm3__share(p->m, CM3__GEMM_TILE, i, pieces, &row, &end);
+        if (row == end) continue;
+        simd->gemm_rows(g, s, row, end - row, b, scratch_of_thread() + SCRATCH_A);
+        if (p->epilogue && s->p + s->deep == p->k) p->epilogue(p->context, row, end - row, s->j, s->wide);
     }
+}
+
+/* Pieces of rows, as many for every thread: some, so that a fast one can take more than a slow one, but each high
+ * enough to pay for reading B. */
+static int pieces_of(int64_t m, int threads) {
+    enum { OF_A_THREAD = 4, LEAST_HEIGHT = 3 * CM3__GEMM_TILE };
+    if (threads == 1) return (int)((m + CM3__GEMM_HEIGHT - 1) / CM3__GEMM_HEIGHT);
+    const int64_t share = (m + threads - 1) / threads, fewest = (share + CM3__GEMM_HEIGHT - 1) / CM3__GEMM_HEIGHT,
+                  most = least(share / LEAST_HEIGHT, OF_A_THREAD), each = fewest > most ? fewest : most;
+    return (int)(each > 1 ? each : 1) * threads;
 }
 
 /* False, and nothing done, where OpenBLAS is to do it. */
 static bool multiply_packed(const cm3_gemm *p, int threads) {
-    enum { TILE = 14, PIECES = 4 }; /* of a thread */
     if (p->library || !cm3__simd()->fast_gemm || !pays_to_pack(p)) return false;
     float *b = scratch_of_thread();
     const cm3__gemm_block g = block_of(p);
-    const int64_t least_height = 4 * TILE, share = p->m / (threads * PIECES),
-                  most = threads == 1 || share > CM3__GEMM_HEIGHT ? CM3__GEMM_HEIGHT
-                         : share < least_height                   ? least_height
-                                                                  : share;
-    const int64_t height = cm3__gemm_part(p->m, (most + TILE - 1) / TILE * TILE, TILE);
+    const int pieces = pieces_of(p->m, threads);
     bool all = b != NULL;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
@@ -86,7 +93,7 @@ static bool multiply_packed(const cm3_gemm *p, int threads) {
             all = false;
         }
 #pragma omp barrier
-        for (cm3__gemm_slice s = {0}; all && cm3__gemm_next(&g, &s);) multiply_slice(p, &g, &s, height, b);
+        for (cm3__gemm_slice s = {0}; all && cm3__gemm_next(&g, &s);) multiply_slice(p, &g, &s, pieces, b);
     }
     return all;
 }

@@ -31,7 +31,8 @@ typedef struct cm3__gemm_slice {
 
 enum {
     CM3__GEMM_DEPTH = 384,     /* most of k in a slice */
-    CM3__GEMM_HEIGHT = 196,    /* most rows of a piece of A: a multiple of a tile's, 14 */
+    CM3__GEMM_TILE = 14,       /* rows of a tile */
+    CM3__GEMM_HEIGHT = 196,    /* most rows of a piece of A: a multiple of a tile's */
     CM3__GEMM_WIDTH = 1024,    /* most columns of a block of B */
     CM3__GEMM_SPARE = 32 * 16, /* panels are written in whole vectors, which reach behind their end */
     CM3__GEMM_UNIT = 32,       /* columns of a panel of B, or a multiple of them */

@@ -1,8 +1,9 @@
 /* Products of small matrices that lie in cache: C (m,n) = or += A (m,k) B (k,n), C and B row-major with n a multiple of
  * CM3_LANES, A with any two strides (so it may be transposed at no cost).
  *
- * A micro-kernel keeps a block of up to CM3_ROWS x CM3_VECTORS vectors of C in registers; for each step of k it loads
- * CM3_VECTORS vectors of B and multiplies them by CM3_ROWS broadcast elements of A. */
+ * A micro-kernel keeps a block of rows and vectors of C in registers; for each step of k it loads the vectors of B and
+ * multiplies them by broadcast elements of A. The fewer vectors a row has, the more rows: it takes about ten independent
+ * sums to keep the multipliers busy. */
 #ifndef CM3_CORE_KERNELS_CPU_SIMD_TILE_H
 #define CM3_CORE_KERNELS_CPU_SIMD_TILE_H
 
@@ -11,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CM3_LANES = CM3_VEC_LANES, CM3_ROWS = 6, CM3_VECTORS = CM3_VEC_REGISTERS == 32 ? 4 : 2 };
+enum { CM3_LANES = CM3_VEC_LANES };
 
 typedef struct cm3_tile {
     const float *a;
@@ -45,30 +46,44 @@ typedef struct cm3_tile {
         }                                                                                                              \
     }
 
-#define CM3_MICRO_KERNELS(M) CM3_MICRO_KERNEL(M, 1) CM3_MICRO_KERNEL(M, 2) CM3_MICRO_KERNEL(M, 3) CM3_MICRO_KERNEL(M, 4)
-CM3_MICRO_KERNELS(1)
-CM3_MICRO_KERNELS(2)
-CM3_MICRO_KERNELS(3)
-CM3_MICRO_KERNELS(4)
-CM3_MICRO_KERNELS(5)
-CM3_MICRO_KERNELS(6)
+/* MOST_N: the most rows of a kernel of N vectors; it has one for every number of them. */
+#define CM3_TO_6(X, N) X(1, N) X(2, N) X(3, N) X(4, N) X(5, N) X(6, N)
+#define CM3_TO_8(X, N) CM3_TO_6(X, N) X(7, N) X(8, N)
+#define CM3_TO_12(X, N) CM3_TO_8(X, N) X(9, N) X(10, N) X(11, N) X(12, N)
+#define CM3_TO_16(X, N) CM3_TO_12(X, N) X(13, N) X(14, N) X(15, N) X(16, N)
+#define CM3_MICRO_NAME(M, N) micro_##M##_##N,
+typedef void cm3__micro(const cm3_tile *, int64_t, bool);
+#define CM3_MICRO_TABLE(TO, N)                                                                                         \
+    TO(CM3_MICRO_KERNEL, N)                                                                                            \
+    static cm3__micro *const micro_of_##N[] = {TO(CM3_MICRO_NAME, N)};
 
-#define CM3_MICRO_NAMES(M)                                                                                             \
-    { micro_##M##_1, micro_##M##_2, micro_##M##_3, micro_##M##_4 }
-static void (*const cm3__micro[6][4])(const cm3_tile *, int64_t, bool) = {CM3_MICRO_NAMES(1), CM3_MICRO_NAMES(2),
-                                                                          CM3_MICRO_NAMES(3), CM3_MICRO_NAMES(4),
-                                                                          CM3_MICRO_NAMES(5), CM3_MICRO_NAMES(6)};
+#if defined(__AVX512F__) /* 32 registers */
+CM3_MICRO_TABLE(CM3_TO_16, 1)
+CM3_MICRO_TABLE(CM3_TO_12, 2)
+CM3_MICRO_TABLE(CM3_TO_8, 3)
+CM3_MICRO_TABLE(CM3_TO_6, 4)
+enum { CM3_VECTORS = 4 };
+static cm3__micro *const *const cm3__micros[] = {micro_of_1, micro_of_2, micro_of_3, micro_of_4};
+static const int64_t cm3__most_rows[] = {16, 12, 8, 6};
+#else /* 16 */
+CM3_MICRO_TABLE(CM3_TO_8, 1)
+CM3_MICRO_TABLE(CM3_TO_6, 2)
+enum { CM3_VECTORS = 2 };
+static cm3__micro *const *const cm3__micros[] = {micro_of_1, micro_of_2};
+static const int64_t cm3__most_rows[] = {8, 6};
+#endif
 
 static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k, bool accumulate) {
     const float *a = t.a;
     float *c = t.c;
     for (int64_t j = 0; j < n;) {
-        const int64_t left = (n - j) / CM3_LANES, vectors = left < CM3_VECTORS ? left : CM3_VECTORS;
-        for (int64_t i = 0; i < m; i += CM3_ROWS) {
-            const int64_t rows = m - i < CM3_ROWS ? m - i : CM3_ROWS;
+        const int64_t left = (n - j) / CM3_LANES, vectors = left < CM3_VECTORS ? left : CM3_VECTORS,
+                      most = cm3__most_rows[vectors - 1];
+        for (int64_t i = 0, rows, parts = (m + most - 1) / most; i < m; i += rows, parts--) {
+            rows = (m - i + parts - 1) / parts; /* of one height as far as can be */
             t.a = a + i * t.a_row;
             t.c = c + i * t.c_row + j;
-            cm3__micro[rows - 1][vectors - 1](&t, k, accumulate);
+            cm3__micros[vectors - 1][rows - 1](&t, k, accumulate);
         }
         t.b += vectors * CM3_LANES;
         j += vectors * CM3_LANES;
