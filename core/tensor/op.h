@@ -71,20 +71,20 @@
 
 #include <stdbool.h>
 
-#define CM3_OP_LIST(X)                                                                                                 \
-    X(EMBED, embed)                                                                                                    \
-    X(LAYER_NORM, layer_norm) X(RMS_NORM, rms_norm) X(LINEAR, linear) X(ATTENTION, attention)                          \
-        X(ATTENTION_CACHED, attention_cached) X(QK_NORM, qk_norm) X(ROTARY, rotary) X(SWIGLU, swiglu)                  \
-            X(ACTIVATE, activate) X(ADD, add) X(LINEAR_CROSS_ENTROPY, linear_cross_entropy) X(CONV2D, conv2d)          \
-                X(GROUP_NORM, group_norm) X(UPSAMPLE, upsample) X(AVERAGE_POOL, average_pool)                          \
-                    X(NEAREST_CODE, nearest_code) X(CODE_LOOKUP, code_lookup) X(CODE_LOSS, code_loss)                  \
-                        X(PIXEL_LOSS, pixel_loss) X(VIEW, view)
+/* clang-format off */
+#define CM3_OP_LIST(X)                                                                                                \
+    X(EMBED, embed) X(LAYER_NORM, layer_norm) X(RMS_NORM, rms_norm) X(LINEAR, linear) X(ATTENTION, attention)         \
+    X(ATTENTION_CACHED, attention_cached) X(QK_NORM, qk_norm) X(ROTARY, rotary) X(SWIGLU, swiglu)                     \
+    X(ACTIVATE, activate) X(ADD, add) X(LINEAR_CROSS_ENTROPY, linear_cross_entropy) X(CONV2D, conv2d)                 \
+    X(GROUP_NORM, group_norm) X(UPSAMPLE, upsample) X(AVERAGE_POOL, average_pool) X(NEAREST_CODE, nearest_code)       \
+    X(CODE_LOOKUP, code_lookup) X(CODE_LOSS, code_loss) X(PIXEL_LOSS, pixel_loss) X(VIEW, view)
+/* clang-format on */
 
 typedef enum cm3_op {
 #define X(upper, lower) CM3_OP_##upper,
     CM3_OP_LIST(X)
 #undef X
-        CM3_OP_COUNT
+    CM3_OP_COUNT
 } cm3_op;
 
 typedef enum cm3_activation { CM3_ACT_NONE, CM3_ACT_RELU, CM3_ACT_GELU, CM3_ACT_SILU } cm3_activation;
