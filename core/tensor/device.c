@@ -41,6 +41,7 @@ typedef struct cuda {
     cm3_status (*backend)(int local, const cm3_backend **backend);
     const cm3_backend *(*meta)(void);
     const char *(*text)(void);
+    uint64_t (*contract)(void);
 } cuda;
 
 static bool find(void *library, const char *name, void *function, size_t bytes) {
@@ -54,9 +55,10 @@ static cm3_status open_cuda(cuda *c) {
     if (!library) return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: %s", dlerror());
     if (find(library, "cm3_backend_cuda", &c->backend, sizeof c->backend) &&
         find(library, "cm3_backend_cuda_meta", &c->meta, sizeof c->meta) &&
-        find(library, "cm3_backend_cuda_text", &c->text, sizeof c->text))
+        find(library, "cm3_backend_cuda_text", &c->text, sizeof c->text) &&
+        find(library, "cm3_backend_cuda_contract", &c->contract, sizeof c->contract) && c->contract() == CM3_CONTRACT)
         return CM3_OK;
-    return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: libcm3_cuda.so is not of this version");
+    return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: libcm3_cuda.so is of another build than this program");
 }
 
 static cm3_status open_gpu(int local, cm3_device *device) {

@@ -192,6 +192,12 @@ typedef struct cm3_backend {
     cm3_status (*sample)(const struct cm3_sampling *sampling);
 } cm3_backend;
 
+/* Sizes of what a backend in a library of its own shares with the program: unequal in two builds of which one is older
+ * than this contract's last change. */
+#define CM3_CONTRACT                                                                                                   \
+    ((uint64_t)sizeof(cm3_backend) << 48 | (uint64_t)sizeof(cm3_call) << 32 | (uint64_t)sizeof(cm3_op_attr) << 16 |    \
+     (uint64_t)CM3_OP_COUNT)
+
 /* core/kernels: the host's processor, and a twin of it that has its workspaces and runs nothing. */
 const cm3_backend *cm3_backend_cpu(void);
 const cm3_backend *cm3_backend_meta(void);

@@ -45,6 +45,10 @@ cm3_status cm3_backend_cuda(int local, const cm3_backend **backend) {
     return CM3_OK;
 }
 
+uint64_t cm3_backend_cuda_contract(void) {
+    return CM3_CONTRACT;
+}
+
 const cm3_backend *cm3_backend_cuda_meta(void) {
     return &meta;
 }
