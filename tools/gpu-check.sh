@@ -148,11 +148,16 @@ steps=200
 if [ -f "$run/tokenize/store.h5" ]; then
     lines=30 check "$steps steps of emoji-quick: the cpu's losses" follows_the_cpu
     check "the same bits twice, and after kill -9 and resume" same_bits
-    check "the image tokenizer: the cpu's losses" tokenizes_like_the_cpu
-    if [ -d "$run/pretrain/checkpoints" ]; then
-        check "drawing, describing, scoring: as on the cpu" evaluates_like_the_cpu
+    if "$cm3leon" image-tokenizer "$run/config.yaml" out="$work/source" device=cpu image_train.steps=1 > "$work/log" 2>&1
+    then
+        check "the image tokenizer: the cpu's losses" tokenizes_like_the_cpu
+        if [ -d "$run/pretrain/checkpoints" ]; then
+            check "drawing, describing, scoring: as on the cpu" evaluates_like_the_cpu
+        else
+            left_out "evaluate" "$run/pretrain has no checkpoint"
+        fi
     else
-        left_out "evaluate" "$run/pretrain has no checkpoint"
+        left_out "the image tokenizer, evaluate" "no pictures: $(tail -n 1 "$work/log")"
     fi
 else
     left_out "training" "$run/tokenize/store.h5 is not there: make it by \`cm3leon run configs/emoji-quick.yaml\`"
@@ -172,6 +177,8 @@ if python3 -c 'import torch; assert torch.cuda.is_available()' 2> /dev/null; the
         check "the same beside PyTorch: $shape" \
             python3 tools/bench/torch_step.py --cm3leon "$cm3leon" --device cuda --compile --shape $shape
     done
+    check "the image tokenizer beside PyTorch, 256 px" python3 tools/bench/torch_images.py --cm3leon "$cm3leon" \
+        --device cuda --compile configs/paper-350m.yaml image_train.micro_batch=16
 else
     left_out "PyTorch" "python3 has no torch that sees a GPU"
 fi

@@ -38,8 +38,8 @@ SHAPES = {
 }
 
 
-def read_shape(program, recipe, overrides):
-    """The shape that a recipe describes, asked of cm3leon itself, so that both sides train the same network."""
+def read_recipe(program, recipe, overrides):
+    """Every setting, {"section.key": "value"}, and the plan, asked of cm3leon itself."""
     resolved = subprocess.run([program, "pretrain", recipe, *overrides, "--print-config"], check=True, text=True,
                               stdout=subprocess.PIPE).stdout
     config, section = {}, ""
@@ -48,6 +48,14 @@ def read_shape(program, recipe, overrides):
         if not line.startswith(" "):
             section = key
         config[f"{section}.{key.strip()}" if line.startswith(" ") else key] = value.strip()
+    plan = json.loads(subprocess.run([program, "plan", recipe, *overrides, "--json"], check=True, text=True,
+                                     stdout=subprocess.PIPE).stdout)
+    return config, plan
+
+
+def read_shape(program, recipe, overrides):
+    """The shape that a recipe describes, so that both sides train the same network."""
+    config, plan = read_recipe(program, recipe, overrides)
 
     def number(field):
         return int(config[field])
@@ -55,8 +63,6 @@ def read_shape(program, recipe, overrides):
     layers, width, sequence = number("model.layers"), number("model.width"), number("data.context")
     ffn = number("model.ffn") or 4 * width
     rotary = config["model.positions"] == "rotary"
-    plan = json.loads(subprocess.run([program, "plan", recipe, *overrides, "--json"], check=True, text=True,
-                                     stdout=subprocess.PIPE).stdout)
     # All parameters but the table of embeddings are known; what remains is its rows.
     positions = 0 if rotary else number("model.context") * width
     rows, rest = divmod(plan["parameters"] - positions - layers * width * (4 * width + 2 * ffn), width)
