@@ -3,6 +3,7 @@
 # CM3_CUDA_LIBRARY names it. Both leave cm3_fail() and its like to the program that opens them.
 file(GLOB cuda_kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/kernels/cuda/*.cu)
 list(FILTER cuda_kernels EXCLUDE REGEX "_(cuda|cudnn|nccl)\\.cu$") # what calls CUDA's libraries
+find_package(CUDAToolkit QUIET)
 
 if(CM3_TESTS)
   enable_language(CXX)
@@ -16,13 +17,17 @@ if(CM3_TESTS)
     list(APPEND simt_sources ${wrapper})
   endforeach()
   file(GLOB simt CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/simt/*.c ${CMAKE_SOURCE_DIR}/tests/support/simt/*.cpp)
-  add_library(cm3_simt SHARED ${simt_sources} ${simt} ${CMAKE_SOURCE_DIR}/core/kernels/cuda/backend.c)
+  add_library(cm3_simt SHARED ${simt_sources} ${simt} ${CMAKE_SOURCE_DIR}/core/kernels/cuda/backend.c
+              ${CMAKE_SOURCE_DIR}/core/kernels/cuda/attention_cudnn_plan.c) # cuDNN's plans need no GPU
+  target_include_directories(cm3_simt SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS})
   target_compile_options(cm3_simt PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-unknown-pragmas>)
   target_link_options(cm3_simt PRIVATE -Wl,-Bsymbolic) # the other one may be loaded, too
   target_include_directories(cm3_simt PUBLIC ${CMAKE_SOURCE_DIR}/tests/support/simt)
+
+  add_library(cm3_driver MODULE ${CMAKE_SOURCE_DIR}/tests/support/driver/driver.c)
+  target_link_options(cm3_driver PRIVATE -Wl,-soname,libcuda.so.1) # what cuDNN opens
 endif()
 
-find_package(CUDAToolkit QUIET)
 if(NOT CUDAToolkit_FOUND OR CM3_SANITIZE OR CM3_FUZZ)
   message(STATUS "cm3leon for CPUs only: no CUDA toolkit (or a build with sanitizers)")
   return()

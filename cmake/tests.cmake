@@ -46,7 +46,8 @@ foreach(source IN LISTS test_sources)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${seconds})
   if(name MATCHES "/cuda/") # the backend of GPUs, run by the host
     set_tests_properties(${name} PROPERTIES ENVIRONMENT CM3_CUDA_LIBRARY=$<TARGET_FILE:cm3_simt>)
-    add_dependencies(test_${target} cm3_simt)
+    add_dependencies(test_${target} cm3_simt cm3_driver)
+    target_compile_definitions(test_${target} PRIVATE CM3_DRIVER="$<TARGET_FILE:cm3_driver>")
   endif()
   cm3_label_test(${name} ${source})
   file(STRINGS ${source} calls_kernels REGEX "core/kernels/cuda/") # directly, not as a backend

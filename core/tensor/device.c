@@ -1,6 +1,7 @@
 #include "core/tensor/device.h"
 
 #include "core/kernels/cuda/backend.h"
+#include "core/log.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -53,6 +54,7 @@ static bool find(void *library, const char *name, void *function, size_t bytes) 
 static cm3_status open_cuda(cuda *c) {
     void *library = open_library(); /* stays open */
     if (!library) return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: %s", dlerror());
+    cm3_log_debug("the library of GPUs is open"); /* it logs, too: a program that opens it has core/log.c */
     if (find(library, "cm3_backend_cuda", &c->backend, sizeof c->backend) &&
         find(library, "cm3_backend_cuda_meta", &c->meta, sizeof c->meta) &&
         find(library, "cm3_backend_cuda_text", &c->text, sizeof c->text) &&

@@ -1,6 +1,8 @@
 /* ATTENTION: which kernels compute it, and how heads lie in its tensors. */
 #include "core/kernels/cuda/attention.h"
 
+#include "core/kernels/cuda/attention_choice.h"
+#include "core/kernels/cuda/attention_cudnn.h"
 #include "core/kernels/cuda/attention_plain.h"
 #include "core/kernels/cuda/attention_tensor.h"
 #include "core/kernels/cuda/cuda.h"
@@ -83,21 +85,43 @@ template <typename T> static void run_forward(const cm3_call *call) {
     cm3__cuda_attention_forward(a);
 }
 
-static cm3_status forward(const cm3_call *call) {
-    CM3_TRY(cm3__cuda_attention_check(call));
+static cm3_status own_forward(const cm3_call *call) {
     CM3_BY_TYPE(call->in[0].type, run_forward<T>(call));
     return cm3__cuda_launched("attention, forward");
+}
+
+static cm3_status own_backward(const cm3_call *call) {
+    CM3_BY_TYPE(call->in[0].type, run_backward<T>(call));
+    return cm3__cuda_launched("attention, backward");
+}
+
+static size_t own_backward_workspace(const cm3_call *call) {
+    return (size_t)(call->in[0].shape.dim[0] * call->attr->heads) * sizeof(float);
+}
+
+static const cm3_kernel own = {own_forward, own_backward, nullptr, own_backward_workspace};
+
+/* --- ours or cuDNN's: the workspace is enough for both ------------------------------------------------------------ */
+
+static cm3_status forward(const cm3_call *call) {
+    CM3_TRY(cm3__cuda_attention_check(call));
+    return (cm3__attention_is_cudnns(call, false, &own) ? &cm3__cudnn_attention : &own)->forward(call);
 }
 
 static cm3_status backward(const cm3_call *call) {
     if (!call->grad_in[0].data) return CM3_OK;
     CM3_TRY(cm3__cuda_attention_check(call));
-    CM3_BY_TYPE(call->in[0].type, run_backward<T>(call));
-    return cm3__cuda_launched("attention, backward");
+    const bool cudnns = !call->accumulate[0] && cm3__attention_is_cudnns(call, true, &own);
+    return (cudnns ? &cm3__cudnn_attention : &own)->backward(call);
+}
+
+static size_t forward_workspace(const cm3_call *call) {
+    return cm3__cudnn_attention.forward_workspace(call);
 }
 
 static size_t backward_workspace(const cm3_call *call) {
-    return (size_t)(call->in[0].shape.dim[0] * call->attr->heads) * sizeof(float);
+    const size_t ours = own_backward_workspace(call), cudnns = cm3__cudnn_attention.backward_workspace(call);
+    return ours > cudnns ? ours : cudnns;
 }
 
-extern "C" const cm3_kernel cm3__cuda_attention = {forward, backward, nullptr, backward_workspace};
+extern "C" const cm3_kernel cm3__cuda_attention = {forward, backward, forward_workspace, backward_workspace};

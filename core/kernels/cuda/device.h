@@ -17,6 +17,10 @@ const char *cm3__device_text(void);
 /* Waits until all that was queued is done, and says what failed of it. */
 cm3_status cm3__device_wait(void);
 
+/* The time that the device takes for what is queued between the two; the second waits for it. */
+cm3_status cm3__device_clock_start(void);
+cm3_status cm3__device_clock_stop(double *seconds);
+
 extern const cm3_memory cm3__device_memory;
 extern const cm3_replay cm3__device_replay;
 extern const cm3_collective cm3__device_collective __attribute__((weak)); /* where NCCL is known */

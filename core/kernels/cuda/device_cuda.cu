@@ -59,6 +59,28 @@ extern "C" cm3_status cm3__device_wait(void) {
     return CM3_OK;
 }
 
+/* --- the clock --------------------------------------------------------------------------------------------------- */
+
+static cudaEvent_t started, stopped;
+
+extern "C" cm3_status cm3__device_clock_start(void) {
+    if (!started) {
+        CUDA_TRY("making an event", cudaEventCreate(&started));
+        CUDA_TRY("making an event", cudaEventCreate(&stopped));
+    }
+    CUDA_TRY("an event", cudaEventRecord(started, stream));
+    return CM3_OK;
+}
+
+extern "C" cm3_status cm3__device_clock_stop(double *seconds) {
+    float milliseconds = 0;
+    CUDA_TRY("an event", cudaEventRecord(stopped, stream));
+    CUDA_TRY("what was queued", cudaEventSynchronize(stopped));
+    CUDA_TRY("a time", cudaEventElapsedTime(&milliseconds, started, stopped));
+    *seconds = milliseconds * 1e-3;
+    return CM3_OK;
+}
+
 /* --- memory ------------------------------------------------------------------------------------------------------ */
 
 static cm3_status clear(void *at, size_t bytes) {

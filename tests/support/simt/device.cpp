@@ -12,12 +12,25 @@ extern "C" {
 typedef std::vector<std::function<void()>> graph;
 
 static graph *kept; /* while one is made */
+double simt_clock;
+static double started;
 
 void simt_queue(const std::function<void()> &work) {
+    simt_clock += 1;
     if (kept)
         kept->push_back(work);
     else
         work();
+}
+
+extern "C" cm3_status cm3__device_clock_start(void) {
+    started = simt_clock;
+    return CM3_OK;
+}
+
+extern "C" cm3_status cm3__device_clock_stop(double *seconds) {
+    *seconds = simt_clock - started;
+    return CM3_OK;
 }
 
 /* --- memory ------------------------------------------------------------------------------------------------------ */

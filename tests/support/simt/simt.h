@@ -30,6 +30,7 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 /* The stream: what is queued is done at once, or kept while a graph is made (device.cpp). */
 void simt_queue(const std::function<void()> &work);
+extern double simt_clock; /* in seconds, of which everything that is queued takes one */
 /* Queues a kernel, whose blocks run one after the other. */
 void simt_launch(const char *kernel, dim3 blocks, dim3 threads, size_t shared_bytes,
                  const std::function<void()> &thread);
