@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#if __has_include(<cudnn.h>)
+#if __has_include(<cudnn.h>) && __has_include(<cuda_runtime_api.h>)
 #define CM3__CUDNN_IS_KNOWN 1
 #include <cudnn.h>
 
