@@ -2,8 +2,8 @@
  * CM3_LANES, A with any two strides (so it may be transposed at no cost).
  *
  * A micro-kernel keeps a block of rows and vectors of C in registers; for each step of k it loads the vectors of B and
- * multiplies them by broadcast elements of A. The fewer vectors a row has, the more rows: it takes about ten independent
- * sums to keep the multipliers busy. */
+ * multiplies them by broadcast elements of A. The fewer vectors a row has, the more rows: it takes about ten
+ * independent sums to keep the multipliers busy. */
 #ifndef CM3_CORE_KERNELS_CPU_SIMD_TILE_H
 #define CM3_CORE_KERNELS_CPU_SIMD_TILE_H
 
