@@ -1,5 +1,7 @@
-/* The host in the place of a device: blocks of exactly the bytes that were asked for, so that the address sanitizer
- * sees what a kernel reads or writes beside them; and a graph that is a list of what was queued. */
+/* The host in the place of a device. Its memory is closed but while something queued runs: a host that follows an
+ * address of it ends there, as it would on a device. Under the address sanitizer it is blocks of exactly the bytes
+ * that were asked for instead, so that what a kernel reads or writes beside them shows. A graph is a list of what was
+ * queued. */
 #include "core/kernels/cuda/launch.h"
 
 extern "C" {
@@ -7,6 +9,7 @@ extern "C" {
 }
 
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <vector>
 
 typedef std::vector<std::function<void()>> graph;
@@ -14,14 +17,6 @@ typedef std::vector<std::function<void()>> graph;
 static graph *kept; /* while one is made */
 double simt_clock;
 static double started;
-
-void simt_queue(const std::function<void()> &work) {
-    simt_clock += 1;
-    if (kept)
-        kept->push_back(work);
-    else
-        work();
-}
 
 extern "C" cm3_status cm3__device_clock_start(void) {
     started = simt_clock;
@@ -35,6 +30,8 @@ extern "C" cm3_status cm3__device_clock_stop(double *seconds) {
 
 /* --- memory ------------------------------------------------------------------------------------------------------ */
 
+#ifdef __SANITIZE_ADDRESS__
+
 static void *take(size_t bytes) {
     void *block = NULL;
     if (kept || posix_memalign(&block, 64, bytes ? bytes : 1)) return NULL; /* a graph cannot take memory */
@@ -44,6 +41,57 @@ static void *take(size_t bytes) {
 static void give(void *block, size_t bytes) {
     (void)bytes;
     free(block);
+}
+
+static void open_memory(bool) {
+}
+
+#else
+
+/* One range of addresses, of which none is given twice. */
+static const size_t RANGE = (size_t)1 << 40, PAGE = 4096;
+static char *range;
+static size_t used;
+
+static size_t pages_of(size_t bytes) {
+    return (bytes / PAGE + 1) * PAGE;
+}
+
+static void *take(size_t bytes) {
+    if (kept) return NULL; /* a graph cannot take memory */
+    if (!range) {
+        void *all = mmap(NULL, RANGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (all == MAP_FAILED) return NULL;
+        range = (char *)all;
+    }
+    if (pages_of(bytes) > RANGE - used) return NULL;
+    char *block = range + used;
+    used += pages_of(bytes);
+    return block;
+}
+
+static void give(void *block, size_t bytes) {
+    if (block) madvise(block, pages_of(bytes), MADV_DONTNEED);
+}
+
+static void open_memory(bool open) {
+    if (used && mprotect(range, used, open ? PROT_READ | PROT_WRITE : PROT_NONE)) abort();
+}
+
+#endif
+
+static void run(const graph &work) {
+    open_memory(true);
+    for (const std::function<void()> &one : work) one();
+    open_memory(false);
+}
+
+void simt_queue(const std::function<void()> &work) {
+    simt_clock += 1;
+    if (kept)
+        kept->push_back(work);
+    else
+        run({work});
 }
 
 static cm3_status copy(void *to, const void *from, size_t bytes) {
@@ -70,8 +118,8 @@ static cm3_status set(float *at, float value) {
     return CM3_OK;
 }
 
-extern "C" const cm3_memory cm3__device_memory = {false, take, give, copy,   download, copy,
-                                                  clear, set,  cm3__device_wait, nullptr, 0};
+extern "C" const cm3_memory cm3__device_memory = {
+    false, take, give, copy, download, copy, clear, set, cm3__device_wait, nullptr, 0};
 
 /* --- the device -------------------------------------------------------------------------------------------------- */
 
@@ -103,7 +151,7 @@ static cm3_status end_graph(void **made) {
 }
 
 static cm3_status run_graph(void *made) {
-    for (const std::function<void()> &work : *(graph *)made) work();
+    run(*(const graph *)made);
     return CM3_OK;
 }
 
