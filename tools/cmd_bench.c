@@ -104,7 +104,7 @@ static void print_generated(const cm3_bench_generate_result *r) {
            r->step_bytes / 0x1p20, r->copy_bytes_per_second / 1e9, r->ratio);
 }
 
-static cm3_status bench_generate(const cm3_command_line *line) {
+static cm3_status bench_generate(const cm3_command_line *line, double seconds) {
     enum { RUNS = 2 };
     cm3_bench_generate_result r[RUNS] = {{.pictures = 1}, {.pictures = 16}};
     cm3_session session = {0};
@@ -112,7 +112,7 @@ static cm3_status bench_generate(const cm3_command_line *line) {
     cm3_status status = open_recipe(line, &session, &device);
     int64_t tokens = status == CM3_OK ? cm3_vqgan_codes_per_picture(&session.recipe.image_tokenizer) : 0;
     if (status == CM3_OK) status = cm3_option_int(line, "tokens", 1, 1 << 20, &tokens);
-    if (status == CM3_OK) status = cm3_bench_generate(&session.recipe, device.backend, tokens, r, RUNS);
+    if (status == CM3_OK) status = cm3_bench_generate(&session.recipe, device.backend, tokens, seconds, r, RUNS);
     cm3_session_close(&session);
     CM3_TRY(status);
     if (cm3_option_given(line, "json"))
@@ -192,7 +192,7 @@ cm3_status cm3_cmd_bench(const cm3_command_line *line) {
     CM3_TRY(cm3_option_double(line, "seconds", 0.01, 3600, &seconds));
     if (strcmp(line->arguments[0], "ops") == 0) return bench_ops(line, seconds);
     if (strcmp(line->arguments[0], "step") == 0) return bench_step(line, seconds);
-    if (strcmp(line->arguments[0], "generate") == 0) return bench_generate(line);
+    if (strcmp(line->arguments[0], "generate") == 0) return bench_generate(line, seconds);
     if (strcmp(line->arguments[0], "image-tokenizer") == 0) return bench_images(line, seconds);
     if (strcmp(line->arguments[0], "data") == 0) return bench_data(line, seconds);
     return cm3_fail(CM3_ERR_USAGE, "bench %s: there is ops, step, generate, image-tokenizer and data",

@@ -7,7 +7,7 @@
 typedef struct cm3_bench_generate_result {
     int64_t pictures; /* drawn together: the caller's wish */
     int64_t tokens;   /* of each */
-    double seconds;   /* for all of it: prompts, steps, draws */
+    double seconds;   /* for all of it: prompts, steps, draws; of the fastest run */
     double tokens_per_second, seconds_per_picture;
     double step_bytes;    /* that a step reads on average: parameters, keys and values */
     double floor_seconds; /* all steps, if nothing else took time, at the rate at which memory is copied */
@@ -16,8 +16,8 @@ typedef struct cm3_bench_generate_result {
 } cm3_bench_generate_result;
 
 /* Random parameters of the recipe's shape, in the type that it computes in; for each of `count` results so many
- * pictures of `tokens` tokens, with guidance: two streams each. */
-cm3_status cm3_bench_generate(const cm3_recipe *recipe, const cm3_backend *backend, int64_t tokens,
+ * pictures of `tokens` tokens, with guidance: two streams each. Each is drawn for about `seconds`, at least once. */
+cm3_status cm3_bench_generate(const cm3_recipe *recipe, const cm3_backend *backend, int64_t tokens, double seconds,
                               cm3_bench_generate_result *results, int count);
 
 #endif
