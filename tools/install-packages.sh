@@ -3,7 +3,7 @@
 # As root or with sudo. Does nothing, and needs neither, when all are there.
 set -eu
 
-packages="gcc libc6-dev cmake ninja-build pkg-config
+packages="gcc g++ libc6-dev cmake ninja-build pkg-config
     libopenmpi-dev openmpi-bin libopenblas-openmp-dev libhdf5-dev zlib1g-dev
     libjansson-dev libyaml-dev libutf8proc-dev libpcre2-dev libxxhash-dev
     libjpeg62-turbo-dev libpng-dev libwebp-dev libfreetype-dev libharfbuzz-dev
