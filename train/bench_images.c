@@ -5,7 +5,6 @@
 #include "core/tensor/mirror.h"
 #include "core/tensor/rates.h"
 #include "model/image_codec.h"
-#include "optim/clip.h"
 #include "train/state.h"
 
 #include <math.h>
@@ -90,11 +89,7 @@ static cm3_status train(bench *b) {
     double norm;
     CM3_TRY(cm3_mirror_upload(&b->folded));
     CM3_TRY(cm3_tape_run(b->tape, NULL));
-    CM3_TRY(cm3_train_state_norm(&b->state, &norm));
-    const cm3_adamw_update now = {.step = ++b->updates,
-                                  .learning_rate = 1e-4,
-                                  .clip_factor = cm3_clip_factor(norm, b->recipe->image_optimizer.clip)};
-    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->image_optimizer, &now));
+    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->image_optimizer, ++b->updates, 1e-4, &norm));
     return b->backend->memory->wait();
 }
 

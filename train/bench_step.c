@@ -4,7 +4,6 @@
 #include "core/kernels/cpu/machine.h"
 #include "core/rng.h"
 #include "core/tensor/rates.h"
-#include "optim/clip.h"
 #include "train/state.h"
 
 #include <math.h>
@@ -103,10 +102,7 @@ static cm3_status one_step(bench *b, int64_t step, double *gradients, double *up
     CM3_TRY(cm3_tape_run(b->tape, NULL));
     const double middle = cm3_clock_seconds();
     double norm;
-    CM3_TRY(cm3_train_state_norm(&b->state, &norm));
-    const cm3_adamw_update now = {
-        .step = step + 1, .learning_rate = 1e-4, .clip_factor = cm3_clip_factor(norm, b->recipe->optimizer.clip)};
-    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->optimizer, &now));
+    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->optimizer, step + 1, 1e-4, &norm));
     CM3_TRY(b->backend->memory->wait());
     *gradients = middle - begin;
     *update = cm3_clock_seconds() - middle;

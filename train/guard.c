@@ -16,9 +16,8 @@ cm3_guard cm3_guard_new(const cm3_guard_config *config) {
     return (cm3_guard){.config = *config};
 }
 
-cm3_status cm3_guard_judge(cm3_guard *guard, int64_t step, double loss, double gradient_norm, bool *update) {
-    *update = isfinite(loss) && isfinite(gradient_norm);
-    if (*update) {
+cm3_status cm3_guard_judge(cm3_guard *guard, int64_t step, double loss, double gradient_norm) {
+    if (isfinite(loss) && isfinite(gradient_norm)) {
         guard->skips_in_row = 0;
         return CM3_OK;
     }

@@ -25,9 +25,8 @@ typedef struct cm3_guard {
 
 cm3_guard cm3_guard_new(const cm3_guard_config *config);
 
-/* Loss and norm of one step, the same on all ranks (so that all decide alike). CM3_OK with *update true: go on; with
- * *update false: leave the parameters as they are, the skip is counted; CM3_ERR_NUMERIC: stop, the message says at
- * which step and why. */
-cm3_status cm3_guard_judge(cm3_guard *guard, int64_t step, double loss, double gradient_norm, bool *update);
+/* Loss and norm of one step, the same on all ranks (so that all decide alike), whose update was made only if both are
+ * finite. CM3_OK: go on, a skipped update is counted; CM3_ERR_NUMERIC: stop, the message says at which step and why. */
+cm3_status cm3_guard_judge(cm3_guard *guard, int64_t step, double loss, double gradient_norm);
 
 #endif

@@ -1,10 +1,12 @@
 #include "train/state.h"
 
+#include "core/log.h"
 #include "core/pages.h"
 #include "optim/clip.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static size_t bytes_of(const cm3_train_state *s) {
     return (size_t)cm3_params_size(s->params) * sizeof(float);
@@ -26,14 +28,33 @@ static cm3_status list_spans(cm3_train_state *s) {
     return CM3_OK;
 }
 
+static cm3_status share_gpus(cm3_comm *comm, const cm3_collective *collective, bool *shared) {
+    const int size = cm3_comm_size(comm);
+    char mine[CM3_DEVICE_NAME] = "", (*all)[CM3_DEVICE_NAME] = calloc((size_t)size, sizeof *all);
+    cm3_status status = all ? collective->name_gpu(mine) : cm3_fail(CM3_ERR_MEMORY, "no memory for the ranks' GPUs");
+    status = cm3_comm_agree_status(comm, status);
+    if (status == CM3_OK) status = cm3_comm_all_gather(comm, mine, sizeof mine, all);
+    *shared = false;
+    for (int i = 0; i < size && status == CM3_OK; i++)
+        for (int j = 0; j < i; j++) *shared |= strcmp(all[i], all[j]) == 0;
+    free(all);
+    return status;
+}
+
 /* The devices of all ranks sum gradients among themselves if they can: if every rank has one of its own. */
 static cm3_status join_devices(cm3_train_state *s, cm3_comm *comm) {
     const cm3_collective *collective = s->backend->collective;
     if (!comm || cm3_comm_size(comm) == 1 || !collective) return CM3_OK;
     unsigned char id[CM3_COLLECTIVE_ID] = {0};
-    int cannot = cm3_comm_local_size(comm) > collective->gpus();
-    if (!cannot && cm3_comm_rank(comm) == 0) cannot = collective->make_id(id) != CM3_OK;
-    CM3_TRY(cm3_comm_agree(comm, cannot, &cannot));
+    bool shared;
+    CM3_TRY(share_gpus(comm, collective, &shared));
+    int cannot = collective->make_id(id) != CM3_OK;
+    const bool here = cannot;
+    CM3_TRY(cm3_comm_agree(comm, cannot || shared, &cannot));
+    if (cannot && cm3_comm_rank(comm) == 0)
+        cm3_log_info("gradients are summed by way of the host: %s", shared ? "ranks share a GPU"
+                                                                    : here ? cm3_message()
+                                                                           : "another rank has no NCCL");
     if (cannot) return CM3_OK;
     CM3_TRY(cm3_comm_broadcast(comm, id, sizeof id, 0));
     s->collective = true;
@@ -130,14 +151,18 @@ cm3_status cm3_train_state_norm(const cm3_train_state *s, double *norm) {
     return CM3_OK;
 }
 
-cm3_status cm3_train_state_update(const cm3_train_state *s, const cm3_adamw_config *config,
-                                  const cm3_adamw_update *update) {
+cm3_status cm3_train_state_update(const cm3_train_state *s, const cm3_adamw_config *config, int64_t step,
+                                  double learning_rate, double *norm) {
     const cm3_placement *at = cm3_params_placement(s->params);
+    cm3_adamw_update update = {.step = step, .learning_rate = learning_rate, .clip_factor = 1};
     if (on_host(s)) {
-        cm3_adamw_apply(config, update, s->spans, s->span_count, at->values, at->gradients, s->m, s->v);
+        CM3_TRY(cm3_train_state_norm(s, norm));
+        update.clip_factor = cm3_clip_factor(*norm, config->clip);
+        if (isfinite(*norm))
+            cm3_adamw_apply(config, &update, s->spans, s->span_count, at->values, at->gradients, s->m, s->v);
         return CM3_OK;
     }
-    cm3_flat_adamw now = cm3_adamw_flat(config, update);
+    cm3_flat_adamw now = cm3_adamw_flat(config, &update);
     now.spans = s->spans;
     now.span_count = s->span_count;
     now.size = cm3_params_size(s->params);
@@ -146,5 +171,5 @@ cm3_status cm3_train_state_update(const cm3_train_state *s, const cm3_adamw_conf
     now.m = s->device_m;
     now.v = s->device_v;
     now.copy = at->copy;
-    return s->backend->flat->adamw(&now);
+    return s->backend->flat->clipped_adamw(&now, config->clip, norm);
 }

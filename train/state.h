@@ -37,7 +37,8 @@ cm3_status cm3_train_state_reduced(cm3_train_state *state);
 
 /* Global norm of the gradients. */
 cm3_status cm3_train_state_norm(const cm3_train_state *state, double *norm);
-cm3_status cm3_train_state_update(const cm3_train_state *state, const cm3_adamw_config *config,
-                                  const cm3_adamw_update *update);
+/* Norm, clipping by it, and update number `step` (1 is the first); a norm that is not finite updates nothing. */
+cm3_status cm3_train_state_update(const cm3_train_state *state, const cm3_adamw_config *config, int64_t step,
+                                  double learning_rate, double *norm);
 
 #endif

@@ -3,7 +3,6 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/progress.h"
-#include "optim/clip.h"
 #include "train/signals.h"
 #include "train/state.h"
 
@@ -79,16 +78,13 @@ static cm3_status compute_gradients(trainer *t, double sums[CM3_SUMS_MAX]) {
     return cm3_comm_reduce_f64(t->comm, sums, CM3_SUMS_MAX, CM3_REDUCE_SUM);
 }
 
+/* No update is made of a loss or a gradient that is not finite; the guard says whether to go on. */
 static cm3_status update(trainer *t, const double sums[CM3_SUMS_MAX], double *norm, double *rate) {
-    CM3_TRY(cm3_train_state_norm(&t->state, norm));
     *rate =
         t->config->adamw->learning_rate * cm3_schedule_factor(t->config->schedule, t->step, t->config->train->steps);
-    bool wanted;
-    CM3_TRY(cm3_guard_judge(&t->guard, t->step + 1, sums[0], *norm, &wanted));
-    if (!wanted) return CM3_OK;
-    const cm3_adamw_update now = {
-        .step = t->step + 1, .learning_rate = *rate, .clip_factor = cm3_clip_factor(*norm, t->config->adamw->clip)};
-    return cm3_train_state_update(&t->state, t->config->adamw, &now);
+    CM3_TRY(isfinite(sums[0]) ? cm3_train_state_update(&t->state, t->config->adamw, t->step + 1, *rate, norm)
+                              : cm3_train_state_norm(&t->state, norm));
+    return cm3_guard_judge(&t->guard, t->step + 1, sums[0], *norm);
 }
 
 /* --- telling ----------------------------------------------------------------------------------------------------- */

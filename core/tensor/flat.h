@@ -30,7 +30,9 @@ typedef struct cm3_flat_adamw {
 typedef struct cm3_flat {
     /* Sum of squares in a fixed order; not finite if an element is not. Waits for the result. */
     cm3_status (*sum_of_squares)(const float *values, int64_t count, double *sum);
-    cm3_status (*adamw)(const cm3_flat_adamw *update);
+    /* AdamW of a gradient clipped to a norm of `limit` (0: not clipped), which is measured, applied and judged on the
+     * device: where it is not finite, nothing is updated. Waits for the norm. */
+    cm3_status (*clipped_adamw)(const cm3_flat_adamw *update, double limit, double *norm);
 } cm3_flat;
 
 #endif

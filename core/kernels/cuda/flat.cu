@@ -46,13 +46,24 @@ extern "C" cm3_status cm3__flat_clip(const double *sum, double limit, cm3__flat_
     return cm3__cuda_launched("clip factor");
 }
 
-/* The device's memory for it is taken once, and kept. */
+/* What the passes below add up in: taken once, and kept. */
+typedef struct sums {
+    double work[CM3__FLAT_WORK], sum;
+    cm3__flat_clipping clipping;
+} sums;
+
+static cm3_status take_sums(sums **kept) {
+    static sums *taken;
+    if (!taken) taken = (sums *)cm3__device_memory.take(sizeof *taken);
+    *kept = taken;
+    return taken ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a sum of squares");
+}
+
 static cm3_status sum_of_squares(const float *values, int64_t count, double *sum) {
-    static double *work;
-    if (!work) work = (double *)cm3__device_memory.take((CM3__FLAT_WORK + 1) * sizeof *work);
-    if (!work) return cm3_fail(CM3_ERR_MEMORY, "no memory for a sum of squares");
-    CM3_TRY(cm3__flat_squares(values, count, false, work, work + CM3__FLAT_WORK));
-    return cm3__device_memory.download(sum, work + CM3__FLAT_WORK, sizeof *sum);
+    sums *s;
+    CM3_TRY(take_sums(&s));
+    CM3_TRY(cm3__flat_squares(values, count, false, s->work, &s->sum));
+    return cm3__device_memory.download(sum, &s->sum, sizeof *sum);
 }
 
 /* --- AdamW ------------------------------------------------------------------------------------------------------- */
@@ -146,8 +157,13 @@ extern "C" cm3_status cm3__flat_adamw(const cm3_flat_adamw *a, const cm3__flat_c
     return cm3__cuda_launched("AdamW");
 }
 
-static cm3_status adamw(const cm3_flat_adamw *update) {
-    return cm3__flat_adamw(update, nullptr);
+static cm3_status clipped_adamw(const cm3_flat_adamw *update, double limit, double *norm) {
+    sums *s;
+    CM3_TRY(take_sums(&s));
+    CM3_TRY(cm3__flat_squares(update->grad, update->size, false, s->work, &s->sum));
+    CM3_TRY(cm3__flat_clip(&s->sum, limit, &s->clipping));
+    CM3_TRY(cm3__flat_adamw(update, &s->clipping));
+    return cm3__device_memory.download(norm, &s->clipping.norm, sizeof *norm);
 }
 
-extern "C" const cm3_flat cm3__cuda_flat = {sum_of_squares, adamw};
+extern "C" const cm3_flat cm3__cuda_flat = {sum_of_squares, clipped_adamw};

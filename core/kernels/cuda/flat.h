@@ -1,5 +1,5 @@
-/* The optimizer's passes over flat ranges of f32: core/tensor/flat.h on the device, and its parts for a step that waits
- * for nothing: norm and clip factor stay in the device's memory.
+/* The optimizer's passes over flat ranges of f32: core/tensor/flat.h on the device, and its parts. Norm and clip factor
+ * stay in the device's memory.
  *
  *     cm3__flat_squares(grad, count, false, work, sum)    then, with several ranks, `sum` is added over them
  *     cm3__flat_clip(sum, limit, clipping)
