@@ -3,7 +3,8 @@
 #
 #     tools/gpu-check.sh [--quick] [BUILD [RUN [REPORT]]]
 #
-# BUILD   folder of the programs: cm3leon, libcm3_cuda.so, test_core_cuda_parity (default: build)
+# BUILD   folder of the programs: cm3leon, libcm3_cuda.so, test_core_cuda_parity and _sample, test_model_cuda_generate
+#         (default: build)
 # RUN     a run whose tokens are there, OUT of `cm3leon tokenize configs/emoji-quick.yaml` (default: out/emoji-quick);
 #         without one the training checks are left out, without a checkpoint of its model that of `evaluate`, and the
 #         report says so
@@ -137,10 +138,18 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limi
     sed 's/^/    /' | tee -a "$report"
 
 check "every operation against the cpu, f32 and bf16" "$build/test_core_cuda_parity"
+check "tokens that the device draws" "$build/test_core_cuda_sample"
+check "generation, token by token" "$build/test_model_cuda_generate"
 if command -v compute-sanitizer > /dev/null && [ -z "$quick" ]; then
-    for part in "norm" "embed" "linear" "attention, causal" "cross entropy"; do
-        check "compute-sanitizer: $part" compute-sanitizer --error-exitcode 9 "$build/test_core_cuda_parity" "$part"
+    # Races between the threads of a block, and barriers that not all reach, are what the host cannot show.
+    for part in norm embed linear "attention, causal" "cross entropy" conv code; do
+        for tool in memcheck racecheck synccheck; do
+            check "compute-sanitizer, $tool: $part" \
+                compute-sanitizer --tool $tool --error-exitcode 9 "$build/test_core_cuda_parity" "$part"
+        done
     done
+    check "compute-sanitizer, racecheck: drawing" \
+        compute-sanitizer --tool racecheck --error-exitcode 9 "$build/test_core_cuda_sample"
 else
     left_out "compute-sanitizer" "not asked for, or not installed"
 fi

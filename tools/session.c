@@ -97,9 +97,7 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage_function *sta
                          .config_text = session->config_text,
                          .comm = comm,
                          .device = &device,
-                         .peak_flops = device.backend->memory->host
-                                           ? rate
-                                           : session->recipe.cluster.gpu_tflops * 1e12 * cm3_comm_size(comm)};
+                         .sgemm_flops = rate};
     for (int i = 0; i < count; i++) CM3_TRY(stages[i](&run));
     return CM3_OK;
 }

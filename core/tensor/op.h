@@ -163,12 +163,14 @@ typedef struct cm3_replay {
     void (*free)(void *graph); /* NULL is allowed */
 } cm3_replay;
 
-enum { CM3_COLLECTIVE_ID = 128 };
+enum { CM3_COLLECTIVE_ID = 128, CM3_DEVICE_NAME = 128 };
 
 /* Sums over the devices of several ranks, without the host's memory (NCCL). */
 typedef struct cm3_collective {
-    int (*gpus)(void); /* that this process can see: ranks of a host must not be more */
-    cm3_status (*make_id)(unsigned char id[CM3_COLLECTIVE_ID]); /* on rank 0, which sends it to all */
+    /* Of this process's GPU, zeroed behind its end: no two ranks may share one. */
+    cm3_status (*name_gpu)(char name[CM3_DEVICE_NAME]);
+    /* Fails where the library is not there, and so is called on all ranks; rank 0 sends its id to the others. */
+    cm3_status (*make_id)(unsigned char id[CM3_COLLECTIVE_ID]);
     cm3_status (*open)(const unsigned char id[CM3_COLLECTIVE_ID], int rank, int size); /* on all ranks at once */
     /* In place, over all ranks: queued behind what was queued so far, beside what follows. */
     cm3_status (*sum)(float *at, int64_t count);
@@ -190,6 +192,8 @@ typedef struct cm3_backend {
     cm3_status (*cast)(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
     /* Draws tokens where the logits are (core/tensor/sample.h). NULL on the host's memory, where model/decode does. */
     cm3_status (*sample)(const struct cm3_sampling *sampling);
+    /* Dense peak FLOP/s of a device in a type, by its maker's data sheet; 0: not known. NULL on the host. */
+    double (*peak)(cm3_dtype type);
 } cm3_backend;
 
 /* Sizes of what a backend in a library of its own shares with the program: unequal in two builds of which one is older

@@ -262,7 +262,7 @@ static cm3_status learn(image_learner *l, const char *folder) {
     const cm3_trainer_config config = {.run = folder,
                                        .config_text = l->run->config_text,
                                        .seed = (uint64_t)recipe->run.seed,
-                                       .peak_flops = l->run->peak_flops,
+                                       .peak_flops = cm3_run_peak_flops(l->run, CM3_F32),
                                        .train = &recipe->image_train,
                                        .adamw = &recipe->image_optimizer,
                                        .schedule = &recipe->image_schedule,

@@ -281,10 +281,11 @@ static cm3_status learn(token_learner *l, const char *folder) {
                                  .sample = sample,
                                  .save = save,
                                  .restore = restore};
+    const cm3_dtype compute = cm3_params_tape_options(l->params).compute;
     const cm3_trainer_config config = {.run = folder,
                                        .config_text = l->run->config_text,
                                        .seed = (uint64_t)recipe->run.seed,
-                                       .peak_flops = l->run->peak_flops,
+                                       .peak_flops = cm3_run_peak_flops(l->run, compute),
                                        .train = &recipe->train,
                                        .adamw = &recipe->optimizer,
                                        .schedule = &recipe->schedule,

@@ -6,6 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+double cm3_run_peak_flops(const cm3_run *run, cm3_dtype compute) {
+    const cm3_backend *backend = run->device->backend;
+    if (!backend->peak) return backend->memory->host ? run->sgemm_flops : 0;
+    return backend->peak(compute) * cm3_comm_size(run->comm);
+}
+
 char *cm3_stage_path(const cm3_recipe *recipe, const char *stage, const char *file) {
     char *folder = cm3_path_join(recipe->run.out, stage);
     if (!folder || !file) return folder;

@@ -21,7 +21,7 @@ typedef struct cm3_run {
     const char *config_text; /* the resolved recipe */
     cm3_comm *comm;
     const cm3_device *device; /* that computes */
-    double peak_flops;        /* of all ranks together, for mfu; 0: not known */
+    double sgemm_flops;       /* measured, of all ranks' processors together */
 } cm3_run;
 
 cm3_status cm3_stage_text_tokenizer(const cm3_run *run);
@@ -30,6 +30,10 @@ cm3_status cm3_stage_tokenize(const cm3_run *run);
 cm3_status cm3_stage_pretrain(const cm3_run *run);
 
 /* --- for the stages themselves ----------------------------------------------------------------------------------- */
+
+/* FLOP/s of all ranks that mfu is a share of: the rate of sgemm on processors, a GPU's peak in the type; 0: not known.
+ */
+double cm3_run_peak_flops(const cm3_run *run, cm3_dtype compute);
 
 /* OUT/STAGE, or OUT/STAGE/FILE; the caller frees it. NULL when memory is out. */
 char *cm3_stage_path(const cm3_recipe *recipe, const char *stage, const char *file);

@@ -35,6 +35,7 @@ static const cm3_backend cuda = {.name = "cuda",
                                  .collective = &cm3__device_collective,
                                  .cast = cm3__cuda_cast,
                                  .sample = cm3__cuda_sample,
+                                 .peak = cm3__device_peak,
                                  KERNELS};
 static const cm3_backend meta = {.name = "cuda, counted", .has_bf16 = true, .memory = &cm3__device_memory, KERNELS};
 

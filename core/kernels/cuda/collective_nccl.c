@@ -4,7 +4,9 @@
 #include "core/kernels/cuda/stream.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #if __has_include(<nccl.h>)
 #include <nccl.h>
@@ -86,11 +88,16 @@ static cm3_status join(void) {
     return CM3_OK;
 }
 
-static int count_gpus(void) {
-    int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+static cm3_status name_gpu(char name[CM3_DEVICE_NAME]) {
+    int device;
+    char host[CM3_DEVICE_NAME / 2] = "", bus[CM3_DEVICE_NAME / 2] = "";
+    CUDA_TRY("which one it is", cudaGetDevice(&device));
+    CUDA_TRY("its place", cudaDeviceGetPCIBusId(bus, sizeof bus, device));
+    gethostname(host, sizeof host - 1);
+    snprintf(name, CM3_DEVICE_NAME, "%s %s", host, bus);
+    return CM3_OK;
 }
 
 const cm3_collective cm3__device_collective = {
-    .gpus = count_gpus, .make_id = make_id, .open = open_nccl, .sum = sum, .join = join};
+    .name_gpu = name_gpu, .make_id = make_id, .open = open_nccl, .sum = sum, .join = join};
 #endif

@@ -14,6 +14,8 @@ extern "C" {
 cm3_status cm3__device_open(int local);
 /* "NVIDIA H100 80GB HBM3, 132 SMs, 79.1 GiB, driver 13.0": for the start-up table. */
 const char *cm3__device_text(void);
+/* Of the backend's table. */
+double cm3__device_peak(cm3_dtype type);
 /* Waits until all that was queued is done, and says what failed of it. */
 cm3_status cm3__device_wait(void);
 

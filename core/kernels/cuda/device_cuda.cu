@@ -3,6 +3,7 @@
 #include "core/kernels/cuda/launch.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static cudaStream_t stream;
 static char text[192];
@@ -27,6 +28,10 @@ extern "C" cm3_status cm3__cuda_launched(const char *what) {
     return CM3_OK;
 }
 
+static __global__ void set_one(float *at, float value) {
+    *at = value;
+}
+
 extern "C" cm3_status cm3__device_open(int local) {
     if (stream) return CM3_OK;
     int count = 0, runtime = 0, driver = 0;
@@ -41,6 +46,13 @@ extern "C" cm3_status cm3__device_open(int local) {
         return cm3_fail(CM3_ERR_UNSUPPORTED, "%s has compute capability %d.%d, at least 8.0 is needed", is.name,
                         is.major, is.minor);
     CUDA_TRY("choosing it", cudaSetDevice(index));
+    cudaFuncAttributes code;
+    if (cudaFuncGetAttributes(&code, set_one) != cudaSuccess) {
+        cudaGetLastError();
+        return cm3_fail(CM3_ERR_UNSUPPORTED,
+                        "%s has compute capability %d.%d, for which this build has no code (CMAKE_CUDA_ARCHITECTURES)",
+                        is.name, is.major, is.minor);
+    }
     CUDA_TRY("making a stream", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     cudaRuntimeGetVersion(&runtime);
     cudaDriverGetVersion(&driver);
@@ -52,6 +64,17 @@ extern "C" cm3_status cm3__device_open(int local) {
 
 extern "C" const char *cm3__device_text(void) {
     return text;
+}
+
+/* Tensor cores in bf16, without sparsity. The first name that fits counts. */
+extern "C" double cm3__device_peak(cm3_dtype type) {
+    static const struct {
+        const char *name;
+        double tflops;
+    } known[] = {{"H100 PCIe", 756}, {"H100", 989}, {"H200", 989}, {"A100", 312}, {"L40S", 362}, {"B200", 2250}};
+    for (size_t i = 0; i < sizeof known / sizeof *known && type == CM3_BF16; i++)
+        if (strstr(text, known[i].name)) return known[i].tflops * 1e12;
+    return 0;
 }
 
 extern "C" cm3_status cm3__device_wait(void) {
@@ -101,7 +124,7 @@ static void *take(size_t bytes) {
 
 static void give(void *block, size_t bytes) {
     (void)bytes;
-    cudaFree(block); /* waits for what uses it */
+    if (block) cudaFree(block); /* waits for what uses it; of nothing, it would open the GPU */
 }
 
 /* From memory that is not pinned the copy is staged when the call returns, so it may be reused. */
@@ -118,10 +141,6 @@ static cm3_status download(void *to, const void *from, size_t bytes) {
 static cm3_status copy(void *to, const void *from, size_t bytes) {
     if (bytes) CUDA_TRY("copying", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream));
     return CM3_OK;
-}
-
-static __global__ void set_one(float *at, float value) {
-    *at = value;
 }
 
 static cm3_status set(float *at, float value) {

@@ -18,6 +18,7 @@ typedef struct plan_key {
     int64_t m, n, k;
     int type, c_type, a_transposed, b_transposed, reads_c, epilogue;
     uint32_t of_a, of_b, of_c; /* alignment, which decides what an algorithm may do */
+    uint32_t nothing;          /* where padding would be: keys are compared as bytes */
 } plan_key;
 
 typedef struct gemm_plan {
@@ -102,9 +103,9 @@ static cm3_status describe(const cm3__cuda_gemm *p, gemm_plan *made) {
     return CM3_OK;
 }
 
-/* The largest power of two up to 256 that divides the address and the length of a row: what an algorithm may assume. */
+/* The largest power of two up to 16 that divides the address and the length of a row: what an algorithm may assume. */
 static uint32_t alignment(const void *address, int64_t row_bytes) {
-    const uintptr_t bits = (uintptr_t)address | (uintptr_t)row_bytes | 256;
+    const uintptr_t bits = (uintptr_t)address | (uintptr_t)row_bytes | 16;
     return (uint32_t)(bits & (~bits + 1));
 }
 
@@ -134,6 +135,15 @@ static cm3_status choose(gemm_plan *made) {
     return CM3_OK;
 }
 
+static void free_plan(gemm_plan *plan) {
+    if (!plan) return;
+    if (plan->product) cublasLtMatmulDescDestroy(plan->product);
+    if (plan->a) cublasLtMatrixLayoutDestroy(plan->a);
+    if (plan->b) cublasLtMatrixLayoutDestroy(plan->b);
+    if (plan->c) cublasLtMatrixLayoutDestroy(plan->c);
+    free(plan);
+}
+
 static size_t hash(const plan_key *key) {
     const int64_t parts[] = {
         key->m,       key->n,        key->k,    key->type, key->c_type, key->a_transposed, key->b_transposed,
@@ -147,35 +157,42 @@ static size_t hash(const plan_key *key) {
 /* The plan of a product, made if it is new. */
 static cm3_status find(const cm3__cuda_gemm *p, gemm_plan **found) {
     const int64_t size = (int64_t)cm3_dtype_size(p->type), c_size = (int64_t)cm3_dtype_size(p->c_type);
-    plan_key key;
-    memset(&key, 0, sizeof key); /* padding is compared, too */
-    key = (plan_key){.m = p->m,
-                     .n = p->n,
-                     .k = p->k,
-                     .type = p->type,
-                     .c_type = p->c_type,
-                     .a_transposed = p->a_transposed,
-                     .b_transposed = p->b_transposed,
-                     .reads_c = p->accumulate || p->residual,
-                     .epilogue = epilogue_of(p),
-                     .of_a = alignment(p->a, (p->a_transposed ? p->m : p->k) * size),
-                     .of_b = alignment(p->b, (p->b_transposed ? p->k : p->n) * size),
-                     .of_c = alignment(p->residual ? p->residual : p->c, p->n * c_size)};
+    const plan_key key = {.m = p->m,
+                          .n = p->n,
+                          .k = p->k,
+                          .type = p->type,
+                          .c_type = p->c_type,
+                          .a_transposed = p->a_transposed,
+                          .b_transposed = p->b_transposed,
+                          .reads_c = p->accumulate || p->residual,
+                          .epilogue = epilogue_of(p),
+                          .of_a = alignment(p->a, (p->a_transposed ? p->m : p->k) * size),
+                          .of_b = alignment(p->b, (p->b_transposed ? p->k : p->n) * size),
+                          .of_c = alignment((const void *)((uintptr_t)p->residual | (uintptr_t)p->c), p->n * c_size)};
+    _Static_assert(sizeof key == 3 * sizeof(int64_t) + 6 * sizeof(int) + 4 * sizeof(uint32_t), "without padding");
     size_t slot = hash(&key) % (2 * MOST_PLANS);
     for (; plans[slot]; slot = (slot + 1) % (2 * MOST_PLANS))
         if (!memcmp(&plans[slot]->key, &key, sizeof key)) {
             *found = plans[slot];
             return CM3_OK;
         }
-    if (plan_count == MOST_PLANS)
-        return cm3_fail(CM3_ERR_INTERNAL, "more than %d different matrix products", MOST_PLANS);
+    if (plan_count == MOST_PLANS) { /* of products that will hardly come again: the lengths of prompts, say */
+        for (int i = 0; i < 2 * MOST_PLANS; i++) free_plan(plans[i]), plans[i] = NULL;
+        plan_count = 0;
+        slot = hash(&key) % (2 * MOST_PLANS);
+    }
     gemm_plan *made = calloc(1, sizeof *made);
     if (!made) return cm3_fail(CM3_ERR_MEMORY, "no memory for a matrix product's plan");
     made->key = key;
+    cm3_status status = describe(p, made);
+    if (status == CM3_OK) status = choose(made);
+    if (status != CM3_OK) {
+        free_plan(made);
+        return status;
+    }
     plans[slot] = *found = made;
     plan_count++;
-    CM3_TRY(describe(p, made));
-    return choose(made);
+    return CM3_OK;
 }
 
 /* --- running ----------------------------------------------------------------------------------------------------- */

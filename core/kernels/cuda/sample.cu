@@ -183,8 +183,8 @@ static __device__ int draw_index(const cm3_draw &draw, const float *scores, int 
 }
 
 template <typename T>
-static __global__ void sample(const T *logits, int64_t vocabulary, const cm3_draw *draws, int32_t *ids,
-                              float *workspace) {
+static __global__ void __launch_bounds__(THREADS) sample(const T *logits, int64_t vocabulary, const cm3_draw *draws,
+                                                        int32_t *ids, float *workspace) {
     const cm3_draw &draw = draws[blockIdx.x];
     float *scores = workspace + blockIdx.x * vocabulary;
     const int count = allowed_ids(draw);

@@ -132,6 +132,11 @@ extern "C" const char *cm3__device_text(void) {
     return "threads of a GPU as fibers of the host";
 }
 
+extern "C" double cm3__device_peak(cm3_dtype type) {
+    (void)type;
+    return 0;
+}
+
 extern "C" cm3_status cm3__cuda_launched(const char *what) {
     (void)what;
     return CM3_OK;
