@@ -2,7 +2,7 @@
  *
  * A layer that has settings declares a plain struct, a table of its fields, and optionally a check of combinations. A
  * recipe is a list of sections, each one such table at an offset of one big struct. From the tables come the defaults,
- * the parser, `--help`, the reference page and `--print-config`, so that they cannot disagree.
+ * the parser, `cm3leon help recipe` and `--print-config`, so that they cannot disagree.
  *
  *     typedef struct cm3_adamw_config { double beta1; ... } cm3_adamw_config;
  *     const cm3_field cm3_adamw_fields[] = {

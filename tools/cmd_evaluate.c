@@ -8,7 +8,7 @@
 
 static const cm3_option options[] = {
     CM3_OPTION_JSON,
-    {"checkpoint", "PATH", "a checkpoint of the run; the newest is the default"},
+    {"checkpoint", "PATH", "a checkpoint of the run, or best (the lowest held-out loss); the newest is the default"},
     {"prompts", "N", "seen pairs that are judged, and held-out ones at most; 0 is all (evaluate.prompts)"},
     {"all-checkpoints", NULL,
      "judge every checkpoint that is kept, and write the curve to RUN/evaluation-curve.json, too"},

@@ -14,7 +14,7 @@ static const cm3_option options[] = {
     {"picture", "PATH", "a picture (JPEG, PNG, WebP) to describe; may be given several times"},
     {"samples", "N", "pictures for every prompt, or captions for every picture (1)"},
     {"out", "FOLDER", "where pictures are written (RUN/generated)"},
-    {"checkpoint", "PATH", "a checkpoint of the run; the newest is the default"},
+    {"checkpoint", "PATH", "a checkpoint of the run, or best (the lowest held-out loss); the newest is the default"},
     {"temperature", "T", "of the draws; 0 takes the likeliest token"},
     {"top-p", "P", "share of probability that is drawn from"},
     {"guidance", "A", "classifier-free guidance; 1 is none"},

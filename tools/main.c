@@ -4,6 +4,7 @@
 #include "core/names.h"
 #include "core/threads.h"
 #include "tools/command.h"
+#include "train/recipe.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,28 +25,34 @@ static const command commands[] = {
     CM3_COMMANDS(BUILT, PLANNED)
 #undef BUILT
 #undef PLANNED
-    {NULL, NULL, NULL, NULL}};
+        {NULL, NULL, NULL, NULL}};
 
 static int exit_code(cm3_status status) {
     switch (status) {
-    case CM3_OK: return EXIT_DONE;
+    case CM3_OK:
+        return EXIT_DONE;
     case CM3_ERR_USAGE:
-    case CM3_ERR_RECIPE: return EXIT_USAGE;
-    case CM3_INTERRUPTED: return EXIT_INTERRUPTED;
-    default: return EXIT_FAILED;
+    case CM3_ERR_RECIPE:
+        return EXIT_USAGE;
+    case CM3_INTERRUPTED:
+        return EXIT_INTERRUPTED;
+    default:
+        return EXIT_FAILED;
     }
 }
 
 static void print_overview(FILE *file) {
     fputs("cm3leon: one transformer over text and images, from raw pairs to generated pictures\n\n"
-          "usage: cm3leon COMMAND [options] RECIPE|RUN [section.key=value ...]\n\n", file);
+          "usage: cm3leon COMMAND [options] RECIPE|RUN [section.key=value ...]\n\n",
+          file);
     for (const command *c = commands; c->name; c++)
         fprintf(file, "  %-16s %s%s\n", c->name, c->summary, c->usage ? "" : " (not in this version)");
-    fputs(
-        "\ncm3leon COMMAND --help tells what a command does, with examples; cm3leon --version, which program this is.\n"
-        "Stages run on several processes as: mpirun -n N cm3leon STAGE RECIPE\n"
-        "Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 3 interrupted after a checkpoint was saved.\n",
-        file);
+    fputs("\ncm3leon COMMAND --help tells what a command does, with examples; cm3leon help recipe, every key of a "
+          "recipe;\n"
+          "cm3leon --version, which program this is.\n"
+          "Stages run on several processes as: mpirun -n N cm3leon STAGE RECIPE\n"
+          "Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 3 interrupted after a checkpoint was saved.\n",
+          file);
 }
 
 static const command *find_command(const char *name) {
@@ -75,6 +82,17 @@ static cm3_status run_command(const command *c, int argc, const char *const *arg
     return c->run(&line);
 }
 
+/* help COMMAND, or help recipe. */
+static cm3_status print_help(const char *of) {
+    static const char *const help[] = {"--help"};
+    if (strcmp(of, "recipe") == 0) {
+        cm3_config_help(&cm3_recipe_schema, false, stdout);
+        return CM3_OK;
+    }
+    const command *c = find_command(of);
+    return c ? run_command(c, 1, help) : fail_no_command(of);
+}
+
 static cm3_status run(int argc, const char *const *argv) {
     if (argc < 2) {
         print_overview(stderr);
@@ -85,6 +103,7 @@ static cm3_status run(int argc, const char *const *argv) {
         puts("cm3leon " CM3_VERSION);
         return CM3_OK;
     }
+    if (strcmp(first, "help") == 0 && argc > 2) return print_help(argv[2]);
     if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0) {
         print_overview(stdout);
         return CM3_OK;

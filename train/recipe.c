@@ -30,8 +30,6 @@ static const cm3_field cluster_fields[] = {
     CM3_FIELD_FLOAT(cm3_cluster_config, gpu_tflops, "312", 0.001, 1e6, "TFLOP/s",
                     "peak of one in dense bf16 (A100: 312, H100: 989)"),
     CM3_FIELD_FLOAT(cm3_cluster_config, mfu, "0.4", 0.001, 1, "", "share of the peak that training reaches"),
-    CM3_FIELD_FLOAT(cm3_cluster_config, gpu_link_gbytes, "25", 0.001, 1e6, "GB/s",
-                    "what one sends and receives while gradients are summed"),
     CM3_FIELD_END};
 
 #define SECTION(member, table, text)                                                                                   \

@@ -40,7 +40,6 @@ typedef struct cm3_cluster_config {
     double gpu_memory_gib;
     double gpu_tflops;      /* dense bf16 peak of one */
     double mfu;             /* share of it that training reaches */
-    double gpu_link_gbytes; /* GB/s that one GPU can send and receive while reducing gradients */
 } cm3_cluster_config;
 
 typedef struct cm3_recipe {

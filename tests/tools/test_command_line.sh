@@ -20,6 +20,8 @@ trap 'rm -rf "$folder"' EXIT
 expect 2 err "cm3leon: error: a command is missing"
 expect 0 out "pretrain" --help
 expect 0 out "cm3leon 0." --version
+expect 0 out "dense bf16" help recipe
+expect 0 out "usage: cm3leon plan" help plan
 expect 2 err 'cm3leon: error: there is no command "pretain"; did you mean pretrain?' pretain
 expect 2 err 'cm3leon: error: there is no command "qqqqqqqqq"; see cm3leon --help' qqqqqqqqq
 

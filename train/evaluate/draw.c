@@ -25,11 +25,12 @@ static cm3_status load_model(cm3_artist *a, const char *checkpoint) {
     return status;
 }
 
-static cm3_status find_checkpoint(const cm3_recipe *recipe, char **path) {
+/* `wanted`: "best", or NULL for the newest. */
+static cm3_status find_checkpoint(const cm3_recipe *recipe, const char *wanted, char **path) {
     char *folder = cm3_stage_path(recipe, "pretrain", NULL);
     if (!folder) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    cm3_status status = cm3_checkpoint_latest(folder, path);
-    if (status == CM3_ERR_NOT_FOUND)
+    cm3_status status = wanted ? cm3_checkpoint_best(folder, path) : cm3_checkpoint_latest(folder, path);
+    if (status == CM3_ERR_NOT_FOUND && !wanted)
         status = cm3_fail(status, "%s: has no checkpoint; run `cm3leon pretrain` first", folder);
     free(folder);
     return status;
@@ -49,8 +50,8 @@ cm3_status cm3_artist_open(const cm3_recipe *recipe, const cm3_backend *backend,
     *a = (cm3_artist){.recipe = recipe};
     char *found = NULL;
     cm3_status status = cm3_tokenizers_open(recipe, backend, &a->tokenizers);
-    if (status == CM3_OK && !checkpoint) {
-        status = find_checkpoint(recipe, &found);
+    if (status == CM3_OK && (!checkpoint || strcmp(checkpoint, "best") == 0)) {
+        status = find_checkpoint(recipe, checkpoint, &found);
         checkpoint = found;
     }
     if (status == CM3_OK) status = cm3_params_create(&a->params);
