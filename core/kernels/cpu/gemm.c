@@ -98,6 +98,24 @@ static bool multiply_packed(const cm3_gemm *p, int threads) {
     return all;
 }
 
+/* --- ours: few rows ---------------------------------------------------------------------------------------------- */
+
+/* False, and nothing done, where there are more. A thread has its own columns, and so its own rows of B. */
+static bool multiply_few(const cm3_gemm *p, int threads) {
+    enum { UNIT = 16 };
+    if (p->library || p->m > CM3__GEMM_FEW || p->a_transposed || !p->b_transposed) return false;
+    const cm3__gemm_block g = block_of(p);
+#pragma omp parallel for schedule(static, 1) num_threads(threads) if (threads > 1)
+    for (int t = 0; t < threads; t++) {
+        int64_t first, last;
+        cm3__share(p->n, UNIT, t, threads, &first, &last);
+        if (first == last) continue;
+        cm3__simd()->gemm_few(&g, first, last);
+        if (p->epilogue) p->epilogue(p->context, 0, p->m, first, last - first);
+    }
+    return true;
+}
+
 /* --- OpenBLAS's: one rectangle of C a thread --------------------------------------------------------------------- */
 
 /* One piece of C on the calling thread. */
@@ -148,7 +166,7 @@ void cm3__gemm(const cm3_gemm *p) {
     const double work = (double)p->m * (double)p->n * (double)p->k;
     const int most = omp_in_parallel() ? 1 : omp_get_max_threads();
     const int threads = work < (double)SMALLEST * most ? 1 : most;
-    if (multiply_packed(p, threads)) return;
+    if (multiply_few(p, threads) || multiply_packed(p, threads)) return;
     const int high = cuts_of_rows(p, threads), wide = threads / high;
 #pragma omp parallel for schedule(static, 1) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {

@@ -2,7 +2,8 @@
  *
  * Sums have the same order in every run with one number of threads. Called inside a parallel region, the product runs
  * on the calling thread alone. Large products are ours where the processor has AVX-512 (simd/gemm.h), and threads take
- * pieces of C as they come; everything else is OpenBLAS's, with one rectangle of C a thread. */
+ * pieces of C as they come; so are those of few rows, generation's (simd/gemm_few.c). Everything else is OpenBLAS's,
+ * with one rectangle of C a thread. */
 #ifndef CM3_CORE_KERNELS_CPU_GEMM_H
 #define CM3_CORE_KERNELS_CPU_GEMM_H
 

@@ -19,7 +19,13 @@ static float *random_matrix(int64_t count, uint64_t number) {
     return matrix;
 }
 
-/* The product on one thread, in pieces of 28 rows. */
+/* The product on one thread without packing, in pieces of 10 columns. */
+static void multiply_few(const cm3__gemm_block *g) {
+    enum { COLUMNS = 10 };
+    for (int64_t j = 0; j < g->n; j += COLUMNS) cm3__simd()->gemm_few(g, j, g->n - j < COLUMNS ? g->n : j + COLUMNS);
+}
+
+/* The same packed, in pieces of 28 rows. */
 static void multiply(const cm3__gemm_block *g, float *scratch) {
     enum { PIECE = 28 };
     for (cm3__gemm_slice s = {0}; cm3__gemm_next(g, &s);) {
@@ -64,10 +70,15 @@ static void check(int64_t m, int64_t n, int64_t k, int form) {
                                    .c = c,
                                    .c_row = c_row,
                                    .accumulate = accumulate};
-    for (size_t level = 0; level < 3; level++) {
-        setenv("CM3_SIMD", LEVELS[level], 1);
+    for (size_t way = 0; way < 6; way++) {
+        const bool few = way >= 3;
+        if (few && (m > CM3__GEMM_FEW || a_transposed || !b_transposed)) continue;
+        setenv("CM3_SIMD", LEVELS[way % 3], 1);
         memcpy(c, before, (size_t)size * sizeof *c);
-        multiply(&block, scratch);
+        if (few)
+            multiply_few(&block);
+        else
+            multiply(&block, scratch);
         expect_product(&block, before, cm3__simd()->level);
         for (int64_t i = 0; i + 1 < m; i++) /* what lies between the rows is nobody's */
             assert_memory_equal(c + i * c_row + n, before + i * c_row + n, 3 * sizeof *c);
