@@ -47,14 +47,6 @@ cm3_status cm3_document_add(cm3_document *document, cm3_modality modality, const
     return CM3_OK;
 }
 
-cm3_status cm3_document_append(cm3_document *document, const cm3_document *other) {
-    for (size_t i = 0; i < other->count; i++) {
-        const cm3_segment *segment = &other->segments[i];
-        CM3_TRY(cm3_document_add(document, segment->modality, segment->numbers, segment->count));
-    }
-    return CM3_OK;
-}
-
 bool cm3_document_equal(const cm3_document *a, const cm3_document *b) {
     if (a->count != b->count) return false;
     for (size_t i = 0; i < a->count; i++) {

@@ -42,8 +42,6 @@ typedef struct cm3_document {
 
 /* Appends a copy; `count` 0 appends a blank. */
 cm3_status cm3_document_add(cm3_document *document, cm3_modality modality, const int32_t *numbers, size_t count);
-/* Appends all segments of another document, as retrieved ones are put in front of a query. */
-cm3_status cm3_document_append(cm3_document *document, const cm3_document *other);
 bool cm3_document_equal(const cm3_document *a, const cm3_document *b);
 void cm3_document_free(cm3_document *document); /* leaves an empty document */
 
