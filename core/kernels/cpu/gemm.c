@@ -100,10 +100,12 @@ static bool multiply_packed(const cm3_gemm *p, int threads) {
 
 /* --- ours: few rows ---------------------------------------------------------------------------------------------- */
 
-/* False, and nothing done, where there are more. A thread has its own columns, and so its own rows of B. */
+/* False, and nothing done, where there are more, or where B is so small that packing it costs OpenBLAS little. A thread
+ * has its own columns, and so its own rows of B. */
 static bool multiply_few(const cm3_gemm *p, int threads) {
-    enum { UNIT = 16 };
+    enum { UNIT = 16, SMALLEST_B = 1 << 19 };
     if (p->library || p->m > CM3__GEMM_FEW || p->a_transposed || !p->b_transposed) return false;
+    if (p->n * p->k < SMALLEST_B) return false;
     const cm3__gemm_block g = block_of(p);
 #pragma omp parallel for schedule(static, 1) num_threads(threads) if (threads > 1)
     for (int t = 0; t < threads; t++) {
