@@ -78,7 +78,7 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
     }
     print_stage("image-tokenizer", device.text, "f32", "pictures", &pictures, recipe->image_train.steps, share);
     print_stage("pretrain", device.text, type, "tokens", &model, recipe->train.steps, ranks);
-    if (model.peak_bytes > recipe->cluster.gpu_memory_gib * 0x1p30)
+    if (!device.backend->memory->host && model.peak_bytes > recipe->cluster.gpu_memory_gib * 0x1p30)
         printf("  does not fit          a GPU of the cluster has %.4g GiB (cluster.gpu_memory_gib)\n",
                recipe->cluster.gpu_memory_gib);
     printf("  on the cluster        %.4g GPU hours, %.3g days on %lld GPUs of %.0f TFLOP/s at %.0f %% of it\n",
