@@ -1,6 +1,7 @@
 #include "core/tensor/device.h"
 
 #include "core/kernels/cuda/backend.h"
+#include "core/library.h"
 #include "core/log.h"
 
 #include <dlfcn.h>
@@ -45,20 +46,15 @@ typedef struct cuda {
     uint64_t (*contract)(void);
 } cuda;
 
-static bool find(void *library, const char *name, void *function, size_t bytes) {
-    void *symbol = dlsym(library, name);
-    memcpy(function, &symbol, bytes);
-    return symbol != NULL;
-}
-
 static cm3_status open_cuda(cuda *c) {
     void *library = open_library(); /* stays open */
     if (!library) return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: %s", dlerror());
     cm3_log_debug("the library of GPUs is open"); /* it logs, too: a program that opens it has core/log.c */
-    if (find(library, "cm3_backend_cuda", &c->backend, sizeof c->backend) &&
-        find(library, "cm3_backend_cuda_meta", &c->meta, sizeof c->meta) &&
-        find(library, "cm3_backend_cuda_text", &c->text, sizeof c->text) &&
-        find(library, "cm3_backend_cuda_contract", &c->contract, sizeof c->contract) && c->contract() == CM3_CONTRACT)
+    if (cm3_library_find(library, "cm3_backend_cuda", &c->backend, sizeof c->backend) &&
+        cm3_library_find(library, "cm3_backend_cuda_meta", &c->meta, sizeof c->meta) &&
+        cm3_library_find(library, "cm3_backend_cuda_text", &c->text, sizeof c->text) &&
+        cm3_library_find(library, "cm3_backend_cuda_contract", &c->contract, sizeof c->contract) &&
+        c->contract() == CM3_CONTRACT)
         return CM3_OK;
     return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: libcm3_cuda.so is of another build than this program");
 }

@@ -9,6 +9,8 @@
 #include "core/rng.h"
 #include "core/tensor/tensor.h"
 
+#include <stdbool.h>
+
 enum { CM3_DRAW_STREAMS = 3, CM3_DRAW_RANGES = 8 };
 
 typedef struct cm3_draw {

@@ -1,7 +1,8 @@
 #include "core/kernels/cuda/attention_cudnn_plan.h"
 
 #ifdef CM3__CUDNN_IS_KNOWN
-#include <dlfcn.h>
+#include "core/library.h"
+
 #include <string.h>
 
 enum { OLDEST = 91000 }; /* 9.10: clears what it adds up in, and takes -inf for a score */
@@ -9,10 +10,9 @@ enum { OLDEST = 91000 }; /* 9.10: clears what it adds up in, and takes -inf for 
 cm3_status cm3__cudnn_load(cm3__cudnn *cudnn) {
     void *library = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL); /* stays open */
     if (!library) return cm3_fail(CM3_ERR_UNSUPPORTED, "%s", dlerror());
-    void *symbol;
 #define X(name)                                                                                                        \
-    if (!(symbol = dlsym(library, "cudnn" #name))) return cm3_fail(CM3_ERR_UNSUPPORTED, "%s", dlerror());              \
-    memcpy(&cudnn->name, &symbol, sizeof symbol);
+    if (!cm3_library_find(library, "cudnn" #name, &cudnn->name, sizeof cudnn->name))                                   \
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s", dlerror());
     CM3__CUDNN_LIST(X)
 #undef X
     if (cudnn->GetVersion() >= OLDEST) return CM3_OK;

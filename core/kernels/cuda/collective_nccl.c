@@ -2,8 +2,8 @@
  * and where ranks share a GPU, which it does not allow, gradients go by way of the host (train/state.c). */
 #include "core/kernels/cuda/device.h"
 #include "core/kernels/cuda/stream.h"
+#include "core/library.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,20 +35,14 @@ static cudaEvent_t ready, done; /* gradients are; sums are */
         if (error_ != cudaSuccess) return cm3_fail(CM3_ERR_DEVICE, "GPU: %s: %s", what, cudaGetErrorString(error_));   \
     } while (0)
 
-static bool find(void *library, const char *name, void *function, size_t bytes) {
-    void *symbol = dlsym(library, name);
-    memcpy(function, &symbol, bytes);
-    return symbol != NULL;
-}
-
 static cm3_status load(void) {
     if (nccl.sum) return CM3_OK;
     void *library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL); /* stays open */
     if (!library) return cm3_fail(CM3_ERR_UNSUPPORTED, "%s", dlerror());
-    if (find(library, "ncclGetUniqueId", &nccl.get_id, sizeof nccl.get_id) &&
-        find(library, "ncclCommInitRank", &nccl.open, sizeof nccl.open) &&
-        find(library, "ncclGetErrorString", &nccl.text, sizeof nccl.text) &&
-        find(library, "ncclAllReduce", &nccl.sum, sizeof nccl.sum))
+    if (cm3_library_find(library, "ncclGetUniqueId", &nccl.get_id, sizeof nccl.get_id) &&
+        cm3_library_find(library, "ncclCommInitRank", &nccl.open, sizeof nccl.open) &&
+        cm3_library_find(library, "ncclGetErrorString", &nccl.text, sizeof nccl.text) &&
+        cm3_library_find(library, "ncclAllReduce", &nccl.sum, sizeof nccl.sum))
         return CM3_OK;
     nccl.sum = NULL;
     return cm3_fail(CM3_ERR_UNSUPPORTED, "libnccl.so.2 lacks a function: %s", dlerror());

@@ -2,8 +2,8 @@
  * and, where the operation has it, in bf16, beside the cpu backend in f32 on the same values. On a GPU; in ctest on
  * the host in its place (CM3_CUDA_LIBRARY). With an argument: only cases whose name contains it. */
 #include "core/rng.h"
-#include "core/tensor/device.h"
 #include "core/tensor/op_case.h"
+#include "tests/support/gpu.h"
 
 #include <float.h>
 #include <math.h>
@@ -222,13 +222,8 @@ static void every_operation_agrees_with_the_cpu(void **state) {
 
 int main(int argc, char **argv) {
     if (argc > 1) wanted = argv[1];
-    cm3_device opened;
-    if (cm3_device_open(CM3_DEVICE_CUDA, 0, &opened) != CM3_OK) {
-        fprintf(stderr, "%s\n", cm3_message());
-        return 1;
-    }
-    device = opened.backend;
-    printf("%s\n", opened.text);
+    device = gpu_open();
+    if (!device) return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_operation_agrees_with_the_cpu)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

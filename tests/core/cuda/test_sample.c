@@ -1,7 +1,7 @@
 /* Draws on the device beside those of the sampler of the host, from the same logits and the same random numbers. */
-#include "core/tensor/device.h"
 #include "core/tensor/sample.h"
 #include "model/decode/sampler.h"
+#include "tests/support/gpu.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -160,12 +160,8 @@ static void logits_that_are_not_finite_draw_nothing(void **state) {
 }
 
 int main(void) {
-    cm3_device opened;
-    if (cm3_device_open(CM3_DEVICE_CUDA, 0, &opened) != CM3_OK) {
-        fprintf(stderr, "%s\n", cm3_message());
-        return 1;
-    }
-    device = opened.backend;
+    device = gpu_open();
+    if (!device) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_device_draws_what_the_host_draws),
         cmocka_unit_test(contrastive_draws_agree),

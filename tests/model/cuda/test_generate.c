@@ -1,6 +1,6 @@
 /* Generation on the backend of GPUs, which the host runs in the place of one: beside the CPU's. */
-#include "core/tensor/device.h"
 #include "model/decode/generate.h"
+#include "tests/support/gpu.h"
 #include "tests/support/small_network.h"
 
 #include <setjmp.h>
@@ -138,12 +138,8 @@ static void what_only_infers_keeps_nothing_but_bf16_on_the_device(void **state) 
 }
 
 int main(void) {
-    cm3_device opened;
-    if (cm3_device_open(CM3_DEVICE_CUDA, 0, &opened) != CM3_OK) {
-        fprintf(stderr, "%s\n", cm3_message());
-        return 1;
-    }
-    device = opened.backend;
+    device = gpu_open();
+    if (!device) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_device_draws_the_tokens_of_the_cpu),
         cmocka_unit_test(in_bf16_most_draws_are_those_of_f32_and_all_of_them_allowed),
