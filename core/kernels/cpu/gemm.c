@@ -5,6 +5,7 @@
 
 #include <cblas.h>
 #include <omp.h>
+#include <stdatomic.h>
 #undef I /* complex.h, which cblas.h includes */
 
 static int64_t least(int64_t a, int64_t b) {
@@ -50,42 +51,57 @@ static cm3__gemm_block block_of(const cm3_gemm *p) {
                              .accumulate = p->accumulate};
 }
 
-/* A slice, by all threads of the team: B together, then pieces of rows as they come, since threads are not equally fast
- * on a machine that others use, too. */
-static void multiply_slice(const cm3_gemm *p, const cm3__gemm_block *g, const cm3__gemm_slice *s, int pieces,
-                           float *b) {
-    const cm3_simd *simd = cm3__simd();
-    const int64_t panels = (s->wide + CM3__GEMM_UNIT - 1) / CM3__GEMM_UNIT;
-#pragma omp for schedule(static)
-    for (int64_t i = 0; i < panels; i++)
-        simd->gemm_pack(g, s, i * CM3__GEMM_UNIT, least((i + 1) * CM3__GEMM_UNIT, s->wide), b);
-#pragma omp for schedule(dynamic, 1)
-    for (int i = 0; i < pieces; i++) {
-        int64_t row, end;
-        cm3__share(p->m, CM3__GEMM_TILE, i, pieces, &row, &end);
-        if (row == end) continue;
-        simd->gemm_rows(g, s, row, end - row, b, scratch_of_thread() + SCRATCH_A);
-        if (p->epilogue && s->p + s->deep == p->k) p->epilogue(p->context, row, end - row, s->j, s->wide);
-    }
+/* Where a thread's own rows of C end, and how many of them somebody has taken. */
+typedef struct own_rows {
+    _Alignas(64) _Atomic int64_t next; /* a line of cache each */
+    int64_t end;
+} own_rows;
+
+/* The next piece of these rows: half of what is left, so that a fast thread can help a slow one to the end, but high
+ * enough to pay for reading B. */
+static bool take_piece(own_rows *of, int64_t *row, int64_t *rows) {
+    enum { LEAST_HEIGHT = 3 * CM3__GEMM_TILE };
+    int64_t next = atomic_load_explicit(&of->next, memory_order_relaxed);
+    do {
+        const int64_t left = of->end - next, half = (left / 2 + CM3__GEMM_TILE - 1) / CM3__GEMM_TILE * CM3__GEMM_TILE;
+        if (left <= 0) return false;
+        *row = next;
+        *rows = left <= LEAST_HEIGHT ? left : least(CM3__GEMM_HEIGHT, half > LEAST_HEIGHT ? half : LEAST_HEIGHT);
+    } while (!atomic_compare_exchange_weak_explicit(&of->next, &next, next + *rows, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
 }
 
-/* Pieces of rows, as many for every thread: some, so that a fast one can take more than a slow one, but each high
- * enough to pay for reading B. */
-static int pieces_of(int64_t m, int threads) {
-    enum { OF_A_THREAD = 4, LEAST_HEIGHT = 3 * CM3__GEMM_TILE };
-    if (threads == 1) return (int)((m + CM3__GEMM_HEIGHT - 1) / CM3__GEMM_HEIGHT);
-    const int64_t share = (m + threads - 1) / threads, fewest = (share + CM3__GEMM_HEIGHT - 1) / CM3__GEMM_HEIGHT,
-                  most = least(share / LEAST_HEIGHT, OF_A_THREAD), each = fewest > most ? fewest : most;
-    return (int)(each > 1 ? each : 1) * threads;
+/* A slice, by all threads of the team: B together, then each its own rows of C and, these done, other threads': they
+ * are not equally fast on a machine that others use, too. */
+static void multiply_slice(const cm3_gemm *p, const cm3__gemm_block *g, const cm3__gemm_slice *s, own_rows *team,
+                           float *b) {
+    const cm3_simd *simd = cm3__simd();
+    const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
+    int64_t first, last, row, rows;
+    cm3__share(s->wide, CM3__GEMM_UNIT, thread, threads, &first, &last);
+    if (first < last) simd->gemm_pack(g, s, first, last, b);
+    cm3__share(p->m, CM3__GEMM_TILE, thread, threads, &first, &last);
+    team[thread].end = last;
+    atomic_store_explicit(&team[thread].next, first, memory_order_relaxed);
+#pragma omp barrier
+    for (int i = 0; i < threads; i++)
+        while (take_piece(&team[(thread + i) % threads], &row, &rows)) {
+            simd->gemm_rows(g, s, row, rows, b, scratch_of_thread() + SCRATCH_A);
+            if (p->epilogue && s->p + s->deep == p->k) p->epilogue(p->context, row, rows, s->j, s->wide);
+        }
+#pragma omp barrier
 }
 
 /* False, and nothing done, where OpenBLAS is to do it. */
 static bool multiply_packed(const cm3_gemm *p, int threads) {
+    enum { MOST_THREADS = 256 };
     if (p->library || !cm3__simd()->fast_gemm || !pays_to_pack(p)) return false;
     float *b = scratch_of_thread();
     const cm3__gemm_block g = block_of(p);
-    const int pieces = pieces_of(p->m, threads);
+    own_rows team[MOST_THREADS];
     bool all = b != NULL;
+    if (threads > MOST_THREADS) threads = MOST_THREADS;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         if (!scratch_of_thread()) {
@@ -93,7 +109,7 @@ static bool multiply_packed(const cm3_gemm *p, int threads) {
             all = false;
         }
 #pragma omp barrier
-        for (cm3__gemm_slice s = {0}; all && cm3__gemm_next(&g, &s);) multiply_slice(p, &g, &s, pieces, b);
+        for (cm3__gemm_slice s = {0}; all && cm3__gemm_next(&g, &s);) multiply_slice(p, &g, &s, team, b);
     }
     return all;
 }

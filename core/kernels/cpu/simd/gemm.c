@@ -15,20 +15,19 @@ static int64_t least(int64_t a, int64_t b) {
 
 /* --- packing: a panel is (depth, wide), wide being ROWS of A or COLUMNS of B; lanes beyond `valid` hold anything -- */
 
-/* Lines of neighbours that lie side by side. */
-static void pack_lines(float *restrict to, int64_t wide, const float *restrict from, int64_t line, int64_t valid,
-                       int64_t depth) {
-    enum { AHEAD = 12 }; /* lines lie pages apart, where the processor does not look ahead */
-    if (valid >= wide) {
-        for (int64_t p = 0; p < depth; p++) {
-            __builtin_prefetch(from + (p + AHEAD) * line);
-            __builtin_prefetch(from + (p + AHEAD) * line + wide - 1);
-            memcpy(to + p * wide, from + p * line, (size_t)wide * sizeof *to);
-        }
-        return;
+/* Lines of neighbours that lie side by side. Each is read once, from end to end, for all panels. */
+static inline __attribute__((always_inline)) void
+pack_lines(float *restrict to, int64_t wide, const float *restrict from, int64_t line, int64_t count, int64_t depth) {
+    enum { AHEAD = 4, LINE = 16 }; /* lines lie pages apart, where the processor does not look ahead */
+    const int64_t whole = count / wide, rest = count % wide;
+    for (int64_t p = 0; p < depth; p++, from += line, to += wide) {
+        for (int64_t i = 0; i < count && p + AHEAD < depth; i += LINE) __builtin_prefetch(from + AHEAD * line + i);
+        for (int64_t i = 0; i < whole; i++) memcpy(to + i * wide * depth, from + i * wide, (size_t)wide * sizeof *to);
+        if (!rest) continue;
+        float *last = to + whole * wide * depth;
+        memcpy(last, from + whole * wide, (size_t)rest * sizeof *to);
+        memset(last + rest, 0, (size_t)(wide - rest) * sizeof *to);
     }
-    memset(to, 0, (size_t)(wide * depth) * sizeof *to);
-    for (int64_t p = 0; p < depth; p++) memcpy(to + p * wide, from + p * line, (size_t)valid * sizeof *to);
 }
 
 /* The same of a transposed matrix: neighbour i of line p is from[i neighbour + p]. Whole vectors are written, line
@@ -52,14 +51,13 @@ static void pack_transposed(float *restrict to, int64_t wide, const float *restr
     }
 }
 
-static void pack_panels(float *to, int64_t wide, const float *from, int64_t neighbour, int64_t line, int64_t count,
-                        int64_t depth) {
-    for (int64_t i = 0; i < count; i += wide, to += wide * depth, from += wide * neighbour) {
-        if (neighbour == 1)
-            pack_lines(to, wide, from, line, count - i, depth);
-        else
+static inline __attribute__((always_inline)) void
+pack_panels(float *to, int64_t wide, const float *from, int64_t neighbour, int64_t line, int64_t count, int64_t depth) {
+    if (neighbour == 1)
+        pack_lines(to, wide, from, line, count, depth);
+    else
+        for (int64_t i = 0; i < count; i += wide, to += wide * depth, from += wide * neighbour)
             pack_transposed(to, wide, from, neighbour, count - i, depth);
-    }
 }
 
 /* --- a tile of C ------------------------------------------------------------------------------------------------- */
@@ -76,25 +74,31 @@ static inline __attribute__((always_inline)) void multiply(int rows, const float
                                                            const float *restrict b, int64_t depth, float *restrict c,
                                                            int64_t c_row, bool accumulate) {
     enum { AHEAD = 16, AHEAD_B = 8, LINE = 16, GROUP = 3, GROUPS = (ROWS + GROUP - 1) / GROUP };
-#pragma GCC unroll 1
-    for (int64_t i = 0; i < rows; i++) {
-        __builtin_prefetch(c + i * c_row, 1);
-        __builtin_prefetch(c + i * c_row + CM3_LANES, 1);
-    }
     cm3_vec sum[ROWS][VECTORS];
     CM3_UNROLL for (int i = 0; i < rows; i++) CM3_UNROLL for (int j = 0; j < VECTORS; j++) sum[i][j] = (cm3_vec){0};
     const float *group[GROUPS]; /* one register reaches three rows */
     CM3_UNROLL for (int g = 0; g * GROUP < rows; g++) group[g] = a + g * GROUP * row;
-    for (int64_t p = 0; p < depth; p++, b += COLUMNS) {
-        cm3_vec line[VECTORS];
-        if (step != 1) __builtin_prefetch(group[0] + AHEAD * step);
-        for (int j = 0; j < COLUMNS; j += LINE) __builtin_prefetch(b + AHEAD_B * COLUMNS + j);
-        CM3_UNROLL for (int j = 0; j < VECTORS; j++) line[j] = *(const cm3_vec *)(b + j * CM3_LANES);
-        CM3_UNROLL for (int i = 0; i < rows; i++) {
-            const float factor = group[i / GROUP][i % GROUP * row];
-            CM3_UNROLL for (int j = 0; j < VECTORS; j++) sum[i][j] += factor * line[j];
+    /* C's tile may be far away. It is fetched some rows at a time while sums are made: all of it at once would make
+     * the lines of A and B wait behind it. */
+    const int64_t between = depth / (GROUPS + 1);
+#pragma GCC unroll 1
+    for (int64_t p = 0, fetched = 0, end = 0; p < depth;) {
+        for (int64_t last = least(fetched + GROUP, rows); fetched < last; fetched++) {
+            __builtin_prefetch(c + fetched * c_row, 1);
+            __builtin_prefetch(c + fetched * c_row + CM3_LANES, 1);
         }
-        CM3_UNROLL for (int g = 0; g * GROUP < rows; g++) group[g] += step;
+        end = fetched < rows ? end + between : depth;
+        for (; p < end; p++, b += COLUMNS) {
+            cm3_vec line[VECTORS];
+            if (step != 1) __builtin_prefetch(group[0] + AHEAD * step);
+            for (int j = 0; j < COLUMNS; j += LINE) __builtin_prefetch(b + AHEAD_B * COLUMNS + j);
+            CM3_UNROLL for (int j = 0; j < VECTORS; j++) line[j] = *(const cm3_vec *)(b + j * CM3_LANES);
+            CM3_UNROLL for (int i = 0; i < rows; i++) {
+                const float factor = group[i / GROUP][i % GROUP * row];
+                CM3_UNROLL for (int j = 0; j < VECTORS; j++) sum[i][j] += factor * line[j];
+            }
+            CM3_UNROLL for (int g = 0; g * GROUP < rows; g++) group[g] += step;
+        }
     }
     CM3_UNROLL for (int i = 0; i < rows; i++) CM3_UNROLL for (int j = 0; j < VECTORS; j++) {
         cm3_vec *to = (cm3_vec *)(c + i * c_row + j * CM3_LANES);
@@ -116,8 +120,8 @@ static inline __attribute__((always_inline)) void multiply(int rows, const float
 #define EVERY_COUNT(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 EVERY_COUNT(TILE)
 #define NAME(M) tile_##M,
-static void (*const tile_of[])(const float *, int64_t, const float *, int64_t, float *, int64_t, bool) = {
-    EVERY_COUNT(NAME)};
+static void (*const tile_of[])(const float *, int64_t, const float *, int64_t, float *, int64_t,
+                               bool) = {EVERY_COUNT(NAME)};
 
 /* C (m,n) = or += A B for A's panels or, `row` given, A as it lies in memory, and B's panels. */
 static void multiply_panels(const float *a, int64_t row, const float *b, int64_t depth, float *c, int64_t c_row,
