@@ -95,10 +95,13 @@ static cm3_status infer_linear(op_shapes *o) {
         if (o->attr->activation != CM3_ACT_NONE)
             return cm3_fail(CM3_ERR_SHAPE, "%s: a residual cannot go with an activation", o->name);
     }
+    if (present(&o->in[4]))
+        CM3_TRY(expect(o, "mask of x", &o->in[4], CM3_I32, cm3_shape_of(y.dim[0], CM3_MASK_WORDS(dim(&o->in[0], 1)))));
     if (o->attr->wide && (present(&o->in[2]) || present(&o->in[3]) || o->attr->activation != CM3_ACT_NONE))
         return cm3_fail(CM3_ERR_SHAPE, "%s: a wide result is that of a bare product", o->name);
     output(o, o->attr->wide ? CM3_F32 : o->real, y);
     if (keeps_pre_activation(o->attr->activation)) output(o, o->real, y);
+    if (o->attr->activation == CM3_ACT_RELU) output(o, CM3_I32, cm3_shape_of(y.dim[0], CM3_MASK_WORDS(y.dim[1])));
     return CM3_OK;
 }
 
@@ -297,9 +300,8 @@ static void reads_layer_norm(const cm3_op_attr *attr, const cm3_tensor in[], uns
 }
 
 static void reads_linear(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs) {
-    (void)in;
-    *inputs = IN(0) | IN(1);
-    *outputs = attr->activation == CM3_ACT_RELU ? OUT(0) : keeps_pre_activation(attr->activation) ? OUT(1) : 0;
+    *inputs = IN(0) | IN(1) | (present(&in[4]) ? IN(4) : 0);
+    *outputs = attr->activation == CM3_ACT_NONE || attr->masked ? 0 : OUT(1);
 }
 
 static void reads_activate(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs) {
@@ -405,9 +407,9 @@ static const cm3_op_def definitions[CM3_OP_COUNT] = {
                            .grad_in_place = 0},
     [CM3_OP_RMS_NORM] = {COMMON(rms_norm), .flops = flops_none, .inputs = 2, .differentiable = IN(0) | IN(1),
                          .in_place = -1, .passes_gradient = -1, .grad_in_place = 0},
-    [CM3_OP_LINEAR] = {COMMON(linear), .flops = flops_linear, .inputs = 4,
-                       .differentiable = IN(0) | IN(1) | IN(2) | IN(3), .in_place = 3, .passes_gradient = 3,
-                       .grad_in_place = -1},
+    [CM3_OP_LINEAR] = {COMMON(linear), .flops = flops_linear, .inputs = 5,
+                       .differentiable = IN(0) | IN(1) | IN(2) | IN(3), .optional = OUT(1), .in_place = 3,
+                       .passes_gradient = 3, .grad_in_place = -1},
     [CM3_OP_ATTENTION] = {COMMON(attention), NOWHERE, .flops = flops_attention, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_ATTENTION_CACHED] = {COMMON(attention_cached), NOWHERE, .flops = flops_attention_cached, .inputs = 4},
     [CM3_OP_QK_NORM] = {COMMON(qk_norm), NOWHERE, .flops = flops_none, .inputs = 5,

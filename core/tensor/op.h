@@ -19,9 +19,12 @@
  * RMS_NORM              x (N,d), gain (d)                            y = x rstd gain; rstd (N)
  *                       rstd = 1 / sqrt(mean(x^2) + epsilon)
  * LINEAR                x (N,K), weight (M,K), [bias (M),            y = act(x weight^T + bias) + residual  (N,M);
- *                       residual (N,M)]                              pre (N,M), the value before act
- *                       activation NONE, RELU, GELU (tanh form), SILU; a residual goes with NONE only.
- *                       pre is kept only for GELU and SILU. y may be written over residual (in place).
+ *                       residual (N,M), mask of x (N,W) i32]         pre (N,M), the value before act, of GELU and SILU;
+ *                                                                    mask (N,W) i32, of RELU: a bit for each y > 0
+ *                       activation NONE, RELU, GELU (tanh form), SILU; a residual goes with NONE only. y may be written
+ *                       over residual (in place). A mask's rows are CM3_MASK_WORDS(columns) words; element j is bit
+ *                       j % 32 of word j / 32. Given the mask of x, which RELU made, the gradient of x is that of what
+ *                       went into RELU (dReLU), and the LINEAR that made x is told so: `masked`.
  *                       `wide`: y in f32 even where x is bf16; of a bare product, and forward only (logits)
  * ATTENTION             qkv (B S, (H+2G) D): q of H heads,           y (B S, H D); lse (B, H, S), the row's
  *                       then k and v of G heads, packed              log-sum-exp of scaled scores
@@ -84,17 +87,21 @@ typedef enum cm3_op {
 #define X(upper, lower) CM3_OP_##upper,
     CM3_OP_LIST(X)
 #undef X
-    CM3_OP_COUNT
+        CM3_OP_COUNT
 } cm3_op;
 
 typedef enum cm3_activation { CM3_ACT_NONE, CM3_ACT_RELU, CM3_ACT_GELU, CM3_ACT_SILU } cm3_activation;
 
 enum { CM3_OP_INPUTS = 5, CM3_OP_OUTPUTS = 3 };
 
+/* 32-bit words of a row of RELU's mask: whole 128 bits, as cuBLASLt wants them. */
+#define CM3_MASK_WORDS(columns) (((columns) + 127) / 128 * 4)
+
 /* What an operation is told beside its tensors; each reads only its own fields. */
 typedef struct cm3_op_attr {
     cm3_activation activation;  /* LINEAR, ACTIVATE, GROUP_NORM */
     bool wide;                  /* LINEAR */
+    bool masked;                /* LINEAR with RELU: the gradient that comes is zero already where y is */
     float epsilon;              /* norms */
     int heads, kv_heads;        /* ATTENTION, ATTENTION_CACHED, QK_NORM, ROTARY */
     int64_t sequence;           /* ATTENTION: S; ATTENTION_CACHED: T */
@@ -133,6 +140,7 @@ typedef struct cm3_op_def {
     double (*flops)(const cm3_call *call, bool backward);
     unsigned gathered;       /* mask of tables of which the forward kernel reads only rows that another input picks */
     unsigned differentiable; /* mask of inputs that get a gradient */
+    unsigned optional;       /* mask of outputs that the forward kernel leaves out where they have no data */
     int in_place;            /* input whose memory out[0] may take when nobody needs it later, or -1 */
     int passes_gradient;     /* input whose gradient is grad_out itself, or -1 */
     int grad_in_place;       /* input whose gradient may be written over grad_out (when not accumulating), or -1 */
@@ -196,11 +204,12 @@ typedef struct cm3_backend {
     double (*peak)(cm3_dtype type);
 } cm3_backend;
 
-/* Sizes of what a backend in a library of its own shares with the program: unequal in two builds of which one is older
- * than this contract's last change. */
+/* What a backend in a library of its own shares with the program: unequal in two builds of which one is older than the
+ * contract's last change. Sizes change by themselves; a change of meaning alone counts CM3_CONTRACT_EDITION up. */
+enum { CM3_CONTRACT_EDITION = 2 };
 #define CM3_CONTRACT                                                                                                   \
     ((uint64_t)sizeof(cm3_backend) << 48 | (uint64_t)sizeof(cm3_call) << 32 | (uint64_t)sizeof(cm3_op_attr) << 16 |    \
-     (uint64_t)CM3_OP_COUNT)
+     (uint64_t)CM3_CONTRACT_EDITION << 8 | (uint64_t)CM3_OP_COUNT)
 
 /* core/kernels: the host's processor, and a twin of it that has its workspaces and runs nothing. */
 const cm3_backend *cm3_backend_cpu(void);

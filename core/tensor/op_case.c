@@ -50,6 +50,8 @@ static const cm3_op_case cases[] = {
     {CHECK(63, 2), "linear, gelu", CM3_OP_LINEAR, {.activation = CM3_ACT_GELU},
      {NORMAL(50, 31), SCALED(0.3, 63, 31), NORMAL(63)}},
     {CHECK(63, 2), "linear, silu", CM3_OP_LINEAR, {.activation = CM3_ACT_SILU}, {NORMAL(50, 31), SCALED(0.3, 63, 31)}},
+    {CHECK(150, 1), "linear, of what relu made", CM3_OP_LINEAR, {0},
+     {VALUE(0, 150, 139), NORMAL(47, 139), ABSENT, ABSENT, INDEX(1 << 24, 150, CM3_MASK_WORDS(139))}},
     {CHECK(513, 1), "linear, one row", CM3_OP_LINEAR, {0}, {NORMAL(1, 300), NORMAL(513, 300)}},
     {CM3_MODE_TEST, 300, 1, "linear, a wide result", CM3_OP_LINEAR, {.wide = true}, {NORMAL(2, 300), NORMAL(130, 300)}},
 
@@ -268,6 +270,14 @@ bool cm3_op_case_has_bf16(const cm3_op_case *of) {
     int outputs;
     for (int i = 0; i < CM3_OP_INPUTS; i++) in[i] = cm3_op_case_tensor(of, i, CM3_BF16);
     return cm3_op_definition(of->op)->infer(&of->attr, in, out, &outputs) == CM3_OK;
+}
+
+bool cm3_op_is_mask(cm3_op op, const cm3_tensor *output) {
+    return op == CM3_OP_LINEAR && output->type == CM3_I32;
+}
+
+bool cm3_op_case_accumulates(const cm3_op_case *of, int i) {
+    return !(of->op == CM3_OP_LINEAR && i == 0 && of->in[4].shape.rank);
 }
 
 bool cm3_op_is_parameter(cm3_op op, int i) {

@@ -50,6 +50,11 @@ cm3_tensor cm3_op_input_tensor(const cm3_op_input *input);
  * f32. And whether an operation can. */
 cm3_tensor cm3_op_case_tensor(const cm3_op_case *of, int i, cm3_dtype real);
 bool cm3_op_case_has_bf16(const cm3_op_case *of);
+/* RELU's mask: of its bits those behind a row's end mean nothing, and near zero arithmetic decides. What it does to
+ * gradients is compared instead. */
+bool cm3_op_is_mask(cm3_op op, const cm3_tensor *output);
+/* Whether gradient i may be added to one: masking clears what is there already. */
+bool cm3_op_case_accumulates(const cm3_op_case *of, int i);
 /* Whether input i is a parameter where networks use the operation: its gradient is f32. */
 bool cm3_op_is_parameter(cm3_op op, int i);
 /* Fills `data`, of that type and shape; the same `stream` gives the same values. */

@@ -1,5 +1,6 @@
 /* Planning: from the recorded nodes to a schedule of kernel calls, each buffer with its place in memory.
  *
+ * 0. which gradients of RELU's outputs are masked by the products that make them
  * 1. which nodes take part in the backward pass, and which values it will read
  * 2. which values are dropped after the forward pass and computed again (recomputation is on demand: a dropped value is
  *    made again just before the first backward kernel that reads it, and its own inputs before it)
@@ -18,6 +19,36 @@ static cm3_var *var_of(const cm3_tape *tape, int id) {
 
 static cm3_var *owner_of(const cm3_tape *tape, int id) {
     return tape->vars[tape->vars[id]->owner];
+}
+
+/* --- 0: dReLU ---------------------------------------------------------------------------------------------------- */
+
+enum { MASK_OUTPUT = 1, MASK_INPUT = 4 };
+
+static cm3__node *maker_of(const cm3_tape *tape, int id) {
+    return id == CM3__NONE || var_of(tape, id)->node == CM3__NONE ? NULL : &tape->nodes[var_of(tape, id)->node];
+}
+
+/* Where only products read what RELU made, each masks its gradient, and RELU's own pass over it is not needed. */
+static void choose_masked(cm3_tape *tape) {
+    bool trains = false;
+    for (int i = 0; i < tape->var_count; i++) trains |= tape->vars[i]->is_loss;
+    for (int n = 0; n < tape->node_count; n++)
+        tape->nodes[n].attr.masked =
+            trains && cm3__is_relu(&tape->nodes[n]) && !var_of(tape, tape->nodes[n].out[0])->is_loss;
+    for (int n = 0; n < tape->node_count; n++)
+        for (int i = 0; i < CM3_OP_INPUTS; i++) {
+            const cm3__node *node = &tape->nodes[n];
+            cm3__node *maker = maker_of(tape, node->in[i]);
+            if (!maker || !maker->attr.masked || node->in[i] != maker->out[0]) continue;
+            const bool masks = node->op == CM3_OP_LINEAR && i == 0 && node->in[MASK_INPUT] == maker->out[MASK_OUTPUT];
+            if (!masks) maker->attr.masked = false;
+        }
+    for (int n = 0; n < tape->node_count; n++) {
+        const cm3__node *maker = maker_of(tape, tape->nodes[n].in[MASK_INPUT]);
+        if (tape->nodes[n].op == CM3_OP_LINEAR && maker && !maker->attr.masked)
+            tape->nodes[n].in[MASK_INPUT] = CM3__NONE;
+    }
 }
 
 /* --- 1 and 2: what the backward pass needs ------------------------------------------------------------------------ */
@@ -197,6 +228,7 @@ static void emit_forward(cm3_tape *tape, int n) {
     const int shared = in_place_buffer(tape, n);
     for (int i = 0; i < node->outputs; i++) {
         cm3_var *var = var_of(tape, node->out[i]);
+        if ((node->def->optional >> i & 1) && !var->needed && !var->kept && var->last_consumer == CM3__NONE) continue;
         var->buffer = made->out[i] = i == 0 && shared != CM3__NONE ? shared : new_buffer(tape, &var->tensor, 0, false);
     }
     add_workspace(tape, made, tape->options.backend->kernels[node->op]->forward_workspace);
@@ -452,6 +484,7 @@ cm3_status cm3_tape_plan(cm3_tape *tape) {
         if (tape->nodes[n].op != CM3_OP_VIEW && !tape->options.backend->kernels[tape->nodes[n].op])
             return cm3__tape_fail(tape, cm3_fail(CM3_ERR_UNSUPPORTED, "%s has no kernel for %s",
                                                  tape->options.backend->name, tape->nodes[n].def->name));
+    if (tape->status == CM3_OK) choose_masked(tape);
     if (tape->status == CM3_OK) find_active_nodes(tape);
     if (tape->status == CM3_OK && trains) {
         choose_dropped(tape);

@@ -190,9 +190,15 @@ cm3_var *cm3_rms_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, float epsilon) 
     return RECORD(RMS_NORM, {.epsilon = epsilon}, x, gain);
 }
 
+/* What LINEAR with RELU also made, if it made x. */
+static cm3_var *mask_of(cm3_var *x) {
+    if (!x || x->node == CM3__NONE || x->output != 0) return NULL;
+    return cm3__is_relu(&x->tape->nodes[x->node]) ? cm3_tape_output(x, 1) : NULL;
+}
+
 cm3_var *cm3_linear(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, cm3_var *residual,
                     cm3_activation activation) {
-    return RECORD(LINEAR, {.activation = activation}, x, weight, bias, residual);
+    return RECORD(LINEAR, {.activation = activation}, x, weight, bias, residual, mask_of(x));
 }
 
 cm3_var *cm3_logits(cm3_tape *tape, cm3_var *hidden, cm3_var *table) {

@@ -37,6 +37,11 @@ typedef struct cm3__node {
     bool active; /* takes part in the backward pass */
 } cm3__node;
 
+/* LINEAR with RELU: its second output is a mask, its consumers' last input. */
+static inline bool cm3__is_relu(const cm3__node *node) {
+    return node->op == CM3_OP_LINEAR && node->attr.activation == CM3_ACT_RELU;
+}
+
 /* A piece of memory of the step. It lives from its first to its last instruction. */
 typedef struct cm3__buffer {
     size_t bytes, offset;

@@ -23,6 +23,9 @@
     /* dx = [dx +] dy act'. `value` is act's output for RELU and its input else. dx may be dy. */                     \
     X(activate_backward,                                                                                              \
       (float *dx, const float *dy, const float *value, cm3_activation act, bool accumulate, int64_t n))               \
+    /* bit i % 32 of word i / 32 is x[i] > 0; x[i] = 0 where it is not set */                                         \
+    X(mask_make, (uint32_t *mask, const float *x, int64_t n))                                                         \
+    X(mask_apply, (float *x, const uint32_t *mask, int64_t n))                                                        \
     /* y = silu(gate) up */                                                                                           \
     X(swiglu, (float *y, const float *gate, const float *up, int64_t n))                                              \
     X(swiglu_backward,                                                                                                \

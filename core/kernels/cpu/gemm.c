@@ -119,7 +119,7 @@ static bool multiply_packed(const cm3_gemm *p, int threads) {
 /* False, and nothing done, where there are more, or where B is so small that packing it costs OpenBLAS little. A thread
  * has its own columns, and so its own rows of B. */
 static bool multiply_few(const cm3_gemm *p, int threads) {
-    enum { UNIT = 16, SMALLEST_B = 1 << 19 };
+    enum { UNIT = CM3__GEMM_WORD, SMALLEST_B = 1 << 19 };
     if (p->library || p->m > CM3__GEMM_FEW || p->a_transposed || !p->b_transposed) return false;
     if (p->n * p->k < SMALLEST_B) return false;
     const cm3__gemm_block g = block_of(p);
@@ -177,7 +177,7 @@ static int cuts_of_rows(const cm3_gemm *p, int threads) {
 
 void cm3__gemm(const cm3_gemm *p) {
     enum {
-        UNIT = 16,
+        UNIT = CM3__GEMM_WORD,
         SMALLEST = 1 << 17
     }; /* a thread's multiply-adds below which waking it costs more than it gains */
     if (p->m <= 0 || p->n <= 0) return;

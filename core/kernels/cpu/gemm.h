@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { CM3__GEMM_WORD = 32 };
+
 typedef struct cm3_gemm {
     int64_t m, n, k;
     const float *a;              /* (m,k), or (k,m) when a_transposed */
@@ -20,7 +22,8 @@ typedef struct cm3_gemm {
     bool accumulate; /* C += */
     bool library;    /* by OpenBLAS whatever the shape: to compare with */
     /* Called for finished pieces of C while they are in cache: rows [row, row + rows), columns [column, column +
-     * columns). Pieces do not overlap and together are all of C. NULL: nothing. */
+     * columns), the first a multiple of CM3__GEMM_WORD. Pieces do not overlap and together are all of C. NULL: nothing.
+     */
     void (*epilogue)(void *context, int64_t row, int64_t rows, int64_t column, int64_t columns);
     void *context;
 } cm3_gemm;

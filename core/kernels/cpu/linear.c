@@ -4,9 +4,15 @@ typedef struct finish {
     const cm3_simd *simd;
     float *y, *pre;               /* (N,M); pre may be NULL */
     const float *bias, *residual; /* NULL: none, or a residual that is already in y */
+    uint32_t *mask;               /* RELU; may be NULL */
     int64_t width;
     cm3_activation activation;
 } finish;
+
+/* Row i of the mask of a matrix of that width, from a column on, which begins a word. */
+static uint32_t *mask_at(uint32_t *mask, int64_t width, int64_t i, int64_t column) {
+    return mask + i * CM3_MASK_WORDS(width) + column / CM3__GEMM_WORD;
+}
 
 static void finish_piece(void *context, int64_t row, int64_t rows, int64_t column, int64_t columns) {
     const finish *f = context;
@@ -14,6 +20,7 @@ static void finish_piece(void *context, int64_t row, int64_t rows, int64_t colum
         const int64_t at = i * f->width + column;
         f->simd->bias_activate(f->y + at, f->pre ? f->pre + at : NULL, f->bias ? f->bias + column : NULL, f->activation,
                                columns);
+        if (f->mask) f->simd->mask_make(mask_at(f->mask, f->width, i, column), f->y + at, columns);
         if (!f->residual) continue;
         for (int64_t c = 0; c < columns; c++) f->y[at + c] += f->residual[at + c];
     }
@@ -22,10 +29,11 @@ static void finish_piece(void *context, int64_t row, int64_t rows, int64_t colum
 static cm3_status forward(const cm3_call *call) {
     const int64_t n = cm3__dim(&call->in[0], 0), k = cm3__dim(&call->in[0], 1), m = cm3__dim(&call->in[1], 0);
     float *y = call->out[0].data;
-    const bool in_place = call->in[3].data == y;
+    const bool in_place = call->in[3].data == y, relu = call->attr->activation == CM3_ACT_RELU;
     finish f = {.simd = cm3__simd(),
                 .y = y,
-                .pre = call->out[1].data,
+                .pre = relu ? NULL : call->out[1].data,
+                .mask = relu ? call->out[1].data : NULL,
                 .bias = call->in[2].data,
                 .residual = in_place ? NULL : call->in[3].data,
                 .width = m,
@@ -47,12 +55,33 @@ static cm3_status forward(const cm3_call *call) {
 /* Gradient of what the product gave, in place of the gradient of what the activation gave. */
 static void activation_backward(const cm3_call *call, int64_t n, int64_t m) {
     const cm3_activation act = call->attr->activation;
-    if (act == CM3_ACT_NONE) return;
-    const float *value = act == CM3_ACT_RELU ? call->out[0].data : call->out[1].data;
+    if (act == CM3_ACT_NONE || call->attr->masked) return;
+    const bool relu = act == CM3_ACT_RELU;
+    uint32_t *mask = relu ? call->out[1].data : NULL;
+    const float *pre = relu ? NULL : call->out[1].data;
     float *g = call->grad_out.data;
     const cm3_simd *simd = cm3__simd();
 #pragma omp parallel for schedule(static) num_threads(cm3__threads(n, m))
-    for (int64_t i = 0; i < n; i++) simd->activate_backward(g + i * m, g + i * m, value + i * m, act, false, m);
+    for (int64_t i = 0; i < n; i++) {
+        if (relu)
+            simd->mask_apply(g + i * m, mask_at(mask, m, i, 0), m);
+        else
+            simd->activate_backward(g + i * m, g + i * m, pre + i * m, act, false, m);
+    }
+}
+
+/* What comes after the product that gives x's gradient, where RELU made x. */
+typedef struct masking {
+    const cm3_simd *simd;
+    float *grad; /* (N,K) */
+    uint32_t *mask;
+    int64_t width;
+} masking;
+
+static void mask_piece(void *context, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+    const masking *m = context;
+    for (int64_t i = row; i < row + rows; i++)
+        m->simd->mask_apply(m->grad + i * m->width + column, mask_at(m->mask, m->width, i, column), columns);
 }
 
 /* Sums of columns; a thread has its own columns, and rows are added in order. */
@@ -88,6 +117,7 @@ static cm3_status backward(const cm3_call *call) {
                               .c = call->grad_in[1].data,
                               .a_transposed = true,
                               .accumulate = call->accumulate[1]});
+    masking after = {.simd = cm3__simd(), .grad = call->grad_in[0].data, .mask = call->in[4].data, .width = k};
     if (call->grad_in[0].data)
         cm3__gemm(&(cm3_gemm){.m = n,
                               .n = k,
@@ -95,7 +125,9 @@ static cm3_status backward(const cm3_call *call) {
                               .a = g,
                               .b = call->in[1].data,
                               .c = call->grad_in[0].data,
-                              .accumulate = call->accumulate[0]});
+                              .accumulate = call->accumulate[0],
+                              .epilogue = after.mask ? mask_piece : NULL,
+                              .context = &after});
     return CM3_OK;
 }
 

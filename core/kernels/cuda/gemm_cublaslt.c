@@ -51,11 +51,13 @@ static cudaDataType_t type_of(cm3_dtype type) {
 static cublasLtEpilogue_t epilogue_of(const cm3__cuda_gemm *p) {
     switch (p->activation) {
     case CM3_ACT_RELU:
+        if (p->mask) return p->bias ? CUBLASLT_EPILOGUE_RELU_AUX_BIAS : CUBLASLT_EPILOGUE_RELU_AUX;
         return p->bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
     case CM3_ACT_GELU:
         if (p->pre) return p->bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
         return p->bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
     default:
+        if (p->mask) return CUBLASLT_EPILOGUE_DRELU;
         return p->bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     }
 }
@@ -76,6 +78,7 @@ static cm3_status describe(const cm3__cuda_gemm *p, gemm_plan *made) {
                             second = p->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasLtEpilogue_t epilogue = (cublasLtEpilogue_t)made->key.epilogue;
     const int32_t aux_type = type_of(p->type);
+    const int64_t mask_row = CM3_MASK_WORDS(p->n) * 32; /* in bits */
     LT_TRY("a product", cublasLtMatmulDescCreate(&made->product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
     LT_TRY("its first factor",
            cublasLtMatmulDescSetAttribute(made->product, CUBLASLT_MATMUL_DESC_TRANSA, &first, sizeof first));
@@ -93,6 +96,9 @@ static cm3_status describe(const cm3__cuda_gemm *p, gemm_plan *made) {
                cublasLtMatmulDescSetAttribute(made->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_DATA_TYPE, &aux_type,
                                               sizeof aux_type));
     }
+    if (p->mask)
+        LT_TRY("its mask", cublasLtMatmulDescSetAttribute(made->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD,
+                                                          &mask_row, sizeof mask_row));
     const uint64_t b_rows = (uint64_t)(p->b_transposed ? p->k : p->n),
                    b_columns = (uint64_t)(p->b_transposed ? p->n : p->k);
     const uint64_t a_rows = (uint64_t)(p->a_transposed ? p->m : p->k),
@@ -203,12 +209,13 @@ cm3_status cm3__cuda_gemm_run(const cm3__cuda_gemm *p) {
     gemm_plan *plan = NULL;
     CM3_TRY(find(p, &plan));
     if (!plan->exists) {
-        if (!p->bias && p->activation == CM3_ACT_NONE)
+        if (!p->bias && !p->mask && p->activation == CM3_ACT_NONE)
             return cm3_fail(CM3_ERR_DEVICE, "cuBLASLt has no algorithm for a product of (%lld, %lld, %lld)",
                             (long long)p->m, (long long)p->n, (long long)p->k);
         cm3__cuda_gemm plain = *p; /* its epilogue as a pass of its own */
         plain.bias = NULL;
         plain.pre = NULL;
+        plain.mask = NULL;
         plain.activation = CM3_ACT_NONE;
         CM3_TRY(cm3__cuda_gemm_run(&plain));
         return cm3__cuda_epilogue(p);
@@ -220,6 +227,9 @@ cm3_status cm3__cuda_gemm_run(const cm3__cuda_gemm *p) {
         LT_TRY("its second output",
                cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &p->pre,
                                               sizeof p->pre));
+    if (p->mask)
+        LT_TRY("its mask", cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER,
+                                                          &p->mask, sizeof p->mask));
     const float one = 1, beta = plan->key.reads_c ? 1 : 0;
     const void *c = p->residual ? p->residual : p->c;
     LT_TRY("a product", cublasLtMatmul(handle, plan->product, &one, p->b, plan->b, p->a, plan->a, &beta, c, plan->c,

@@ -56,13 +56,21 @@ static void rms_norm(const op_values *v) {
     norm(v, false);
 }
 
+/* x where its mask lets the gradient through; the cases that have a mask are all zeros elsewhere. */
+static double masked(const op_values *v, int64_t i, int64_t c) {
+    const int64_t k = dim(v, 0, 1);
+    const double x = v->in[0][i * k + c];
+    if (!v->in[4]) return x;
+    return (uint32_t)(int64_t)v->in[4][i * CM3_MASK_WORDS(k) + c / 32] >> c % 32 & 1 ? x : 0;
+}
+
 static void linear(const op_values *v) {
     const int64_t n = dim(v, 0, 0), k = dim(v, 0, 1), m = dim(v, 1, 0);
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < m; j++) {
             double sum = v->in[2] ? v->in[2][j] : 0;
-            for (int64_t c = 0; c < k; c++) sum += v->in[0][i * k + c] * v->in[1][j * k + c];
-            if (v->out[1]) v->out[1][i * m + j] = sum;
+            for (int64_t c = 0; c < k; c++) sum += masked(v, i, c) * v->in[1][j * k + c];
+            if (v->out[1] && v->of->attr.activation != CM3_ACT_RELU) v->out[1][i * m + j] = sum;
             v->out[0][i * m + j] = act(v->of->attr.activation, sum) + (v->in[3] ? v->in[3][i * m + j] : 0);
         }
 }

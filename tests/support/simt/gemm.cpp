@@ -32,6 +32,11 @@ static void multiply(const cm3__cuda_gemm *p) {
             value = activated(value, p->activation);
             if (p->residual) value += at(p->residual, p->type, to);
             if (p->accumulate) value += at(p->c, p->c_type, to);
+            uint32_t *word = p->mask ? p->mask + i * CM3_MASK_WORDS(p->n) + j / 32 : nullptr, bit = 1u << j % 32;
+            if (word && p->activation == CM3_ACT_RELU)
+                *word = (j % 32 ? *word & ~bit : 0) | (value > 0 ? bit : 0);
+            else if (word && !(*word & bit))
+                value = 0;
             put(p->c, p->c_type, to, value);
         }
     }

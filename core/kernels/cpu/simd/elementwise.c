@@ -145,6 +145,25 @@ void CM3_SIMD(cm3__rotate)(float *y, const float *x, const float *cosine, const 
     }
 }
 
+void CM3_SIMD(cm3__mask_make)(uint32_t *mask, const float *x, int64_t n) {
+    for (int64_t first = 0; first < n; first += 32, mask++) {
+        const int lanes = n - first < 32 ? (int)(n - first) : 32;
+        uint32_t word = 0;
+#pragma omp simd reduction(| : word)
+        for (int i = 0; i < lanes; i++) word |= x[first + i] > 0 ? UINT32_C(1) << i : 0;
+        *mask = word;
+    }
+}
+
+void CM3_SIMD(cm3__mask_apply)(float *x, const uint32_t *mask, int64_t n) {
+    for (int64_t first = 0; first < n; first += 32, mask++) {
+        const int lanes = n - first < 32 ? (int)(n - first) : 32;
+        const uint32_t word = *mask;
+#pragma omp simd
+        for (int i = 0; i < lanes; i++) x[first + i] = word >> i & 1 ? x[first + i] : 0;
+    }
+}
+
 /* --- softmax of one row ------------------------------------------------------------------------------------------ */
 
 static float largest(const float *x, int64_t n) {
