@@ -249,8 +249,9 @@ static void tile_gradient(const backward_block *b, const key_tile *t) {
     }
 }
 
-/* to (keys, wide) += scores times the queries' or gradients' rows */
-static void tile_spread(float *to, const key_tile *t, const float *scores, const float *rows, int64_t wide) {
+/* to (keys, wide) = or += scores times the queries' or gradients' rows */
+static void tile_spread(float *to, const key_tile *t, const float *scores, const float *rows, int64_t wide,
+                        bool accumulate) {
     for (strip s = {0}; next_keys(t, &s);)
         cm3__tile_product((cm3_tile){.a = scores + s.key * LANES_OF_BLOCK + s.lane,
                                      .a_row = LANES_OF_BLOCK,
@@ -259,16 +260,17 @@ static void tile_spread(float *to, const key_tile *t, const float *scores, const
                                      .b_row = wide,
                                      .c = to + (t->first + s.key) * wide,
                                      .c_row = wide},
-                          s.keys, wide, s.lanes, true);
+                          s.keys, wide, s.lanes, accumulate);
 }
 
-static void backward_tile(const cm3__attention *a, const backward_block *b, const key_tile *t, int64_t wide) {
+static void backward_tile(const cm3__attention *a, const backward_block *b, const key_tile *t, int64_t wide,
+                          bool new_keys) {
     tile_scores(b->p, t, b->k, wide, b->q_lanes, a->d);
     tile_scores(b->ds, t, b->v, wide, b->dy_lanes, a->d);
     tile_mask(b->p, t);
     tile_gradient(b, t);
-    tile_spread(b->dv, t, b->p, b->dy, wide);
-    tile_spread(b->dk, t, b->ds, b->q, wide);
+    tile_spread(b->dv, t, b->p, b->dy, wide, !new_keys);
+    tile_spread(b->dk, t, b->ds, b->q, wide, !new_keys);
     tile_sums(b->dq, t, b->ds, b->k, wide, t->first > 0);
 }
 
@@ -286,13 +288,17 @@ static void unpack_rows(float *restrict to, int64_t to_row, const float *restric
 }
 
 static float dot(const float *restrict a, const float *restrict b, int64_t n) {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
+    cm3_vec sums = {0};
+    int64_t i = 0;
+    for (; i + CM3_LANES <= n; i += CM3_LANES) sums += *(const cm3_vec *)(a + i) * *(const cm3_vec *)(b + i);
+    float sum = cm3__sum_of_lanes(sums);
+    for (; i < n; i++) sum += a[i] * b[i];
     return sum;
 }
 
-static void backward_rows(const cm3__attention *a, const backward_block *b, int64_t query, int64_t rows, int64_t wide) {
+/* Queries [query, query + rows). The first that see a key find nothing in its gradients: `new_keys`. */
+static void backward_rows(const cm3__attention *a, const backward_block *b, int64_t query, int64_t rows, int64_t wide,
+                          bool new_keys) {
     const int64_t lanes = (rows + CM3_LANES - 1) / CM3_LANES * CM3_LANES;
     const float *y = a->y + query * a->y_row, *dy = a->dy + query * a->y_row;
     pack_rows(b->q, wide, a->q + query * a->q_row, a->q_row, rows, a->d, a->scale * LOG2_E);
@@ -307,7 +313,8 @@ static void backward_rows(const cm3__attention *a, const backward_block *b, int6
     }
     for (int64_t r = rows; r < lanes; r++) b->delta[r] = 0, b->lse[r] = INFINITY; /* 2^(score - lse) is 0 there */
     key_tile tile = {0};
-    while (next_tile(a, query, lanes, &tile)) backward_tile(a, b, &tile, wide);
+    while (next_tile(a, query, lanes, &tile))
+        backward_tile(a, b, &tile, wide, new_keys && (a->causal ? tile.diagonal : query == 0));
     unpack_rows(a->dq + query * a->q_row, a->q_row, b->dq, wide, rows, a->d, a->scale, a->accumulate);
 }
 
@@ -326,10 +333,9 @@ void CM3_SIMD(cm3__attention_backward)(const cm3__attention *a, const cm3__atten
     if (part->new_keys) {
         pack_rows(b.k, wide, a->k, a->k_row, a->keys, a->d, 1);
         pack_rows(b.v, wide, a->v, a->v_row, a->keys, a->d, 1);
-        memset(b.dk, 0, (size_t)(2 * of_keys) * sizeof(float));
     }
     for (int64_t query = part->first; query < part->last; query += LANES_OF_BLOCK)
-        backward_rows(a, &b, query, least(LANES_OF_BLOCK, part->last - query), wide);
+        backward_rows(a, &b, query, least(LANES_OF_BLOCK, part->last - query), wide, part->new_keys);
     if (!part->last_of_keys) return;
     unpack_rows(a->dk, a->k_row, b.dk, wide, a->keys, a->d, LN_2, a->accumulate); /* q was in units of ln 2 */
     unpack_rows(a->dv, a->v_row, b.dv, wide, a->keys, a->d, 1, a->accumulate);

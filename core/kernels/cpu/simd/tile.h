@@ -90,7 +90,8 @@ static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k
     }
 }
 
-/* --- transposing CM3_LANES vectors in registers ------------------------------------------------------------------ */
+/* --- transposing and summing CM3_LANES vectors in registers ------------------------------------------------------
+ */
 
 /* Step h swaps bit h of the row's number with bit h of the lane's. */
 #define CM3_LOW(i, h) (((i) & (h)) ? CM3_LANES + (i) - (h) : (i))
@@ -111,6 +112,20 @@ static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k
         v[i] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_LOW, h));                                                \
         v[i + (h)] = __builtin_shufflevector(a, b, CM3_OF_LANES(CM3_HIGH, h));                                         \
     }
+
+/* In halves: no lane waits for the one before it. */
+#define CM3_ACROSS(i, h) ((i) ^ (h))
+static inline float cm3__sum_of_lanes(cm3_vec v) {
+#if defined(__AVX512F__)
+    v += __builtin_shufflevector(v, v, CM3_OF_LANES(CM3_ACROSS, 8));
+#endif
+#if defined(__AVX2__)
+    v += __builtin_shufflevector(v, v, CM3_OF_LANES(CM3_ACROSS, 4));
+#endif
+    v += __builtin_shufflevector(v, v, CM3_OF_LANES(CM3_ACROSS, 2));
+    v += __builtin_shufflevector(v, v, CM3_OF_LANES(CM3_ACROSS, 1));
+    return v[0];
+}
 
 /* to[c][r] = from[r][c] for rows and columns up to CM3_LANES; only the first `rows` are read, the last of them again
  * and again for those that are not there. */
