@@ -78,7 +78,7 @@ static cm3_status forward(const cm3_call *call) {
     return CM3_OK;
 }
 
-/* --- backward: each thread has whole groups of heads that share keys, so that nobody else adds to their gradients  */
+/* --- backward: a thread takes whole groups of heads that share keys, so that nobody else adds to their gradients - */
 
 static size_t backward_workspace(const cm3_call *call) {
     const cm3__packed s = cm3__packed_of(call);
@@ -91,7 +91,7 @@ static cm3_status backward(const cm3_call *call) {
     const size_t scratch = aligned(cm3__attention_backward_scratch(s.sequence, s.d));
     const cm3_simd *simd = cm3__simd();
     if (!call->grad_in[0].data) return CM3_OK;
-#pragma omp parallel for schedule(static) num_threads(cm3__threads(groups, s.sequence *s.sequence))
+#pragma omp parallel for schedule(dynamic) num_threads(cm3__threads(groups, s.sequence *s.sequence))
     for (int64_t g = 0; g < groups; g++)
         for (int64_t i = 0; i < sharing; i++) {
             const cm3__attention a = head_of(call, &s, g / s.kv_heads, g % s.kv_heads * sharing + i);

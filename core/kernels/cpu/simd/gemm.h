@@ -34,7 +34,7 @@ typedef struct cm3__gemm_slice {
 
 enum {
     CM3__GEMM_FEW = 16,
-    CM3__GEMM_DEPTH = 384,     /* most of k in a slice */
+    CM3__GEMM_DEPTH = 400,     /* most of k in a slice */
     CM3__GEMM_TILE = 14,       /* rows of a tile */
     CM3__GEMM_HEIGHT = 196,    /* most rows of a piece of A: a multiple of a tile's */
     CM3__GEMM_WIDTH = 1024,    /* most columns of a block of B */
