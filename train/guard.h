@@ -26,7 +26,8 @@ typedef struct cm3_guard {
 cm3_guard cm3_guard_new(const cm3_guard_config *config);
 
 /* Loss and norm of one step, the same on all ranks (so that all decide alike), whose update was made only if both are
- * finite. CM3_OK: go on, a skipped update is counted; CM3_ERR_NUMERIC: stop, the message says at which step and why. */
+ * finite: steps in their order, each once, the next one being on its way already or not. CM3_OK: go on, a skipped
+ * update is counted; CM3_ERR_NUMERIC: stop, the message says at which step and why. */
 cm3_status cm3_guard_judge(cm3_guard *guard, int64_t step, double loss, double gradient_norm);
 
 #endif

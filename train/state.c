@@ -70,6 +70,11 @@ static cm3_status take_moments(cm3_train_state *s) {
     s->device_m = on_host(s) ? s->m : backend->memory->take(bytes);
     s->device_v = on_host(s) ? s->v : backend->memory->take(bytes);
     s->reductions = calloc((size_t)cm3_params_segment_count(s->params) + 1, sizeof *s->reductions);
+    if (!on_host(s)) {
+        s->loss = backend->memory->take(sizeof *s->loss);
+        s->verdicts = backend->memory->take_pinned(CM3_STEPS_QUEUED * sizeof *s->verdicts);
+        if (!s->loss || !s->verdicts) return cm3_fail(CM3_ERR_MEMORY, "no memory for a step's loss");
+    }
     if (!s->m || !s->v || !s->device_m || !s->device_v || !s->reductions)
         return cm3_fail(CM3_ERR_MEMORY, "no memory for the optimizer's moments (%.2f GiB)",
                         2.0 * (double)bytes / 0x1p30);
@@ -87,8 +92,13 @@ void cm3_train_state_close(cm3_train_state *s) {
     if (!s->params) return;
     const size_t bytes = bytes_of(s);
     if (!on_host(s)) {
-        s->backend->memory->give(s->device_m, bytes);
-        s->backend->memory->give(s->device_v, bytes);
+        const cm3_memory *memory = s->backend->memory;
+        memory->wait(); /* after a failure something may be on its way yet */
+        memory->give(s->device_m, bytes);
+        memory->give(s->device_v, bytes);
+        memory->give(s->loss, sizeof *s->loss);
+        memory->give_pinned(s->verdicts, CM3_STEPS_QUEUED * sizeof *s->verdicts);
+        for (int i = 0; i < CM3_STEPS_QUEUED; i++) memory->unmark(s->marks[i]);
     }
     cm3_pages_give(s->m, bytes);
     cm3_pages_give(s->v, bytes);
@@ -129,7 +139,10 @@ cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int segmen
 cm3_status cm3_train_state_reduced(cm3_train_state *s) {
     cm3_status status = s->reduced;
     bool any = false;
-    if (s->collective) return s->backend->collective->join();
+    if (s->collective) {
+        if (s->watches) CM3_TRY(s->backend->collective->sum(s->loss, 1));
+        return s->backend->collective->join();
+    }
     for (int i = 0; i < cm3_params_segment_count(s->params); i++) {
         any |= s->reductions[i] != NULL;
         const cm3_status one = cm3_reduction_wait(s->reductions[i]);
@@ -151,17 +164,21 @@ cm3_status cm3_train_state_norm(const cm3_train_state *s, double *norm) {
     return CM3_OK;
 }
 
-cm3_status cm3_train_state_update(const cm3_train_state *s, const cm3_adamw_config *config, int64_t step,
-                                  double learning_rate, double *norm) {
+static cm3_status update_on_host(const cm3_train_state *s, const cm3_adamw_config *config, int64_t step,
+                                 double learning_rate, double *norm) {
     const cm3_placement *at = cm3_params_placement(s->params);
-    cm3_adamw_update update = {.step = step, .learning_rate = learning_rate, .clip_factor = 1};
-    if (on_host(s)) {
-        CM3_TRY(cm3_train_state_norm(s, norm));
-        update.clip_factor = cm3_clip_factor(*norm, config->clip);
-        if (isfinite(*norm))
-            cm3_adamw_apply(config, &update, s->spans, s->span_count, at->values, at->gradients, s->m, s->v);
-        return CM3_OK;
-    }
+    cm3_adamw_update update = {.step = step, .learning_rate = learning_rate};
+    CM3_TRY(cm3_train_state_norm(s, norm));
+    update.clip_factor = cm3_clip_factor(*norm, config->clip);
+    if (isfinite(*norm))
+        cm3_adamw_apply(config, &update, s->spans, s->span_count, at->values, at->gradients, s->m, s->v);
+    return CM3_OK;
+}
+
+static cm3_status queue(const cm3_train_state *s, const cm3_adamw_config *config, int64_t step, double learning_rate,
+                        const float *loss, cm3_flat_verdict *verdict) {
+    const cm3_placement *at = cm3_params_placement(s->params);
+    const cm3_adamw_update update = {.step = step, .learning_rate = learning_rate, .clip_factor = 1};
     cm3_flat_adamw now = cm3_adamw_flat(config, &update);
     now.spans = s->spans;
     now.span_count = s->span_count;
@@ -171,5 +188,34 @@ cm3_status cm3_train_state_update(const cm3_train_state *s, const cm3_adamw_conf
     now.m = s->device_m;
     now.v = s->device_v;
     now.copy = at->copy;
-    return s->backend->flat->clipped_adamw(&now, config->clip, norm);
+    return s->backend->flat->clipped_adamw(&now, config->clip, loss, verdict);
+}
+
+cm3_status cm3_train_state_update(const cm3_train_state *s, const cm3_adamw_config *config, int64_t step,
+                                  double learning_rate, double *norm) {
+    if (on_host(s)) return update_on_host(s, config, step, learning_rate, norm);
+    CM3_TRY(queue(s, config, step, learning_rate, NULL, s->verdicts));
+    CM3_TRY(s->backend->memory->wait());
+    *norm = s->verdicts[0].norm;
+    return CM3_OK;
+}
+
+cm3_status cm3_train_state_watch(cm3_train_state *s, const cm3_tensor *loss, bool first_of_step) {
+    const cm3_tensor sum = {.type = CM3_F32, .shape = loss->shape, .data = s->loss};
+    s->watches = true;
+    return s->backend->cast(&sum, loss, !first_of_step);
+}
+
+cm3_status cm3_train_state_queue(cm3_train_state *s, const cm3_adamw_config *config, int64_t step,
+                                 double learning_rate) {
+    const int64_t at = step % CM3_STEPS_QUEUED;
+    CM3_TRY(queue(s, config, step, learning_rate, s->watches ? s->loss : NULL, &s->verdicts[at]));
+    return s->backend->memory->mark(&s->marks[at]);
+}
+
+cm3_status cm3_train_state_reach(const cm3_train_state *s, int64_t step, cm3_flat_verdict *verdict) {
+    const int64_t at = step % CM3_STEPS_QUEUED;
+    CM3_TRY(s->backend->memory->reach(s->marks[at]));
+    *verdict = s->verdicts[at];
+    return CM3_OK;
 }

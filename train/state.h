@@ -10,6 +10,8 @@
 #include "model/params.h"
 #include "optim/adamw.h"
 
+enum { CM3_STEPS_QUEUED = 2 }; /* that a device may have: one runs, one is queued behind it */
+
 typedef struct cm3_train_state {
     const cm3_backend *backend;
     cm3_params *params; /* placed on the backend */
@@ -20,6 +22,11 @@ typedef struct cm3_train_state {
     bool collective;            /* gradients are summed by the backend itself */
     cm3_reduction **reductions; /* one a segment, of what goes by way of the host */
     cm3_status reduced;         /* first failure of the reductions */
+    /* Of updates that nobody waits for; on a device only: */
+    float *loss;                /* (1) of the present step, in the backend's memory */
+    bool watches;               /* it is given */
+    cm3_flat_verdict *verdicts; /* (CM3_STEPS_QUEUED), pinned */
+    void *marks[CM3_STEPS_QUEUED];
 } cm3_train_state;
 
 /* Collective over `comm` (NULL: alone). Moments of zeros. Close it after a failure, too. */
@@ -40,5 +47,17 @@ cm3_status cm3_train_state_norm(const cm3_train_state *state, double *norm);
 /* Norm, clipping by it, and update number `step` (1 is the first); a norm that is not finite updates nothing. */
 cm3_status cm3_train_state_update(const cm3_train_state *state, const cm3_adamw_config *config, int64_t step,
                                   double learning_rate, double *norm);
+
+/* --- updates that the host does not wait for: on a device whose gradients do not go by way of the host -------------
+ */
+
+/* Adds the loss (1) of a micro-batch that was just queued to its step's, which the device judges before the update:
+ * it is summed over the ranks with the gradients. */
+cm3_status cm3_train_state_watch(cm3_train_state *state, const cm3_tensor *loss, bool first_of_step);
+/* The update behind all that was queued: a norm or a loss that is not finite updates nothing. */
+cm3_status cm3_train_state_queue(cm3_train_state *state, const cm3_adamw_config *config, int64_t step,
+                                 double learning_rate);
+/* Waits until update `step` is done, one of the last CM3_STEPS_QUEUED, and says what it was judged by. */
+cm3_status cm3_train_state_reach(const cm3_train_state *state, int64_t step, cm3_flat_verdict *verdict);
 
 #endif

@@ -22,6 +22,13 @@ const cm3_field cm3_train_fields[] = {
     CM3_FIELD_END};
 #undef C
 
+/* A step whose gradients are computed, or queued: what remains to be told of it. */
+typedef struct told {
+    int64_t step, tokens; /* done with it */
+    double rate, norm, sums[CM3_SUMS_MAX];
+    double began;
+} told;
+
 /* One run of the loop. */
 typedef struct trainer {
     const cm3_trainer_config *config;
@@ -34,7 +41,12 @@ typedef struct trainer {
     cm3_guard guard;
     int64_t step, tokens; /* done */
     double best;
-    double started, session_steps; /* of this process, for the time that is left */
+    double started; /* when this process began, at step `resumed`: for the time that is left */
+    int64_t resumed;
+    bool late;    /* steps are told when the next one is queued */
+    bool waiting; /* one is not told yet: */
+    told last;
+    double told_at;
 } trainer;
 
 static bool is_first(const trainer *t) {
@@ -55,11 +67,12 @@ static void move_along(void *context) {
     if (t->moved == CM3_OK) t->moved = status;
 }
 
-/* All micro-batches of a step: gradients and sums of all ranks. */
-static cm3_status compute_gradients(trainer *t, double sums[CM3_SUMS_MAX]) {
+static cm3_status tell_last(trainer *t);
+
+/* All micro-batches of a step: gradients, summed over the ranks. */
+static cm3_status compute_gradients(trainer *t) {
     const cm3_learner *learner = t->learner;
     const bool alone = cm3_comm_size(t->comm) == 1;
-    memset(sums, 0, CM3_SUMS_MAX * sizeof *sums);
     for (int64_t micro = 0; micro < learner->micro_batches; micro++) {
         const bool last = micro == learner->micro_batches - 1;
         const cm3_tape_run_options options = {.accumulate = micro > 0,
@@ -68,58 +81,95 @@ static cm3_status compute_gradients(trainer *t, double sums[CM3_SUMS_MAX]) {
                                               .progress = last && !alone ? move_along : NULL};
         /* Agreed before anyone starts to reduce: a rank whose data fails must not leave the others waiting for its
          * sums. */
-        CM3_TRY(cm3_comm_agree_status(t->comm, learner->load(learner->context, t->step, micro)));
+        const cm3_status loaded = cm3_comm_agree_status(t->comm, learner->load(learner->context, t->step, micro));
+        if (loaded != CM3_OK) CM3_TRY(tell_last(t)); /* it was made before the data failed */
+        CM3_TRY(loaded);
         CM3_TRY(cm3_tape_run(learner->tape, &options));
-        CM3_TRY(learner->measure(learner->context, sums));
+        if (t->late) CM3_TRY(cm3_train_state_watch(&t->state, cm3_var_tensor(learner->loss), micro == 0));
+        CM3_TRY(learner->note(learner->context, t->step, micro));
     }
     const cm3_status reduced = cm3_train_state_reduced(&t->state);
     CM3_TRY(t->moved);
-    CM3_TRY(reduced);
-    return cm3_comm_reduce_f64(t->comm, sums, CM3_SUMS_MAX, CM3_REDUCE_SUM);
+    return reduced;
 }
 
-/* No update is made of a loss or a gradient that is not finite; the guard says whether to go on. */
-static cm3_status update(trainer *t, const double sums[CM3_SUMS_MAX], double *norm, double *rate) {
-    *rate =
-        t->config->adamw->learning_rate * cm3_schedule_factor(t->config->schedule, t->step, t->config->train->steps);
-    CM3_TRY(isfinite(sums[0]) ? cm3_train_state_update(&t->state, t->config->adamw, t->step + 1, *rate, norm)
-                              : cm3_train_state_norm(&t->state, norm));
-    return cm3_guard_judge(&t->guard, t->step + 1, sums[0], *norm);
+/* What the step measured, of all ranks. */
+static cm3_status measure(trainer *t, told *now) {
+    memset(now->sums, 0, sizeof now->sums);
+    CM3_TRY(t->learner->measure(t->learner->context, now->step - 1, now->sums));
+    return cm3_comm_reduce_f64(t->comm, now->sums, CM3_SUMS_MAX, CM3_REDUCE_SUM);
+}
+
+/* --- one step: the update ------------------------------------------------------------------------------------------
+ * None is made of a loss or a gradient that is not finite, whether the host decides that or the device; the guard says
+ * whether to go on. */
+
+static cm3_status update(trainer *t, told *now) {
+    const cm3_adamw_config *adamw = t->config->adamw;
+    CM3_TRY(isfinite(now->sums[0]) ? cm3_train_state_update(&t->state, adamw, now->step, now->rate, &now->norm)
+                                   : cm3_train_state_norm(&t->state, &now->norm));
+    return cm3_guard_judge(&t->guard, now->step, now->sums[0], now->norm);
+}
+
+/* The guard judges by what the device has decided by. */
+static cm3_status judge_late(trainer *t, told *now) {
+    cm3_flat_verdict verdict;
+    CM3_TRY(cm3_comm_agree_status(t->comm, cm3_train_state_reach(&t->state, now->step, &verdict)));
+    CM3_TRY(measure(t, now));
+    now->norm = verdict.norm;
+    const double loss = isfinite(verdict.loss) ? now->sums[0] : (double)verdict.loss;
+    return cm3_comm_agree_status(t->comm, cm3_guard_judge(&t->guard, now->step, loss, now->norm));
 }
 
 /* --- telling ----------------------------------------------------------------------------------------------------- */
 
-static void print_line(const trainer *t, const char *text, double norm, double rate, double seconds, double mfu) {
+static void print_line(const trainer *t, const told *now, const char *text, double seconds, double mfu) {
     const cm3_train_config *train = t->config->train;
-    if (t->step % train->log_every && t->step != train->steps) return;
+    if (now->step % train->log_every && now->step != train->steps) return;
     char left[32];
-    const double per_step = (cm3_clock_seconds() - t->started) / fmax(t->session_steps, 1);
-    cm3_progress_format_seconds(per_step * (double)(train->steps - t->step), left, sizeof left);
+    const double per_step = (cm3_clock_seconds() - t->started) / (double)(now->step - t->resumed);
+    cm3_progress_format_seconds(per_step * (double)(train->steps - now->step), left, sizeof left);
     char speed[64];
     if (mfu > 0)
         snprintf(speed, sizeof speed, "%.0f /s, mfu %.2f", (double)t->learner->tokens_per_step / seconds, mfu);
     else
         snprintf(speed, sizeof speed, "%.0f /s", (double)t->learner->tokens_per_step / seconds);
-    cm3_log_info("step %lld/%lld  %s  norm %.3g  lr %.2e  %s  %s left", (long long)t->step, (long long)train->steps,
-                 text, norm, rate, speed, left);
+    cm3_log_info("step %lld/%lld  %s  norm %.3g  lr %.2e  %s  %s left", (long long)now->step, (long long)train->steps,
+                 text, now->norm, now->rate, speed, left);
 }
 
-static cm3_status tell(trainer *t, const double sums[CM3_SUMS_MAX], double norm, double rate, double seconds) {
+static cm3_status write_line(trainer *t, const told *now, double seconds) {
     if (!is_first(t)) return CM3_OK;
     char text[256] = "";
     const double flops = t->learner->flops_per_step / seconds;
     const double mfu = t->config->peak_flops > 0 ? flops / t->config->peak_flops : 0;
-    cm3_metrics_begin(t->metrics, "train", t->step);
-    t->learner->report(t->learner->context, sums, t->metrics, text, sizeof text);
-    cm3_metrics_put(t->metrics, "lr", rate);
-    cm3_metrics_put(t->metrics, "grad_norm", norm);
-    cm3_metrics_put_int(t->metrics, "tokens", t->tokens);
+    cm3_metrics_begin(t->metrics, "train", now->step);
+    t->learner->report(t->learner->context, now->sums, t->metrics, text, sizeof text);
+    cm3_metrics_put(t->metrics, "lr", now->rate);
+    cm3_metrics_put(t->metrics, "grad_norm", now->norm);
+    cm3_metrics_put_int(t->metrics, "tokens", now->tokens);
     cm3_metrics_put(t->metrics, "seconds", seconds);
     cm3_metrics_put(t->metrics, "tokens_per_second", (double)t->learner->tokens_per_step / seconds);
     cm3_metrics_put(t->metrics, "mfu", mfu);
     if (t->guard.skips) cm3_metrics_put_int(t->metrics, "skipped", t->guard.skips);
-    print_line(t, text, norm, rate, seconds, mfu);
+    print_line(t, now, text, seconds, mfu);
     return cm3_metrics_end(t->metrics);
+}
+
+/* Of the time between one that is told and the next, each takes what is its own. */
+static cm3_status tell(trainer *t, const told *now) {
+    const double end = cm3_clock_seconds(), seconds = end - fmax(now->began, t->told_at);
+    t->told_at = end;
+    return cm3_comm_agree_status(t->comm, write_line(t, now, seconds));
+}
+
+/* Collective. Waits for the step that is not told yet, if there is one. */
+static cm3_status tell_last(trainer *t) {
+    if (!t->waiting) return CM3_OK;
+    told now = t->last;
+    t->waiting = false;
+    CM3_TRY(judge_late(t, &now));
+    return tell(t, &now);
 }
 
 static cm3_status validate(trainer *t) {
@@ -221,32 +271,59 @@ static cm3_status draw_samples(trainer *t) {
     return CM3_OK;
 }
 
-static cm3_status one_step(trainer *t) {
-    const cm3_train_config *train = t->config->train;
-    double sums[CM3_SUMS_MAX], norm = 0, rate = 0;
-    const double begin = cm3_clock_seconds();
-    CM3_TRY(compute_gradients(t, sums));
-    CM3_TRY(cm3_comm_agree_status(t->comm, update(t, sums, &norm, &rate)));
+/* Updates and tells it. */
+static cm3_status finish_step(trainer *t, told *now) {
+    CM3_TRY(cm3_comm_agree_status(t->comm, t->state.backend->memory->wait()));
+    CM3_TRY(measure(t, now));
+    CM3_TRY(cm3_comm_agree_status(t->comm, update(t, now)));
     if (t->learner->updated)
         CM3_TRY(t->learner->updated(t->learner->context, t->comm, t->step, t->state.device_m, t->state.device_v));
-    t->step++;
-    t->tokens += t->learner->tokens_per_step;
-    t->session_steps++;
-    CM3_TRY(cm3_comm_agree_status(t->comm, tell(t, sums, norm, rate, cm3_clock_seconds() - begin)));
+    return tell(t, now);
+}
+
+/* Queues its update behind its gradients, then tells the one before. */
+static cm3_status queue_step(trainer *t, const told *now) {
+    CM3_TRY(cm3_comm_agree_status(t->comm, cm3_train_state_queue(&t->state, t->config->adamw, now->step, now->rate)));
+    CM3_TRY(tell_last(t));
+    t->last = *now;
+    t->waiting = true;
+    return CM3_OK;
+}
+
+static cm3_status train_step(trainer *t) {
+    told now = {.step = t->step + 1,
+                .tokens = t->tokens + t->learner->tokens_per_step,
+                .rate = t->config->adamw->learning_rate *
+                        cm3_schedule_factor(t->config->schedule, t->step, t->config->train->steps),
+                .began = cm3_clock_seconds()};
+    CM3_TRY(compute_gradients(t));
+    CM3_TRY(t->late ? queue_step(t, &now) : finish_step(t, &now));
+    t->step = now.step;
+    t->tokens = now.tokens;
+    return CM3_OK;
+}
+
+/* One step, and what is to be done behind it. */
+static cm3_status one_step(trainer *t) {
+    const cm3_train_config *train = t->config->train;
+    CM3_TRY(train_step(t));
+    const bool end = t->step == train->steps, validates = end || every(train->validate_every, t->step),
+               draws = t->learner->sample && (every(train->sample_every, t->step) || (train->sample_every && end));
     const double best = t->best;
-    if (every(train->validate_every, t->step) || t->step == train->steps) CM3_TRY(validate(t));
+    if (validates || draws) CM3_TRY(tell_last(t));
+    if (validates) CM3_TRY(validate(t));
     const bool better = t->best < best;
-    if (t->learner->sample && (every(train->sample_every, t->step) || (train->sample_every && t->step == train->steps)))
-        CM3_TRY(cm3_comm_agree_status(t->comm, draw_samples(t)));
+    if (draws) CM3_TRY(cm3_comm_agree_status(t->comm, draw_samples(t)));
     bool stop;
     CM3_TRY(cm3_signals_agree(t->comm, &stop));
-    if (stop || better || every(t->config->checkpoint->every, t->step) || t->step == train->steps) {
+    if (stop || better || end || every(t->config->checkpoint->every, t->step)) {
+        CM3_TRY(tell_last(t));
         CM3_TRY(save(t));
         if (better)
             CM3_TRY(cm3_comm_agree_status(t->comm,
                                           is_first(t) ? cm3_checkpoint_mark_best(t->config->run, t->step) : CM3_OK));
     }
-    if (!stop || t->step == train->steps) return CM3_OK;
+    if (!stop || end) return CM3_OK;
     return cm3_comm_agree_status(t->comm, cm3_fail(CM3_INTERRUPTED,
                                                    "stopped by a signal after step %lld of %lld, which is saved",
                                                    (long long)t->step, (long long)train->steps));
@@ -255,7 +332,10 @@ static cm3_status one_step(trainer *t) {
 static cm3_status prepare(trainer *t) {
     CM3_TRY(cm3_comm_agree_status(t->comm, cm3_checkpoint_table_of(t->learner->params, &t->table)));
     const cm3_backend *backend = cm3_tape_get_options(t->learner->tape)->backend;
-    return cm3_train_state_open(backend, t->learner->params, t->comm, &t->state);
+    CM3_TRY(cm3_train_state_open(backend, t->learner->params, t->comm, &t->state));
+    t->late = !backend->memory->host && (cm3_comm_size(t->comm) == 1 || t->state.collective) && t->learner->loss &&
+              !t->learner->updated;
+    return CM3_OK;
 }
 
 cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learner, cm3_comm *comm) {
@@ -267,6 +347,7 @@ cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learne
     if (status == CM3_OK)
         status = cm3_comm_agree_status(comm, is_first(&t) ? cm3_metrics_open(config->run, t.step, &t.metrics) : CM3_OK);
     t.started = cm3_clock_seconds();
+    t.resumed = t.step;
     while (status == CM3_OK && t.step < config->train->steps) status = one_step(&t);
     const cm3_status closed = cm3_metrics_close(t.metrics);
     if (status == CM3_OK) status = closed;

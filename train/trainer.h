@@ -6,7 +6,13 @@
  * checkpoints, signals.
  *
  * All ranks hold all parameters and make the same update, from the same bits. Resuming is automatic: the newest whole
- * checkpoint of the run folder is where it goes on, and the bits are those of a run that never stopped. */
+ * checkpoint of the run folder is where it goes on, and the bits are those of a run that never stopped.
+ *
+ * A device is never waited for but to read what a step measured, and that one step late: when the next one is queued.
+ * It decides itself whether an update is made (a loss or a norm that is not finite makes none), so lateness changes no
+ * bit and no line, only when a line is written. Whoever looks - validation, sample pictures, a checkpoint, the end -
+ * finds all steps told. Steps are told before the next begins on the host's processor, where a learner gives no `loss`
+ * or has `updated`, and where gradients go by way of the host. */
 #ifndef CM3_TRAIN_TRAINER_H
 #define CM3_TRAIN_TRAINER_H
 
@@ -39,11 +45,17 @@ typedef struct cm3_learner {
     int64_t tokens_per_step; /* of all ranks; pictures for the image tokenizer */
     double flops_per_step;   /* of all ranks */
     void *context;
+    /* The loss (1) of a micro-batch on the tape, which the guard watches: sums[0] is its sum. NULL: there is no such
+     * one, and a device must be waited for before every update. */
+    cm3_var *loss;
     /* Fills the inputs of the tape for micro-batch `micro` of update `step` (0 is the first). */
     cm3_status (*load)(void *context, int64_t step, int64_t micro);
-    /* Adds what this micro-batch measured. sums[0] is the loss, which the guard watches; the rest is the stage's own.
-     * The loop sums over micro-batches and ranks. */
-    cm3_status (*measure)(void *context, double sums[CM3_SUMS_MAX]);
+    /* After its run: sees to it that what the micro-batch measured gets to the host, without waiting where there is a
+     * `loss`. Host memory of a step may be used again CM3_STEPS_QUEUED steps later (train/state.h). */
+    cm3_status (*note)(void *context, int64_t step, int64_t micro);
+    /* Adds up what the micro-batches of `step` measured, all of which is there. sums[0] is the loss, the rest the
+     * stage's own. The loop sums over the ranks. */
+    cm3_status (*measure)(void *context, int64_t step, double sums[CM3_SUMS_MAX]);
     /* Turns the sums of a step into metrics (between begin and end of a line) and a short text for the terminal. */
     void (*report)(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size);
     /* After the update (image tokenizer: dead codes). May change parameters and AdamW's moments, flat buffers like

@@ -27,12 +27,22 @@ typedef struct cm3_flat_adamw {
     void *copy; /* bf16: receives the new values rounded; or NULL */
 } cm3_flat_adamw;
 
+/* What the device finds before an update, and decides by. */
+typedef struct cm3_flat_verdict {
+    double norm;    /* of the gradient */
+    float loss;     /* 0 if none was given */
+    float factor;   /* min(1, limit / norm) */
+    int32_t finite; /* whether both are: if not, nothing is updated */
+} cm3_flat_verdict;
+
 typedef struct cm3_flat {
     /* Sum of squares in a fixed order; not finite if an element is not. Waits for the result. */
     cm3_status (*sum_of_squares)(const float *values, int64_t count, double *sum);
     /* AdamW of a gradient clipped to a norm of `limit` (0: not clipped), which is measured, applied and judged on the
-     * device: where it is not finite, nothing is updated. Waits for the norm. */
-    cm3_status (*clipped_adamw)(const cm3_flat_adamw *update, double limit, double *norm);
+     * device: where the norm is not finite, or `loss` (1; or NULL), nothing is updated. Queued, not waited for:
+     * `verdict` is pinned memory (core/tensor/memory.h) that receives what was found. */
+    cm3_status (*clipped_adamw)(const cm3_flat_adamw *update, double limit, const float *loss,
+                                cm3_flat_verdict *verdict);
 } cm3_flat;
 
 #endif

@@ -23,6 +23,20 @@ static cm3_status wait_for_nothing(void) {
     return CM3_OK;
 }
 
+static cm3_status mark(void **mark) {
+    *mark = NULL;
+    return CM3_OK;
+}
+
+static cm3_status reach(void *mark) {
+    (void)mark;
+    return CM3_OK;
+}
+
+static void unmark(void *mark) {
+    (void)mark;
+}
+
 const cm3_memory cm3_memory_host = {.host = true,
                                     .take = cm3_pages_take,
                                     .give = cm3_pages_give,
@@ -32,5 +46,12 @@ const cm3_memory cm3_memory_host = {.host = true,
                                     .clear = clear,
                                     .set = set,
                                     .wait = wait_for_nothing,
+                                    .take_pinned = cm3_pages_take,
+                                    .give_pinned = cm3_pages_give,
+                                    .send = copy,
+                                    .fetch = copy,
+                                    .mark = mark,
+                                    .reach = reach,
+                                    .unmark = unmark,
                                     .forget = cm3_pages_forget,
                                     .page_bytes = CM3_HUGE_PAGE};

@@ -206,7 +206,7 @@ typedef struct cm3_backend {
 
 /* What a backend in a library of its own shares with the program: unequal in two builds of which one is older than the
  * contract's last change. Sizes change by themselves; a change of meaning alone counts CM3_CONTRACT_EDITION up. */
-enum { CM3_CONTRACT_EDITION = 2 };
+enum { CM3_CONTRACT_EDITION = 3 };
 #define CM3_CONTRACT                                                                                                   \
     ((uint64_t)sizeof(cm3_backend) << 48 | (uint64_t)sizeof(cm3_call) << 32 | (uint64_t)sizeof(cm3_op_attr) << 16 |    \
      (uint64_t)CM3_CONTRACT_EDITION << 8 | (uint64_t)CM3_OP_COUNT)

@@ -46,7 +46,13 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
     return CM3_OK;
 }
 
-static cm3_status measure(void *context, double sums[CM3_SUMS_MAX]) {
+static cm3_status note(void *context, int64_t step, int64_t micro) {
+    (void)context, (void)step, (void)micro;
+    return CM3_OK;
+}
+
+static cm3_status measure(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
+    (void)step;
     sums[0] += (double)cm3_var_scalar(((pupil *)context)->loss);
     return CM3_OK;
 }
@@ -98,6 +104,7 @@ static void train(const char *run, int64_t steps, double score) {
                                  .tokens_per_step = 1,
                                  .context = &p,
                                  .load = load,
+                                 .note = note,
                                  .measure = measure,
                                  .report = report,
                                  .validate = validate,

@@ -34,6 +34,7 @@ typedef struct image_learner {
     float *z;       /* (local N, D), in the backend's memory */
     int32_t *codes; /* (local N), on the host */
     int64_t done;   /* micro-batches of this step whose codes are collected */
+    double sums[CM3_SUMS_MAX];
     cm3_codebook_report report;
 } image_learner;
 
@@ -77,8 +78,8 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
     return cm3_codebook_start(l->book, l->run->comm, cm3_var_tensor(l->step.z)->data, codes_of(l, l->micro));
 }
 
-static cm3_status measure(void *context, double sums[CM3_SUMS_MAX]) {
-    image_learner *l = context;
+/* Waits for a micro-batch: what it measured, and its codes. */
+static cm3_status collect(image_learner *l, double sums[CM3_SUMS_MAX]) {
     const int64_t rows = codes_of(l, l->micro), width = cm3_vqgan_get_config(l->model)->code_width;
     const int64_t side = cm3_vqgan_get_config(l->model)->picture;
     const double pixels = (double)cm3_var_scalar(l->step.pixel_loss), codes = (double)cm3_var_scalar(l->step.code_loss);
@@ -91,6 +92,20 @@ static cm3_status measure(void *context, double sums[CM3_SUMS_MAX]) {
     CM3_TRY(memory_of(l)->download(l->codes + l->done * rows, cm3_var_tensor(l->step.codes)->data,
                                    (size_t)rows * sizeof *l->codes));
     l->done++;
+    return CM3_OK;
+}
+
+static cm3_status note(void *context, int64_t step, int64_t micro) {
+    image_learner *l = context;
+    (void)step;
+    if (micro == 0) memset(l->sums, 0, sizeof l->sums);
+    return collect(l, l->sums);
+}
+
+static cm3_status measure(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
+    const image_learner *l = context;
+    (void)step;
+    memcpy(sums, l->sums, sizeof l->sums);
     return CM3_OK;
 }
 
@@ -145,7 +160,7 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
         if (status == CM3_OK) status = cm3_tape_run(l->tape, NULL);
         if (status == CM3_OK) {
             l->done = 0;
-            status = measure(l, sums);
+            status = collect(l, sums);
         }
     }
     free(indices);
@@ -248,6 +263,7 @@ static cm3_status learn(image_learner *l, const char *folder) {
                                      cm3_vqgan_flops_per_picture(l->model) * (double)recipe->pictures.batch,
                                  .context = l,
                                  .load = load,
+                                 .note = note,
                                  .measure = measure,
                                  .report = report,
                                  .updated = updated,

@@ -5,7 +5,9 @@
 #include "core/log.h"
 #include "data/loader.h"
 #include "train/evaluate/draw.h"
+#include "train/stages/token_pages.h"
 #include "train/stages/token_tapes.h"
+#include "train/state.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -27,60 +29,55 @@ typedef struct token_learner {
     cm3_params *params;
     cm3_transformer *model;
     cm3_token_tapes tapes;
-    const cm3_batch *batch;      /* of the present micro-batch */
-    int64_t first, local, micro; /* lanes of this rank, and of one micro-batch */
-    /* In the backend's memory: */
-    int32_t *ids, *targets, *positions;
-    float *scale;
-    float *losses; /* per token, on the host */
+    cm3_token_pages pages;
+    float *scale;                           /* in the backend's memory */
+    int64_t first, local, micro;            /* lanes of this rank, and of one micro-batch */
+    double waits[CM3_STEPS_QUEUED], waited; /* seconds for data until a step, and until the one that is told */
 } token_learner;
 
 /* --- what the loop asks for
  * ------------------------------------------------------------------------------------------------ */
 
-static cm3_status take(token_learner *l, const cm3_batch *batch) {
-    const size_t bytes = (size_t)(batch->rows * batch->context) * sizeof(int32_t);
-    const cm3_memory *memory = l->run->device->backend->memory;
-    CM3_TRY(memory->upload(l->ids, batch->inputs, bytes));
-    CM3_TRY(memory->upload(l->targets, batch->targets, bytes));
-    CM3_TRY(memory->upload(l->positions, batch->positions, bytes));
-    l->batch = batch;
-    return CM3_OK;
-}
-
 static cm3_status load(void *context, int64_t step, int64_t micro) {
     token_learner *l = context;
-    (void)step;
-    (void)micro;
     if (!l->loader)
         CM3_TRY(cm3_loader_open(&l->run->recipe->data, &l->vocab, l->store, l->first, l->local, l->micro,
                                 l->cursors + l->first, &l->loader));
     const cm3_batch *batch;
     CM3_TRY(cm3_loader_next(l->loader, &batch));
-    return take(l, batch);
+    l->waits[step % CM3_STEPS_QUEUED] = cm3_loader_waited(l->loader);
+    return cm3_token_pages_send(&l->pages, cm3_token_pages_get(&l->pages, step, micro), batch);
 }
 
-static cm3_status add_losses(const token_learner *l, const cm3_var *per_token, double sums[CM3_SUMS_MAX]) {
-    const cm3_batch *batch = l->batch;
-    const cm3_tensor *losses = cm3_var_tensor(per_token);
+static cm3_status note(void *context, int64_t step, int64_t micro) {
+    const token_learner *l = context;
+    return cm3_token_pages_fetch(&l->pages, cm3_token_pages_get(&l->pages, step, micro), l->tapes.loss,
+                                 l->tapes.per_token);
+}
+
+static void add_losses(const token_learner *l, const cm3_token_page *page, double sums[CM3_SUMS_MAX]) {
+    const float *losses = page->losses + 1;
     double of_class[CM3_TOKEN_RESERVED + 1] = {0};
-    CM3_TRY(l->run->device->backend->memory->download(l->losses, losses->data, cm3_tensor_bytes(losses)));
-    for (int64_t i = 0; i < batch->rows * batch->context; i++) of_class[batch->classes[i]] += (double)l->losses[i];
+    for (int64_t i = 0; i < l->pages.tokens; i++) of_class[page->classes[i]] += (double)losses[i];
     sums[TEXT] += of_class[CM3_TOKEN_TEXT];
-    sums[TEXT_COUNT] += (double)batch->counts[CM3_TOKEN_TEXT];
+    sums[TEXT_COUNT] += (double)page->counts[CM3_TOKEN_TEXT];
     sums[IMAGE] += of_class[CM3_TOKEN_IMAGE];
-    sums[IMAGE_COUNT] += (double)batch->counts[CM3_TOKEN_IMAGE];
+    sums[IMAGE_COUNT] += (double)page->counts[CM3_TOKEN_IMAGE];
     for (int c = 0; c < CM3_TOKEN_RESERVED; c++) {
         sums[ALL] += of_class[c];
-        sums[ALL_COUNT] += (double)batch->counts[c];
+        sums[ALL_COUNT] += (double)page->counts[c];
     }
-    return CM3_OK;
 }
 
-static cm3_status measure(void *context, double sums[CM3_SUMS_MAX]) {
+static cm3_status measure(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
     token_learner *l = context;
-    sums[LOSS] += (double)cm3_var_scalar(l->tapes.loss);
-    return add_losses(l, l->tapes.per_token, sums);
+    for (int64_t micro = 0; micro < l->pages.micro_batches; micro++) {
+        const cm3_token_page *page = cm3_token_pages_get(&l->pages, step, micro);
+        sums[LOSS] += (double)page->losses[0];
+        add_losses(l, page, sums);
+    }
+    l->waited = l->waits[step % CM3_STEPS_QUEUED];
+    return CM3_OK;
 }
 
 static void put_losses(const double sums[CM3_SUMS_MAX], cm3_metrics *metrics) {
@@ -92,9 +89,20 @@ static void put_losses(const double sums[CM3_SUMS_MAX], cm3_metrics *metrics) {
 static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size) {
     const token_learner *l = context;
     put_losses(sums, metrics);
-    if (l->loader) cm3_metrics_put(metrics, "data_wait_seconds", cm3_loader_waited(l->loader));
+    cm3_metrics_put(metrics, "data_wait_seconds", l->waited);
     snprintf(text, size, "loss %.4f (text %.3f, image %.3f)", sums[ALL] / sums[ALL_COUNT],
              sums[TEXT] / sums[TEXT_COUNT], sums[IMAGE] / sums[IMAGE_COUNT]);
+}
+
+/* Every page is free: all steps are told. */
+static cm3_status score(token_learner *l, const cm3_batch *batch, double sums[CM3_SUMS_MAX]) {
+    cm3_token_page *page = cm3_token_pages_get(&l->pages, 0, 0);
+    CM3_TRY(cm3_token_pages_send(&l->pages, page, batch));
+    CM3_TRY(cm3_tape_run(l->tapes.scoring, NULL));
+    CM3_TRY(cm3_token_pages_fetch(&l->pages, page, NULL, l->tapes.scored));
+    CM3_TRY(l->pages.memory->wait());
+    add_losses(l, page, sums);
+    return CM3_OK;
 }
 
 static cm3_status score_heldout(token_learner *l, cm3_comm *comm, double sums[CM3_SUMS_MAX]) {
@@ -114,11 +122,7 @@ static cm3_status score_heldout(token_learner *l, cm3_comm *comm, double sums[CM
             if (there) status = cm3_heldout_block(l->packer, first + row, &block);
             if (status == CM3_OK) cm3_batch_set(&batch, &l->vocab, row, there ? &block : NULL);
         }
-        if (status == CM3_OK) {
-            status = take(l, &batch);
-            if (status == CM3_OK) status = cm3_tape_run(l->tapes.scoring, NULL);
-        }
-        if (status == CM3_OK) status = add_losses(l, l->tapes.scored, sums);
+        if (status == CM3_OK) status = score(l, &batch, sums);
     }
     cm3_block_free(&block);
     cm3_batch_free(&batch);
@@ -214,9 +218,9 @@ static cm3_status build_model(token_learner *l) {
 
     const cm3_sequence_batch batch = {.batch = l->micro,
                                       .sequence = recipe->data.context,
-                                      .ids = l->ids,
-                                      .targets = l->targets,
-                                      .positions = l->positions,
+                                      .ids = l->pages.ids,
+                                      .targets = l->pages.targets,
+                                      .positions = l->pages.positions,
                                       .scale = l->scale};
     const cm3_tape_options options = {.backend = backend,
                                       .compute = compute,
@@ -229,16 +233,11 @@ static cm3_status set_up(token_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;
     CM3_TRY(share_lanes(l));
     CM3_TRY(open_data(l));
-    const size_t tokens = (size_t)(l->micro * recipe->data.context);
     const cm3_memory *memory = l->run->device->backend->memory;
-    l->ids = memory->take(tokens * sizeof *l->ids);
-    l->targets = memory->take(tokens * sizeof *l->targets);
-    l->positions = memory->take(tokens * sizeof *l->positions);
+    CM3_TRY(cm3_token_pages_open(memory, l->micro * recipe->data.context, l->local / l->micro, &l->pages));
     l->scale = memory->take(sizeof *l->scale);
-    l->losses = calloc(tokens, sizeof *l->losses);
     l->cursors = calloc((size_t)recipe->data.lanes, sizeof *l->cursors);
-    if (!l->ids || !l->targets || !l->positions || !l->scale || !l->losses || !l->cursors)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of tokens");
+    if (!l->scale || !l->cursors) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of tokens");
     for (int64_t lane = 0; lane < recipe->data.lanes; lane++) l->cursors[lane] = cm3_lane_start(lane);
     /* Every block is full, so a step always has this many targets: the gradient is a mean, whatever the ranks. */
     const float scale = 1.0f / (float)(recipe->data.lanes * recipe->data.context);
@@ -253,13 +252,8 @@ static void tear_down(token_learner *l) {
     cm3_params_free(l->params);
     cm3_packer_free(l->packer);
     cm3_store_close(l->store);
-    const cm3_memory *memory = l->run->device->backend->memory;
-    const size_t bytes = (size_t)(l->micro * l->run->recipe->data.context) * sizeof(int32_t);
-    memory->give(l->ids, bytes);
-    memory->give(l->targets, bytes);
-    memory->give(l->positions, bytes);
-    memory->give(l->scale, sizeof *l->scale);
-    free(l->losses);
+    cm3_token_pages_close(&l->pages);
+    l->run->device->backend->memory->give(l->scale, sizeof *l->scale);
     free(l->cursors);
 }
 
@@ -274,7 +268,9 @@ static cm3_status learn(token_learner *l, const char *folder) {
                                  .flops_per_step =
                                      cm3_transformer_flops_per_token(l->model, recipe->data.context) * (double)tokens,
                                  .context = l,
+                                 .loss = l->tapes.loss,
                                  .load = load,
+                                 .note = note,
                                  .measure = measure,
                                  .report = report,
                                  .validate = validate,

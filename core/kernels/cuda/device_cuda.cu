@@ -127,7 +127,8 @@ static void give(void *block, size_t bytes) {
     if (block) cudaFree(block); /* waits for what uses it; of nothing, it would open the GPU */
 }
 
-/* From memory that is not pinned the copy is staged when the call returns, so it may be reused. */
+/* Of memory that is not pinned CUDA has its own copy when the call returns, so it may be reused. Pinned memory is read
+ * later: that is send(). */
 static cm3_status upload(void *to, const void *from, size_t bytes) {
     if (bytes) CUDA_TRY("copying to it", cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream));
     return CM3_OK;
@@ -148,8 +149,43 @@ static cm3_status set(float *at, float value) {
     return cm3__cuda_launched("setting a value");
 }
 
-extern "C" const cm3_memory cm3__device_memory = {false, take, give,  upload, download, copy,
-                                                  clear, set,  cm3__device_wait, nullptr, 0};
+static void *take_pinned(size_t bytes) {
+    void *block = nullptr;
+    if (cudaHostAlloc(&block, bytes ? bytes : 1, cudaHostAllocDefault) == cudaSuccess) return memset(block, 0, bytes);
+    cudaGetLastError();
+    return nullptr;
+}
+
+static void give_pinned(void *block, size_t bytes) {
+    (void)bytes;
+    if (block) cudaFreeHost(block); /* waits for copies, too */
+}
+
+static cm3_status fetch(void *pinned, const void *from, size_t bytes) {
+    if (bytes) CUDA_TRY("copying from it", cudaMemcpyAsync(pinned, from, bytes, cudaMemcpyDeviceToHost, stream));
+    return CM3_OK;
+}
+
+static cm3_status mark(void **mark) {
+    cudaEvent_t event = (cudaEvent_t)*mark;
+    if (!event) CUDA_TRY("making an event", cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    *mark = event;
+    CUDA_TRY("an event", cudaEventRecord(event, stream));
+    return CM3_OK;
+}
+
+static cm3_status reach(void *mark) {
+    if (mark) CUDA_TRY("what was queued", cudaEventSynchronize((cudaEvent_t)mark));
+    return CM3_OK;
+}
+
+static void unmark(void *mark) {
+    if (mark) cudaEventDestroy((cudaEvent_t)mark);
+}
+
+extern "C" const cm3_memory cm3__device_memory = {
+    false, take,   give,  upload, download, copy,    clear, set, cm3__device_wait, take_pinned, give_pinned,
+    upload, fetch, mark, reach,  unmark,   nullptr, 0};
 
 /* --- graphs ------------------------------------------------------------------------------------------------------ */
 

@@ -34,22 +34,24 @@ extern "C" cm3_status cm3__flat_squares(const float *values, int64_t count, bool
     return cm3__cuda_launched("sum of squares");
 }
 
-static __global__ void flat_clip(const double *sum, double limit, cm3__flat_clipping *clipping) {
+static __global__ void flat_judge(const double *sum, double limit, const float *loss, cm3_flat_verdict *verdict) {
     const double norm = sqrt(*sum);
-    clipping->norm = norm;
-    clipping->finite = norm < (double)INFINITY; /* nor NaN */
-    clipping->factor = (float)(limit > 0 && norm > limit ? limit / norm : 1.0);
+    const float told = loss ? *loss : 0;
+    verdict->norm = norm;
+    verdict->loss = told;
+    verdict->finite = norm < (double)INFINITY && fabsf(told) < INFINITY; /* nor NaN */
+    verdict->factor = (float)(limit > 0 && norm > limit ? limit / norm : 1.0);
 }
 
-extern "C" cm3_status cm3__flat_clip(const double *sum, double limit, cm3__flat_clipping *clipping) {
-    CM3_LAUNCH(flat_clip, 1, 1, 0, sum, limit, clipping);
+extern "C" cm3_status cm3__flat_judge(const double *sum, double limit, const float *loss, cm3_flat_verdict *verdict) {
+    CM3_LAUNCH(flat_judge, 1, 1, 0, sum, limit, loss, verdict);
     return cm3__cuda_launched("clip factor");
 }
 
 /* What the passes below add up in: taken once, and kept. */
 typedef struct sums {
     double work[CM3__FLAT_WORK], sum;
-    cm3__flat_clipping clipping;
+    cm3_flat_verdict verdict;
 } sums;
 
 static cm3_status take_sums(sums **kept) {
@@ -76,7 +78,7 @@ typedef struct update_of {
     float *value, *m, *v;
     const float *grad;
     bf16 *copy;
-    const cm3__flat_clipping *clipping;
+    const cm3_flat_verdict *verdict;
     int64_t first; /* element of the first block */
     int spans;
     cm3_flat_span span[SPANS];
@@ -123,8 +125,8 @@ static __device__ __forceinline__ int span_after(const update_of &u, int64_t i) 
 }
 
 template <int N> static __global__ void flat_adamw(const __grid_constant__ update_of u) {
-    if (u.clipping && !u.clipping->finite) return;
-    const float clip = u.clipping ? __fmul_rn(u.clip, u.clipping->factor) : u.clip;
+    if (u.verdict && !u.verdict->finite) return;
+    const float clip = u.verdict ? __fmul_rn(u.clip, u.verdict->factor) : u.clip;
     const int64_t begin = u.first + blockIdx.x * STRETCH, end = begin + STRETCH;
     for (int s = span_after(u, begin); s < u.spans && u.span[s].offset < end; s++) {
         const int64_t from = max(u.span[s].offset, begin), to = min(u.span[s].offset + u.span[s].count, end);
@@ -138,10 +140,10 @@ template <int N> static __global__ void flat_adamw(const __grid_constant__ updat
     }
 }
 
-extern "C" cm3_status cm3__flat_adamw(const cm3_flat_adamw *a, const cm3__flat_clipping *clipping) {
+extern "C" cm3_status cm3__flat_adamw(const cm3_flat_adamw *a, const cm3_flat_verdict *verdict) {
     const bool vectors = can_use_vectors<float>(0, a->value, a->m, a->v) && can_use_vectors<float>(0, a->grad, a->copy);
     update_of u = {a->clip, a->beta1, a->beta2, a->gain1,        a->gain2, a->rate, a->epsilon, a->decay, a->value,
-                   a->m,    a->v,     a->grad,  (bf16 *)a->copy, clipping, 0,       0,          {}};
+                   a->m,    a->v,     a->grad,  (bf16 *)a->copy, verdict, 0,       0,          {}};
     for (int64_t s = 0; s < a->span_count; s += u.spans) {
         u.spans = a->span_count - s < SPANS ? (int)(a->span_count - s) : SPANS;
         for (int i = 0; i < u.spans; i++) u.span[i] = a->spans[s + i];
@@ -157,13 +159,14 @@ extern "C" cm3_status cm3__flat_adamw(const cm3_flat_adamw *a, const cm3__flat_c
     return cm3__cuda_launched("AdamW");
 }
 
-static cm3_status clipped_adamw(const cm3_flat_adamw *update, double limit, double *norm) {
+static cm3_status clipped_adamw(const cm3_flat_adamw *update, double limit, const float *loss,
+                                cm3_flat_verdict *verdict) {
     sums *s;
     CM3_TRY(take_sums(&s));
     CM3_TRY(cm3__flat_squares(update->grad, update->size, false, s->work, &s->sum));
-    CM3_TRY(cm3__flat_clip(&s->sum, limit, &s->clipping));
-    CM3_TRY(cm3__flat_adamw(update, &s->clipping));
-    return cm3__device_memory.download(norm, &s->clipping.norm, sizeof *norm);
+    CM3_TRY(cm3__flat_judge(&s->sum, limit, loss, &s->verdict));
+    CM3_TRY(cm3__flat_adamw(update, &s->verdict));
+    return cm3__device_memory.fetch(verdict, &s->verdict, sizeof *verdict);
 }
 
 extern "C" const cm3_flat cm3__cuda_flat = {sum_of_squares, clipped_adamw};

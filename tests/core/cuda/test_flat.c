@@ -69,10 +69,10 @@ static void the_clip_factor_is_the_hosts(void **state) {
     for (size_t n = 0; n < sizeof norms / sizeof *norms; n++)
         for (size_t l = 0; l < sizeof limits / sizeof *limits; l++) {
             const double sum = norms[n] * norms[n];
-            cm3__flat_clipping clipping;
-            assert_int_equal(cm3__flat_clip(&sum, limits[l], &clipping), CM3_OK);
-            assert_true(clipping.finite == 1 && clipping.norm == norms[n]);
-            assert_true(clipping.factor == (float)cm3_clip_factor(norms[n], limits[l]));
+            cm3_flat_verdict verdict;
+            assert_int_equal(cm3__flat_judge(&sum, limits[l], NULL, &verdict), CM3_OK);
+            assert_true(verdict.finite == 1 && verdict.norm == norms[n]);
+            assert_true(verdict.factor == (float)cm3_clip_factor(norms[n], limits[l]));
         }
 }
 
@@ -135,14 +135,14 @@ static void compare_update(int64_t span_count, int64_t largest) {
     uint16_t *copy = aligned_alloc(64, ((size_t)b.count * sizeof *copy + 63) / 64 * 64);
     memset(copy, 0xAB, (size_t)b.count * sizeof *copy);
     double work[CM3__FLAT_WORK], sum;
-    cm3__flat_clipping clipping;
+    cm3_flat_verdict verdict;
     assert_int_equal(cm3__flat_squares(b.grad, b.count, false, work, &sum), CM3_OK);
-    assert_int_equal(cm3__flat_clip(&sum, config.clip, &clipping), CM3_OK);
-    const double norm = clipping.norm;
+    assert_int_equal(cm3__flat_judge(&sum, config.clip, NULL, &verdict), CM3_OK);
+    const double norm = verdict.norm;
     for (int step = 1; step <= 3; step++) {
         const cm3_adamw_update now = {.step = step, .learning_rate = 0.01, .clip_factor = 1};
         const cm3_flat_adamw flat = update_of(&b, &now, value, m, v, copy);
-        assert_int_equal(cm3__flat_adamw(&flat, &clipping), CM3_OK);
+        assert_int_equal(cm3__flat_adamw(&flat, &verdict), CM3_OK);
         const cm3_adamw_update host = {
             .step = step, .learning_rate = 0.01, .clip_factor = cm3_clip_factor(norm, config.clip)};
         cm3_adamw_apply(&config, &host, b.spans, b.span_count, b.value, b.grad, b.m, b.v);
@@ -200,14 +200,14 @@ static void a_gradient_that_is_not_finite_changes_nothing(void **state) {
         float *value = copy_of(b.value, b.count), *m = copy_of(b.m, b.count), *v = copy_of(b.v, b.count);
         uint16_t *copy = calloc((size_t)b.count, sizeof *copy);
         double work[CM3__FLAT_WORK], sum;
-        cm3__flat_clipping clipping;
+        cm3_flat_verdict verdict;
         b.grad[b.count - 1 - i] = bad[i];
         assert_int_equal(cm3__flat_squares(b.grad, b.count, false, work, &sum), CM3_OK);
-        assert_int_equal(cm3__flat_clip(&sum, config.clip, &clipping), CM3_OK);
-        assert_true(!clipping.finite && !isfinite(clipping.norm));
+        assert_int_equal(cm3__flat_judge(&sum, config.clip, NULL, &verdict), CM3_OK);
+        assert_true(!verdict.finite && !isfinite(verdict.norm));
         const cm3_adamw_update now = {.step = 1, .learning_rate = 0.01, .clip_factor = 1};
         const cm3_flat_adamw flat = update_of(&b, &now, value, m, v, copy);
-        assert_int_equal(cm3__flat_adamw(&flat, &clipping), CM3_OK);
+        assert_int_equal(cm3__flat_adamw(&flat, &verdict), CM3_OK);
         assert_memory_equal(value, b.value, (size_t)b.count * sizeof *value);
         assert_memory_equal(m, b.m, (size_t)b.count * sizeof *m);
         assert_memory_equal(v, b.v, (size_t)b.count * sizeof *v);
@@ -220,11 +220,25 @@ static void a_gradient_that_is_not_finite_changes_nothing(void **state) {
     }
 }
 
+static void a_loss_that_is_not_finite_stands_against_the_update(void **state) {
+    (void)state;
+    const float losses[] = {3, NAN, INFINITY, -INFINITY};
+    const double sum = 4;
+    for (int i = 0; i < 4; i++) {
+        cm3_flat_verdict verdict;
+        assert_int_equal(cm3__flat_judge(&sum, 1, &losses[i], &verdict), CM3_OK);
+        assert_int_equal(verdict.finite, i == 0);
+        assert_memory_equal(&verdict.loss, &losses[i], sizeof verdict.loss);
+        assert_true(verdict.norm == 2);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_sum_of_squares_is_the_hosts),
         cmocka_unit_test(sums_of_several_ranges_add_up),
         cmocka_unit_test(the_clip_factor_is_the_hosts),
+        cmocka_unit_test(a_loss_that_is_not_finite_stands_against_the_update),
         cmocka_unit_test(an_update_gives_the_hosts_bits),
         cmocka_unit_test(more_spans_than_travel_with_a_launch_are_all_updated),
         cmocka_unit_test(addresses_that_are_not_aligned_give_the_same_bits),

@@ -47,6 +47,31 @@ static void what_is_taken_is_zero(void **state) {
     }
 }
 
+static void copies_that_nobody_waits_for_are_done_when_a_mark_behind_them_is_reached(void **state) {
+    (void)state;
+    float *pinned = memory->take_pinned(2 * sizeof *pinned), *there = memory->take(sizeof *there);
+    void *marks[2] = {0};
+    assert_true(pinned && there && pinned[0] == 0 && pinned[1] == 0);
+    for (int i = 0; i < 2; i++) { /* there and back: 1, then 2 */
+        assert_int_equal(memory->reach(marks[i]), CM3_OK);
+        pinned[i] = (float)(i + 1);
+        assert_int_equal(memory->send(there, &pinned[i], sizeof *pinned), CM3_OK);
+        assert_int_equal(memory->fetch(&pinned[1 - i], there, sizeof *pinned), CM3_OK);
+        assert_int_equal(memory->mark(&marks[i]), CM3_OK);
+        if (i == 0) assert_int_equal(memory->reach(marks[0]), CM3_OK);
+        if (i == 0) assert_true(pinned[1] == 1);
+    }
+    assert_int_equal(memory->reach(marks[0]), CM3_OK);
+    float here = 0;
+    assert_int_equal(memory->download(&here, there, sizeof here), CM3_OK);
+    assert_true(here == 2 && pinned[0] == 2);
+    for (int i = 0; i < 2; i++) memory->unmark(marks[i]);
+    memory->unmark(NULL);
+    memory->give(there, sizeof *there);
+    memory->give_pinned(pinned, 2 * sizeof *pinned);
+    memory->give_pinned(NULL, 0);
+}
+
 int main(void) {
     cm3_device opened;
     if (cm3_device_open(CM3_DEVICE_CUDA, 0, &opened) != CM3_OK) {
@@ -57,6 +82,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_host_that_follows_an_address_of_the_device_ends_there),
         cmocka_unit_test(what_is_taken_is_zero),
+        cmocka_unit_test(copies_that_nobody_waits_for_are_done_when_a_mark_behind_them_is_reached),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
