@@ -57,16 +57,15 @@ typedef struct own_rows {
     int64_t end;
 } own_rows;
 
-/* The next piece of these rows: half of what is left, so that a fast thread can help a slow one to the end, but high
- * enough to pay for reading B. */
-static bool take_piece(own_rows *of, int64_t *row, int64_t *rows) {
-    enum { LEAST_HEIGHT = 3 * CM3__GEMM_TILE };
+/* The next piece of these rows: half of what is left, so that a fast thread can help a slow one to the end, but not
+ * fewer than `fewest`. */
+static bool take_piece(own_rows *of, int64_t fewest, int64_t *row, int64_t *rows) {
     int64_t next = atomic_load_explicit(&of->next, memory_order_relaxed);
     do {
         const int64_t left = of->end - next, half = (left / 2 + CM3__GEMM_TILE - 1) / CM3__GEMM_TILE * CM3__GEMM_TILE;
         if (left <= 0) return false;
         *row = next;
-        *rows = left <= LEAST_HEIGHT ? left : least(CM3__GEMM_HEIGHT, half > LEAST_HEIGHT ? half : LEAST_HEIGHT);
+        *rows = left <= fewest ? left : least(CM3__GEMM_HEIGHT, half > fewest ? half : fewest);
     } while (!atomic_compare_exchange_weak_explicit(&of->next, &next, next + *rows, memory_order_relaxed,
                                                     memory_order_relaxed));
     return true;
@@ -76,6 +75,10 @@ static bool take_piece(own_rows *of, int64_t *row, int64_t *rows) {
  * are not equally fast on a machine that others use, too. */
 static void multiply_slice(const cm3_gemm *p, const cm3__gemm_block *g, const cm3__gemm_slice *s, own_rows *team,
                            float *b) {
+    enum {
+        NEAR_B = 3 << 16
+    }; /* floats that stay in the second level of cache; what is farther pays for higher pieces */
+    const int64_t fewest = (s->wide * s->deep <= NEAR_B ? 1 : 3) * CM3__GEMM_TILE;
     const cm3_simd *simd = cm3__simd();
     const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
     int64_t first, last, row, rows;
@@ -86,7 +89,7 @@ static void multiply_slice(const cm3_gemm *p, const cm3__gemm_block *g, const cm
     atomic_store_explicit(&team[thread].next, first, memory_order_relaxed);
 #pragma omp barrier
     for (int i = 0; i < threads; i++)
-        while (take_piece(&team[(thread + i) % threads], &row, &rows)) {
+        while (take_piece(&team[(thread + i) % threads], fewest, &row, &rows)) {
             simd->gemm_rows(g, s, row, rows, b, scratch_of_thread() + SCRATCH_A);
             if (p->epilogue && s->p + s->deep == p->k) p->epilogue(p->context, row, rows, s->j, s->wide);
         }

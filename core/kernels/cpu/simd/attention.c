@@ -20,11 +20,12 @@ static void pack_rows(float *restrict to, int64_t wide, const float *restrict fr
                       int64_t d, float factor) {
     enum { AHEAD = 8, LINE = 16 };
     for (int64_t r = 0; r < rows; r++, to += wide, from += from_row) {
+        int64_t c = 0;
         if (r + AHEAD < rows)
-            for (int64_t c = 0; c < d; c += LINE) __builtin_prefetch(from + AHEAD * from_row + c);
-#pragma omp simd
-        for (int64_t c = 0; c < d; c++) to[c] = from[c] * factor;
-        for (int64_t c = d; c < wide; c++) to[c] = 0;
+            for (int64_t line = 0; line < d; line += LINE) __builtin_prefetch(from + AHEAD * from_row + line);
+        for (; c + CM3_LANES <= d; c += CM3_LANES) *(cm3_vec *)(to + c) = *(const cm3_vec *)(from + c) * factor;
+        for (; c < d; c++) to[c] = from[c] * factor;
+        for (; c < wide; c++) to[c] = 0;
     }
 }
 
@@ -277,13 +278,13 @@ static void backward_tile(const cm3__attention *a, const backward_block *b, cons
 static void unpack_rows(float *restrict to, int64_t to_row, const float *restrict from, int64_t wide, int64_t rows,
                         int64_t d, float factor, bool accumulate) {
     for (int64_t r = 0; r < rows; r++, to += to_row, from += wide) {
-        if (accumulate) {
-#pragma omp simd
-            for (int64_t c = 0; c < d; c++) to[c] += from[c] * factor;
-        } else {
-#pragma omp simd
-            for (int64_t c = 0; c < d; c++) to[c] = from[c] * factor;
+        int64_t c = 0;
+        for (; c + CM3_LANES <= d; c += CM3_LANES) {
+            cm3_vec made = *(const cm3_vec *)(from + c) * factor;
+            if (accumulate) made += *(const cm3_vec *)(to + c);
+            *(cm3_vec *)(to + c) = made;
         }
+        for (; c < d; c++) to[c] = (accumulate ? to[c] : 0) + from[c] * factor;
     }
 }
 
