@@ -17,8 +17,9 @@ if(CM3_TESTS)
     list(APPEND simt_sources ${wrapper})
   endforeach()
   file(GLOB simt CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/simt/*.c ${CMAKE_SOURCE_DIR}/tests/support/simt/*.cpp)
-  add_library(cm3_simt SHARED ${simt_sources} ${simt} ${CMAKE_SOURCE_DIR}/core/kernels/cuda/backend.c
-              ${CMAKE_SOURCE_DIR}/core/kernels/cuda/attention_cudnn_plan.c) # cuDNN's plans need no GPU
+  file(GLOB cudnn CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/kernels/cuda/*cudnn*.c)
+  list(FILTER cudnn EXCLUDE REGEX "/cudnn_run\\.c$") # the one file of it that needs a GPU
+  add_library(cm3_simt SHARED ${simt_sources} ${simt} ${cudnn} ${CMAKE_SOURCE_DIR}/core/kernels/cuda/backend.c)
   target_include_directories(cm3_simt SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS})
   target_compile_options(cm3_simt PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-unknown-pragmas>)
   target_link_options(cm3_simt PRIVATE -Wl,-Bsymbolic) # the other one may be loaded, too

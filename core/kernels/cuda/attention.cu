@@ -1,11 +1,13 @@
 /* ATTENTION: which kernels compute it, and how heads lie in its tensors. */
 #include "core/kernels/cuda/attention.h"
 
-#include "core/kernels/cuda/attention_choice.h"
 #include "core/kernels/cuda/attention_cudnn.h"
 #include "core/kernels/cuda/attention_plain.h"
 #include "core/kernels/cuda/attention_tensor.h"
+#include "core/kernels/cuda/choice.h"
 #include "core/kernels/cuda/cuda.h"
+
+#include <stdio.h>
 
 /* --- delta: the sum of y dy over a head, which the slope of a softmax takes away from every dp -------------------- */
 
@@ -103,16 +105,29 @@ static const cm3_kernel own = {own_forward, own_backward, nullptr, own_backward_
 
 /* --- ours or cuDNN's: the workspace is enough for both ------------------------------------------------------------ */
 
+static const cm3_kernel *kernel_for(const cm3_call *call, bool backward) {
+    const cm3_op_attr *attr = call->attr;
+    const int64_t rows = attr->sequence, heads = attr->heads, all = heads + 2 * attr->kv_heads;
+    const int64_t *dim = call->in[0].shape.dim, d = dim[1] / all;
+    char what[128];
+    snprintf(what, sizeof what, "attention %s, %lld x %lld, %d heads of %lld, %d of keys%s",
+             backward ? "backward" : "forward", (long long)(dim[0] / rows), (long long)rows, attr->heads, (long long)d,
+             attr->kv_heads, attr->causal ? ", causal" : "");
+    cm3__choice of = {"cuDNN", &own, &cm3__cudnn_attention, {}, backward};
+    of.results[0] = {rows, backward ? all : heads, d};
+    if (!backward) of.results[1] = {rows, 1, 1};
+    return cm3__choose(what, call, of);
+}
+
 static cm3_status forward(const cm3_call *call) {
     CM3_TRY(cm3__cuda_attention_check(call));
-    return (cm3__attention_is_cudnns(call, false, &own) ? &cm3__cudnn_attention : &own)->forward(call);
+    return kernel_for(call, false)->forward(call);
 }
 
 static cm3_status backward(const cm3_call *call) {
     if (!call->grad_in[0].data) return CM3_OK;
     CM3_TRY(cm3__cuda_attention_check(call));
-    const bool cudnns = !call->accumulate[0] && cm3__attention_is_cudnns(call, true, &own);
-    return (cudnns ? &cm3__cudnn_attention : &own)->backward(call);
+    return (call->accumulate[0] ? &own : kernel_for(call, true))->backward(call);
 }
 
 static size_t forward_workspace(const cm3_call *call) {

@@ -1,9 +1,9 @@
-/* The choice between cuDNN's attention and our own kernels (core/kernels/cuda/attention_choice.h), with something in
+/* The choice between cuDNN's attention and our own kernels (core/kernels/cuda/choice.h), with something in
  * cuDNN's place that is there or not, fast or slow, right or wrong; the clock counts launches. */
 #include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/device.h"
 #include "core/rng.h"
-#include "tests/support/simt/attention_cudnn.h"
+#include "tests/support/simt/simt_cudnn.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -14,13 +14,14 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { HEADS = 2, SEQUENCE = 24, D = 8, WIDTH = 3 * HEADS * D, MOST_BATCH = 8 };
+enum { HEADS = 2, SEQUENCE = 128, D = 8, WIDTH = 3 * HEADS * D };
 enum { TRIAL_RUNS = 2 + 5 }; /* twice for the comparison, and the race */
 
-static const cm3_op_attr attr = {
-    .heads = HEADS, .kv_heads = HEADS, .sequence = SEQUENCE, .causal = true, .scale = 0.35f};
+#define ATTR(is_causal)                                                                                                \
+    { .heads = HEADS, .kv_heads = HEADS, .sequence = SEQUENCE, .causal = is_causal, .scale = 0.35f }
+static const cm3_op_attr attrs[2] = {ATTR(false), ATTR(true)};
 
-/* One attention, all in memory of its size. A batch is used by one test only: choices are kept. */
+/* One attention, all in memory of its size. A number is used by one test only: choices are kept. */
 typedef struct problem {
     cm3_call call;
     void *forward_workspace, *backward_workspace;
@@ -45,10 +46,9 @@ static void fill(const cm3_tensor *t, uint64_t stream) {
     free(rounded);
 }
 
-static problem begin(int64_t batch, simt_cudnn cudnn) {
-    const int64_t rows = batch * SEQUENCE;
-    problem p = {.call = {.attr = &attr}};
-    assert_true(batch <= MOST_BATCH);
+static problem begin(int number, simt_cudnn cudnn) {
+    const int64_t batch = 1 + number / 2, rows = batch * SEQUENCE;
+    problem p = {.call = {.attr = &attrs[number % 2]}};
     *simt_cudnn_now() = cudnn;
     p.call.in[0] = tensor_of(CM3_BF16, rows, WIDTH);
     p.call.out[0] = tensor_of(CM3_BF16, rows, HEADS * D);
@@ -108,7 +108,7 @@ static void assert_close(const cm3_tensor *t, const float *want, float times) {
 
 static void without_cudnn_our_kernels_run_and_no_memory_is_asked_for(void **state) {
     (void)state;
-    problem p = begin(1, (simt_cudnn){.d = 0});
+    problem p = begin(1, (simt_cudnn){.there = false});
     assert_int_equal(cm3__cuda_attention.forward_workspace(&p.call), 0);
     assert_int_equal(cm3__cuda_attention.backward_workspace(&p.call), SEQUENCE * HEADS * sizeof(float));
     assert_int_equal(run_forward(&p), 0);
@@ -118,7 +118,7 @@ static void without_cudnn_our_kernels_run_and_no_memory_is_asked_for(void **stat
 
 static void a_faster_cudnn_is_tried_once_and_then_taken(void **state) {
     (void)state;
-    problem p = begin(2, (simt_cudnn){.d = D, .seconds = 0.5});
+    problem p = begin(2, (simt_cudnn){.there = true, .seconds = 0.5});
     assert_true(cm3__cuda_attention.forward_workspace(&p.call) > 0);
     assert_true(cm3__cuda_attention.backward_workspace(&p.call) > 2 * SEQUENCE * HEADS * sizeof(float));
     assert_int_equal(run_forward(&p), TRIAL_RUNS + 1);
@@ -130,7 +130,7 @@ static void a_faster_cudnn_is_tried_once_and_then_taken(void **state) {
 
 static void a_slower_cudnn_is_not_taken(void **state) {
     (void)state;
-    problem p = begin(3, (simt_cudnn){.d = D, .seconds = 100});
+    problem p = begin(3, (simt_cudnn){.there = true, .seconds = 100});
     assert_int_equal(run_forward(&p), TRIAL_RUNS);
     assert_int_equal(run_forward(&p), 0);
     assert_int_equal(run_backward(&p, false), TRIAL_RUNS);
@@ -140,7 +140,7 @@ static void a_slower_cudnn_is_not_taken(void **state) {
 
 static void a_wrong_cudnn_is_not_taken(void **state) {
     (void)state;
-    problem p = begin(4, (simt_cudnn){.d = D, .seconds = 0.5, .error = 0.02f});
+    problem p = begin(4, (simt_cudnn){.there = true, .seconds = 0.5, .error = 0.02f});
     assert_int_equal(run_forward(&p), TRIAL_RUNS);
     assert_int_equal(run_backward(&p, false), TRIAL_RUNS);
     assert_int_equal(run_forward(&p) + run_backward(&p, false), 0);
@@ -149,7 +149,7 @@ static void a_wrong_cudnn_is_not_taken(void **state) {
 
 static void a_cudnn_whose_bits_change_is_not_taken(void **state) {
     (void)state;
-    problem p = begin(5, (simt_cudnn){.d = D, .seconds = 0.5, .noise = 0.004f});
+    problem p = begin(5, (simt_cudnn){.there = true, .seconds = 0.5, .noise = 0.004f});
     assert_int_equal(run_forward(&p), TRIAL_RUNS);
     assert_int_equal(run_backward(&p, false), TRIAL_RUNS);
     assert_int_equal(run_forward(&p) + run_backward(&p, false), 0);
@@ -158,12 +158,12 @@ static void a_cudnn_whose_bits_change_is_not_taken(void **state) {
 
 static void both_give_the_same_results_and_only_ours_adds_to_gradients(void **state) {
     (void)state;
-    problem own = begin(6, (simt_cudnn){.d = 0}), p = begin(6, (simt_cudnn){.d = D, .seconds = 0.5});
-    simt_cudnn_now()->d = 0;
+    problem own = begin(6, (simt_cudnn){.there = false}), p = begin(6, (simt_cudnn){.there = true, .seconds = 0.5});
+    simt_cudnn_now()->there = false;
     run_forward(&own);
     run_backward(&own, false);
     float *y = values(&own.call.out[0]), *grad = values(&own.call.grad_in[0]);
-    simt_cudnn_now()->d = D;
+    simt_cudnn_now()->there = true;
     assert_true(run_forward(&p) > 0);
     assert_true(run_backward(&p, false) > 0);
     assert_close(&p.call.out[0], y, 1);
@@ -178,7 +178,7 @@ static void both_give_the_same_results_and_only_ours_adds_to_gradients(void **st
 
 static void a_choice_that_was_made_holds_in_a_graph(void **state) {
     (void)state;
-    problem p = begin(7, (simt_cudnn){.d = D, .seconds = 0.5});
+    problem p = begin(0, (simt_cudnn){.there = true, .seconds = 0.5});
     void *graph;
     run_forward(&p);
     float *y = values(&p.call.out[0]);

@@ -3,6 +3,7 @@
  * tested.
  * Labels: slow */
 #include "core/kernels/cuda/attention_cudnn_plan.h"
+#include "core/kernels/cuda/cudnn_graph.h"
 
 #include <dlfcn.h>
 #include <setjmp.h>
@@ -39,7 +40,8 @@ static cudnnBackendDescriptor_t describe_h100(void) {
 
 static void expect_plan(const cm3__cudnn_device *device, cm3__attention_shape shape) {
     cm3__cudnn_plan plan;
-    if (cm3__cudnn_plan_make(&cudnn, device, &shape, &plan) != CM3_OK) fail_msg("%s", cm3_message());
+    if (cm3__cudnn_plan_make(&cudnn, device, &cm3__cudnn_of_attention, &shape, &plan) != CM3_OK)
+        fail_msg("%s", cm3_message());
     print_message("%-8s %-6s d %3lld, heads %lld of keys %lld: %d tensors, workspace %lld bytes\n",
                   shape.backward ? "backward" : "forward", shape.causal ? "causal" : "", (long long)shape.d,
                   (long long)shape.heads, (long long)shape.kv_heads, plan.count, (long long)plan.workspace);
@@ -71,7 +73,8 @@ static void what_cudnn_cannot_do_is_said(void **state) {
     cm3__cudnn_plan plan;
     (void)state;
     if (!device.description) skip();
-    assert_int_equal(cm3__cudnn_plan_make(&cudnn, &device, &shape, &plan), CM3_ERR_UNSUPPORTED);
+    assert_int_equal(cm3__cudnn_plan_make(&cudnn, &device, &cm3__cudnn_of_attention, &shape, &plan),
+                     CM3_ERR_UNSUPPORTED);
     assert_non_null(strstr(cm3_message(), "cuDNN"));
     assert_null(plan.plan);
     cudnn.BackendDestroyDescriptor(device.description);

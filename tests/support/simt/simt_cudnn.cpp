@@ -1,0 +1,96 @@
+#include "tests/support/simt/simt_cudnn.h"
+
+#include "core/kernels/cuda/attention_cudnn_plan.h"
+#include "core/kernels/cuda/attention_plain.h"
+
+constexpr size_t AT_MOST_UNALIGNED = 256;
+
+extern "C" simt_cudnn *simt_cudnn_now(void) {
+    static simt_cudnn now;
+    return &now;
+}
+
+/* A result, off by as much as the test wants. */
+template <typename T> static void falsify(void *result, int64_t count) {
+    const simt_cudnn *now = simt_cudnn_now();
+    const float by = (1 + now->error) * (1 + (now->runs % 2 ? now->noise : 0));
+    if (by == 1) return;
+    simt_queue([=] {
+        T *x = (T *)result;
+        for (int64_t i = 0; i < count; i++) x[i] = from_float<T>(to_float(x[i]) * by);
+    });
+}
+
+/* --- attention --------------------------------------------------------------------------------------------------- */
+
+static attention<bf16> attention_of(const cm3__attention_shape &s, void *const address[]) {
+    attention<bf16> a = {};
+    a.batch = s.batch;
+    a.heads = s.heads;
+    a.kv_heads = s.kv_heads;
+    a.d = s.d;
+    a.queries = a.keys = s.sequence;
+    a.causal = s.causal;
+    a.scale = *(const float *)address[CM3__SCALE];
+    a.q = (const bf16 *)address[CM3__Q];
+    a.k = (const bf16 *)address[CM3__K];
+    a.v = (const bf16 *)address[CM3__V];
+    a.q_row = a.k_row = (s.heads + 2 * s.kv_heads) * s.d;
+    a.k_batch = s.sequence * a.q_row;
+    a.y = (bf16 *)address[CM3__Y];
+    a.lse = (float *)address[CM3__LSE];
+    a.dy = (const bf16 *)address[CM3__DY];
+    a.delta = (float *)address[CM3__DELTA];
+    a.dq = (bf16 *)address[CM3__DQ];
+    a.dk = (bf16 *)address[CM3__DK];
+    a.dv = (bf16 *)address[CM3__DV];
+    return a;
+}
+
+static void sum_y_dy(const attention<bf16> &a) {
+    for (int64_t row = 0; row < a.batch * a.queries * a.heads; row++) { /* (b, t, head) */
+        const int64_t head = row % a.heads, t = row / a.heads % a.queries, b = row / a.heads / a.queries;
+        float sum = 0;
+        for (int64_t c = 0; c < a.d; c++) sum += to_float(a.y[row * a.d + c]) * to_float(a.dy[row * a.d + c]);
+        a.delta[(b * a.heads + head) * a.queries + t] = sum;
+    }
+}
+
+static void run_attention(const cm3__attention_shape &s, void *const address[]) {
+    const attention<bf16> a = attention_of(s, address);
+    const int64_t rows = s.batch * s.sequence;
+    if (!s.backward) {
+        run_plain_forward(a);
+        falsify<bf16>(a.y, rows * s.heads * s.d);
+        return;
+    }
+    void *sums = address[CM3__DQ_SUM];
+    simt_queue([=] { memset(sums, 0xFF, (size_t)(rows * a.heads * a.d) * sizeof(float)); });
+    simt_queue([=] { sum_y_dy(a); });
+    run_plain_backward(a);
+    falsify<bf16>(a.dq, rows * a.q_row);
+}
+
+/* --- what cudnn_run.h declares ----------------------------------------------------------------------------------- */
+
+extern "C" bool cm3__cudnn_is_wanted(void) {
+    return simt_cudnn_now()->there;
+}
+
+extern "C" size_t cm3__cudnn_room(const cm3__cudnn_operation *operation, const void *shape) {
+    return (size_t)operation->room(shape) + AT_MOST_UNALIGNED;
+}
+
+extern "C" cm3_status cm3__cudnn_run(const cm3__cudnn_operation *operation, const void *shape, void *const address[],
+                                     void *workspace) {
+    const double began = simt_clock;
+    const size_t bytes = cm3__cudnn_room(operation, shape);
+    for (int i = 1; i < CM3__CUDNN_TENSORS; i++)
+        if ((uintptr_t)address[i] % 16 && (operation != &cm3__cudnn_of_attention || i < CM3__SCALE))
+            return cm3_fail(CM3_ERR_INTERNAL, "%s: tensor %d is not aligned", operation->name, i);
+    simt_queue([=] { memset(workspace, 0xFF, bytes); });
+    run_attention(*(const cm3__attention_shape *)shape, address);
+    simt_cudnn_now()->runs++;
+    simt_clock = began + simt_cudnn_now()->seconds;
+    return CM3_OK;
+}
