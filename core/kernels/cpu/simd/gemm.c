@@ -71,8 +71,8 @@ static bool can_read_in_place(int64_t row) {
 
 /* `rows` rows of C, a constant. Element (i,p) of A is a[i row + p step]. */
 static inline __attribute__((always_inline)) void multiply(int rows, const float *restrict a, int64_t row, int64_t step,
-                                                           const float *restrict b, int64_t depth, float *restrict c,
-                                                           int64_t c_row, bool accumulate) {
+                                                           const float *restrict b, int64_t b_row, int64_t depth,
+                                                           float *restrict c, int64_t c_row, bool accumulate) {
     enum { AHEAD = 16, AHEAD_B = 8, LINE = 16, GROUP = 3, GROUPS = (ROWS + GROUP - 1) / GROUP };
     cm3_vec sum[ROWS][VECTORS];
     CM3_UNROLL for (int i = 0; i < rows; i++) CM3_UNROLL for (int j = 0; j < VECTORS; j++) sum[i][j] = (cm3_vec){0};
@@ -88,10 +88,10 @@ static inline __attribute__((always_inline)) void multiply(int rows, const float
             __builtin_prefetch(c + fetched * c_row + CM3_LANES, 1);
         }
         end = fetched < rows ? end + between : depth;
-        for (; p < end; p++, b += COLUMNS) {
+        for (; p < end; p++, b += b_row) {
             cm3_vec line[VECTORS];
             if (step != 1) __builtin_prefetch(group[0] + AHEAD * step);
-            for (int j = 0; j < COLUMNS; j += LINE) __builtin_prefetch(b + AHEAD_B * COLUMNS + j);
+            for (int j = 0; j < COLUMNS; j += LINE) __builtin_prefetch(b + AHEAD_B * b_row + j);
             CM3_UNROLL for (int j = 0; j < VECTORS; j++) line[j] = *(const cm3_vec *)(b + j * CM3_LANES);
             CM3_UNROLL for (int i = 0; i < rows; i++) {
                 const float factor = group[i / GROUP][i % GROUP * row];
@@ -107,37 +107,38 @@ static inline __attribute__((always_inline)) void multiply(int rows, const float
     }
 }
 
-/* A kernel for every number of rows; row 0: A is packed. */
+/* A kernel for every number of rows; row 0: A is packed. Rows of B are b_row apart, COLUMNS if it is. */
 #define TILE(M)                                                                                                        \
-    static void tile_##M(const float *a, int64_t row, const float *b, int64_t depth, float *c, int64_t c_row,          \
-                         bool accumulate) {                                                                            \
+    static void tile_##M(const float *a, int64_t row, const float *b, int64_t b_row, int64_t depth, float *c,          \
+                         int64_t c_row, bool accumulate) {                                                             \
         enum { COUNT = (M) < ROWS ? (M) : ROWS };                                                                      \
         if (row)                                                                                                       \
-            multiply(COUNT, a, row, 1, b, depth, c, c_row, accumulate);                                                \
+            multiply(COUNT, a, row, 1, b, b_row, depth, c, c_row, accumulate);                                         \
         else                                                                                                           \
-            multiply(COUNT, a, 1, ROWS, b, depth, c, c_row, accumulate);                                               \
+            multiply(COUNT, a, 1, ROWS, b, b_row, depth, c, c_row, accumulate);                                        \
     }
 #define EVERY_COUNT(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 EVERY_COUNT(TILE)
 #define NAME(M) tile_##M,
-static void (*const tile_of[])(const float *, int64_t, const float *, int64_t, float *, int64_t,
+static void (*const tile_of[])(const float *, int64_t, const float *, int64_t, int64_t, float *, int64_t,
                                bool) = {EVERY_COUNT(NAME)};
 
-/* C (m,n) = or += A B for A's panels or, `row` given, A as it lies in memory, and B's panels. */
-static void multiply_panels(const float *a, int64_t row, const float *b, int64_t depth, float *c, int64_t c_row,
-                            int64_t m, int64_t n, bool accumulate) {
-    for (int64_t j = 0; j < n; j += COLUMNS, b += COLUMNS * depth) {
+/* C (m,n) = or += A B for panels or, `row` or `b_row` given, A or B as they lie in memory. */
+static void multiply_panels(const float *a, int64_t row, const float *b, int64_t b_row, int64_t depth, float *c,
+                            int64_t c_row, int64_t m, int64_t n, bool accumulate) {
+    const int64_t line = b_row ? b_row : COLUMNS, panel = b_row ? COLUMNS : COLUMNS * depth;
+    for (int64_t j = 0; j < n; j += COLUMNS, b += panel) {
         const int64_t columns = least(COLUMNS, n - j);
         for (int64_t i = 0; i < m; i += ROWS) {
             const int64_t rows = least(ROWS, m - i);
             const float *lines = a + i * (row ? row : depth);
             float *tile = c + i * c_row + j;
             if (columns == COLUMNS) {
-                tile_of[rows - 1](lines, row, b, depth, tile, c_row, accumulate);
+                tile_of[rows - 1](lines, row, b, line, depth, tile, c_row, accumulate);
                 continue;
             }
             float whole[ROWS * COLUMNS]; /* at C's right edge */
-            tile_of[rows - 1](lines, row, b, depth, whole, COLUMNS, false);
+            tile_of[rows - 1](lines, row, b, line, depth, whole, COLUMNS, false);
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t k = 0; k < columns; k++)
                     tile[r * c_row + k] = (accumulate ? tile[r * c_row + k] : 0) + whole[r * COLUMNS + k];
@@ -145,18 +146,26 @@ static void multiply_panels(const float *a, int64_t row, const float *b, int64_t
     }
 }
 
+/* B's own lines do as well as packed ones if they are whole vectors not far apart. */
+static bool b_in_place(const cm3__gemm_block *g) {
+    enum { FARTHEST = 256 };
+    return g->b_column == 1 && g->b_row <= FARTHEST && g->b_row % CM3_LANES == 0 && g->n % COLUMNS == 0;
+}
+
 void CM3_SIMD(cm3__gemm_pack)(const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t first, int64_t last,
                               float *b) {
     const float *from = g->b + s->p * g->b_row + (s->j + first) * g->b_column;
+    if (b_in_place(g)) return;
     pack_panels(b + first * s->deep, COLUMNS, from, g->b_column, g->b_row, last - first, s->deep);
 }
 
 void CM3_SIMD(cm3__gemm_rows)(const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t row, int64_t rows,
                               const float *b, float *a) {
-    const bool in_place = g->a_column == 1 && can_read_in_place(g->a_row);
+    const bool in_place = g->a_column == 1 && can_read_in_place(g->a_row), b_too = b_in_place(g);
     const float *from = g->a + row * g->a_row + s->p * g->a_column;
+    if (b_too) b = g->b + s->p * g->b_row + s->j;
     float *to = g->c + row * g->c_row + s->j;
     if (!in_place) pack_panels(a, ROWS, from, g->a_row, g->a_column, rows, s->deep);
-    multiply_panels(in_place ? from : a, in_place ? g->a_row : 0, b, s->deep, to, g->c_row, rows, s->wide,
-                    g->accumulate || s->p > 0);
+    multiply_panels(in_place ? from : a, in_place ? g->a_row : 0, b, b_too ? g->b_row : 0, s->deep, to, g->c_row, rows,
+                    s->wide, g->accumulate || s->p > 0);
 }
