@@ -1,9 +1,13 @@
 /* CONV2D by matrix products: windows of the pictures are laid out as rows (im2col), as many as a workspace of bounded
  * size holds, and multiplied with the weights. A 1 x 1 convolution needs no layout. In f32 and deterministic: the
- * reference beside a library's convolutions. */
+ * reference beside cuDNN's convolutions, which are taken where they are right, repeatable and faster. */
+#include "core/kernels/cuda/choice.h"
 #include "core/kernels/cuda/columns.h"
+#include "core/kernels/cuda/conv2d_cudnn.h"
 #include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/gemm.h"
+
+#include <stdio.h>
 
 constexpr int THREADS = 256;
 /* Floats of windows that are laid out at once: few where tests run on the host, so that theirs take several pieces. */
@@ -100,9 +104,8 @@ static cm3_status expect_countable(const conv &s) {
                     (long long)s.rows, (long long)s.columns, (long long)s.channels);
 }
 
-static cm3_status forward(const cm3_call *call) {
+static cm3_status own_forward(const cm3_call *call) {
     const conv s = conv_of(call, &call->out[0]);
-    CM3_TRY(expect_countable(s));
     const int64_t results = s.batch * s.out_rows * s.out_columns, step = results_at_once(s);
     float *y = (float *)call->out[0].data;
     for (int64_t first = 0; first < results; first += step) {
@@ -117,7 +120,7 @@ static cm3_status forward(const cm3_call *call) {
     return cm3__cuda_launched("conv2d, forward");
 }
 
-static size_t forward_workspace(const cm3_call *call) {
+static size_t own_forward_workspace(const cm3_call *call) {
     const conv s = conv_of(call, &call->out[0]);
     return is_plain(s) ? 0 : (size_t)(results_at_once(s) * s.window) * sizeof(float);
 }
@@ -232,25 +235,79 @@ static cm3_status picture_gradient(const cm3_call *call, const conv &s) {
 
 /* --- backward ---------------------------------------------------------------------------------------------------- */
 
-static cm3_status backward(const cm3_call *call) {
-    const conv s = conv_of(call, &call->grad_out);
+static void bias_gradient(const cm3_call *call, const conv &s) {
     const float *dy = (const float *)call->grad_out.data;
     const int64_t outputs = s.outputs;
-    CM3_TRY(expect_countable(s));
-    if (call->grad_in[2].data)
-        column_sums(
-            s.batch * s.out_rows * s.out_columns, outputs,
-            [=] __device__(int64_t r, int64_t c) { return dy[r * outputs + c]; }, (float *)call->grad_in[2].data,
-            call->accumulate[2], (float *)call->workspace);
+    column_sums(
+        s.batch * s.out_rows * s.out_columns, outputs,
+        [=] __device__(int64_t r, int64_t c) { return dy[r * outputs + c]; }, (float *)call->grad_in[2].data,
+        call->accumulate[2], (float *)call->workspace);
+}
+
+static cm3_status own_backward(const cm3_call *call) {
+    const conv s = conv_of(call, &call->grad_out);
+    if (call->grad_in[2].data) bias_gradient(call, s);
     if (call->grad_in[1].data) CM3_TRY(weight_gradient(call, s));
     if (call->grad_in[0].data) CM3_TRY(picture_gradient(call, s));
     return cm3__cuda_launched("conv2d, backward");
 }
 
-static size_t backward_workspace(const cm3_call *call) {
+static size_t own_backward_workspace(const cm3_call *call) {
     const conv s = conv_of(call, &call->grad_out);
     const int64_t windows = is_plain(s) ? 0 : most(results_at_once(s), results_of_band(s)) * s.window;
     return (size_t)most(windows, (int64_t)cm3__columns_workspace(s.outputs)) * sizeof(float);
+}
+
+static const cm3_kernel own = {own_forward, own_backward, own_forward_workspace, own_backward_workspace};
+
+/* --- ours or cuDNN's: the workspace is enough for both ------------------------------------------------------------ */
+
+/* For the forward pass, or for one gradient: of the pictures (0) or the weights (1). Compared are rows of pictures, at
+ * whose edges padding shows, and the weights of one output. */
+static const cm3_kernel *kernel_for(const cm3_call *call, const conv &s, bool backward, int gradient) {
+    static const char *const gradients[] = {"pictures' gradient", "weights' gradient"};
+    const bool adds = backward ? call->accumulate[gradient] : call->in[2].shape.rank > 0;
+    char what[128];
+    snprintf(what, sizeof what, "conv2d %s%s, %lld x %lld x %lld x %lld to %lld, kernel %lld, stride %d, pad %d and %d",
+             backward ? gradients[gradient] : "forward", !adds ? "" : backward ? ", added" : ", bias",
+             (long long)s.batch, (long long)s.rows, (long long)s.columns, (long long)s.channels, (long long)s.outputs,
+             (long long)s.kernel, call->attr->stride, call->attr->pad, call->attr->pad_after);
+    cm3__choice of = {"cuDNN", &own, &cm3__cudnn_conv2d, {}, backward};
+    of.results[0] = {1, 1, backward ? s.columns * s.channels : s.out_columns * s.outputs};
+    of.results[1] = {1, 1, s.window};
+    return cm3__choose(what, call, of);
+}
+
+static cm3_status forward(const cm3_call *call) {
+    const conv s = conv_of(call, &call->out[0]);
+    CM3_TRY(expect_countable(s));
+    return kernel_for(call, s, false, 0)->forward(call);
+}
+
+/* Each gradient is chosen for itself; that of the bias is always ours. */
+static cm3_status backward(const cm3_call *call) {
+    const conv s = conv_of(call, &call->grad_out);
+    CM3_TRY(expect_countable(s));
+    for (int i = 2; i >= 0; i--) {
+        if (!call->grad_in[i].data) continue;
+        cm3_call one = *call;
+        for (int other = 0; other < 3; other++)
+            if (other != i) one.grad_in[other].data = nullptr;
+        CM3_TRY((i == 2 ? &own : kernel_for(&one, s, true, i))->backward(&one));
+    }
+    return CM3_OK;
+}
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+static size_t forward_workspace(const cm3_call *call) {
+    return larger(own_forward_workspace(call), cm3__cudnn_conv2d.forward_workspace(call));
+}
+
+static size_t backward_workspace(const cm3_call *call) {
+    return larger(own_backward_workspace(call), cm3__cudnn_conv2d.backward_workspace(call));
 }
 
 extern "C" const cm3_kernel cm3__cuda_conv2d = {forward, backward, forward_workspace, backward_workspace};

@@ -2,6 +2,7 @@
 
 #include "core/kernels/cuda/attention_cudnn_plan.h"
 #include "core/kernels/cuda/attention_plain.h"
+#include "core/kernels/cuda/conv2d_cudnn_plan.h"
 
 constexpr size_t AT_MOST_UNALIGNED = 256;
 
@@ -71,6 +72,55 @@ static void run_attention(const cm3__attention_shape &s, void *const address[]) 
     falsify<bf16>(a.dq, rows * a.q_row);
 }
 
+/* --- convolutions ------------------------------------------------------------------------------------------------ */
+
+/* Every multiplication of a convolution, in one order: x, weight and y by their places. */
+template <typename Term> static void for_terms(const cm3__conv2d_shape &s, Term term) {
+    for (int64_t i = 0; i < s.batch * s.out_rows * s.out_columns * s.outputs; i++) {
+        const int64_t o = i % s.outputs, at = i / s.outputs, image = at / (s.out_rows * s.out_columns);
+        for (int64_t tap = 0; tap < s.kernel * s.kernel; tap++) {
+            const int64_t row = at / s.out_columns % s.out_rows * s.stride - s.pad + tap / s.kernel;
+            const int64_t column = at % s.out_columns * s.stride - s.pad + tap % s.kernel;
+            if (row < 0 || row >= s.rows || column < 0 || column >= s.columns) continue;
+            for (int64_t c = 0; c < s.channels; c++)
+                term(((image * s.rows + row) * s.columns + column) * s.channels + c,
+                     (o * s.kernel * s.kernel + tap) * s.channels + c, i);
+        }
+    }
+}
+
+static void convolve(const cm3__conv2d_shape &s, float *x, float *weight, float *y, const float *bias) {
+    const int64_t results = s.batch * s.out_rows * s.out_columns * s.outputs;
+    const int64_t pictures = s.batch * s.rows * s.columns * s.channels;
+    const int64_t weights = s.outputs * s.kernel * s.kernel * s.channels;
+    switch (s.pass) {
+    case CM3__CONV2D_FORWARD:
+        for (int64_t i = 0; i < results; i++) y[i] = bias ? bias[i % s.outputs] : 0;
+        for_terms(s, [=](int64_t at_x, int64_t at_w, int64_t at_y) { y[at_y] += x[at_x] * weight[at_w]; });
+        break;
+    case CM3__CONV2D_OF_PICTURES:
+        for (int64_t i = 0; i < pictures && !s.accumulate; i++) x[i] = 0;
+        for_terms(s, [=](int64_t at_x, int64_t at_w, int64_t at_y) { x[at_x] += y[at_y] * weight[at_w]; });
+        break;
+    case CM3__CONV2D_OF_WEIGHTS:
+        for (int64_t i = 0; i < weights && !s.accumulate; i++) weight[i] = 0;
+        for_terms(s, [=](int64_t at_x, int64_t at_w, int64_t at_y) { weight[at_w] += y[at_y] * x[at_x]; });
+        break;
+    }
+}
+
+static void run_conv2d(const cm3__conv2d_shape &s, void *const address[]) {
+    float *x = (float *)address[CM3__CONV2D_X], *weight = (float *)address[CM3__CONV2D_WEIGHT];
+    float *y = (float *)address[CM3__CONV2D_Y], *bias = s.bias ? (float *)address[CM3__CONV2D_BIAS] : nullptr;
+    simt_queue([=] { convolve(s, x, weight, y, bias); });
+    if (s.pass == CM3__CONV2D_FORWARD)
+        falsify<float>(y, s.batch * s.out_rows * s.out_columns * s.outputs);
+    else if (s.pass == CM3__CONV2D_OF_PICTURES)
+        falsify<float>(x, s.batch * s.rows * s.columns * s.channels);
+    else
+        falsify<float>(weight, s.outputs * s.kernel * s.kernel * s.channels);
+}
+
 /* --- what cudnn_run.h declares ----------------------------------------------------------------------------------- */
 
 extern "C" bool cm3__cudnn_is_wanted(void) {
@@ -89,7 +139,10 @@ extern "C" cm3_status cm3__cudnn_run(const cm3__cudnn_operation *operation, cons
         if ((uintptr_t)address[i] % 16 && (operation != &cm3__cudnn_of_attention || i < CM3__SCALE))
             return cm3_fail(CM3_ERR_INTERNAL, "%s: tensor %d is not aligned", operation->name, i);
     simt_queue([=] { memset(workspace, 0xFF, bytes); });
-    run_attention(*(const cm3__attention_shape *)shape, address);
+    if (operation == &cm3__cudnn_of_attention)
+        run_attention(*(const cm3__attention_shape *)shape, address);
+    else
+        run_conv2d(*(const cm3__conv2d_shape *)shape, address);
     simt_cudnn_now()->runs++;
     simt_clock = began + simt_cudnn_now()->seconds;
     return CM3_OK;
