@@ -67,18 +67,26 @@ static void move_along(void *context) {
     if (t->moved == CM3_OK) t->moved = status;
 }
 
+/* The devices' own sums: queued, like everything else of the run. */
+static cm3_status join_sums(void *context) {
+    const trainer *t = context;
+    return t->state.backend->collective->join();
+}
+
 static cm3_status tell_last(trainer *t);
 
 /* All micro-batches of a step: gradients, summed over the ranks. */
 static cm3_status compute_gradients(trainer *t) {
     const cm3_learner *learner = t->learner;
-    const bool alone = cm3_comm_size(t->comm) == 1;
+    const bool alone = cm3_comm_size(t->comm) == 1, queues = t->state.collective;
     for (int64_t micro = 0; micro < learner->micro_batches; micro++) {
         const bool last = micro == learner->micro_batches - 1;
         const cm3_tape_run_options options = {.accumulate = micro > 0,
                                               .context = t,
                                               .segment_ready = last && !alone ? segment_ready : NULL,
-                                              .progress = last && !alone ? move_along : NULL};
+                                              .progress = last && !alone && !queues ? move_along : NULL,
+                                              .all_ready = last && queues ? join_sums : NULL,
+                                              .queues = queues};
         /* Agreed before anyone starts to reduce: a rank whose data fails must not leave the others waiting for its
          * sums. */
         const cm3_status loaded = cm3_comm_agree_status(t->comm, learner->load(learner->context, t->step, micro));

@@ -118,7 +118,7 @@ static cm3_status walk(cm3_tape *tape, const cm3_tape_run_options *options) {
         if (guards) CM3_TRY(check_guards(tape, at, base));
         if (options->progress && at->action == CM3__BACKWARD) options->progress(options->context);
     }
-    return CM3_OK;
+    return options->all_ready ? options->all_ready(options->context) : CM3_OK;
 }
 
 /* The walk kept as a graph, at its second run: the first one has made what kernels make only once. */
@@ -141,10 +141,12 @@ cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
         return cm3_fail(CM3_ERR_UNSUPPORTED, "the %s device only counts", tape->options.backend->name);
     if (!tape->bound) CM3_TRY(bind(tape));
     const cm3_replay *replay = tape->options.backend->replay;
-    void **graph = &tape->graphs[options->accumulate];
-    if (!replay || options->segment_ready || options->progress) return walk(tape, options);
-    if (!*graph && !tape->ran[options->accumulate]) {
-        tape->ran[options->accumulate] = true;
+    const bool calls = options->segment_ready || options->progress || options->all_ready;
+    if (!replay || (calls && !options->queues)) return walk(tape, options);
+    void **graph = &tape->kept[options->accumulate][calls].graph;
+    bool *ran = &tape->kept[options->accumulate][calls].ran;
+    if (!*graph && !*ran) {
+        *ran = true;
         return walk(tape, options);
     }
     if (!*graph) CM3_TRY(keep(tape, options, graph));

@@ -62,8 +62,8 @@ void cm3_tape_free(cm3_tape *tape) {
     free(tape->buffers);
     free(tape->instructions);
     cm3__exchange_free(&tape->exchange);
-    for (int i = 0; i < 2; i++)
-        if (tape->graphs[i]) tape->options.backend->replay->free(tape->graphs[i]);
+    for (int i = 0; i < 4; i++)
+        if (tape->kept[i / 2][i % 2].graph) tape->options.backend->replay->free(tape->kept[i / 2][i % 2].graph);
     if (!tape->options.shares) cm3_arena_free(tape->arena);
     free(tape);
 }

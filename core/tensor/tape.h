@@ -135,6 +135,11 @@ typedef struct cm3_tape_run_options {
     void (*segment_ready)(void *context, int segment);
     /* Called after every backward operation: a place to move communication along. */
     void (*progress)(void *context);
+    /* Called at the end: what segment_ready() queued is waited for, on the device, by what follows. */
+    cm3_status (*all_ready)(void *context);
+    /* Where the backend keeps runs (a CUDA graph): the callbacks only queue work on the device. Then they are part of
+     * what is kept and not called again; without this, a run with callbacks is queued anew each time. */
+    bool queues;
     void *context;
 } cm3_tape_run_options;
 

@@ -104,8 +104,11 @@ struct cm3_tape {
     cm3__exchange exchange;
     cm3_tape_stats stats;
     bool planned, bound;
-    bool ran[2];     /* overwriting gradients, and adding to them */
-    void *graphs[2]; /* of the backend's replay, for either */
+    /* Runs of the backend's replay: overwriting gradients or adding to them, without callbacks or with them. */
+    struct {
+        bool ran;
+        void *graph;
+    } kept[2][2];
 };
 
 /* Records a failure with the present message; the first one stays. */
