@@ -188,15 +188,22 @@ static cm3_var *cached(const recording *r, cm3_var *qkv, int layer) {
     return cm3_attention_cached(r->tape, qkv, keys, values, r->start, r->heads);
 }
 
+/* q and k as attention takes them: normalised (Chameleon), and rotated where positions are. */
+static cm3_var *heads_ready(const recording *r, const block_params *p, cm3_var *qkv) {
+    const cm3_transformer_config *c = &r->model->config;
+    const float theta = (float)c->rotary_theta;
+    cm3_var *positions = uses_rotary(c) ? r->positions : NULL;
+    if (is_chameleon(r->model))
+        return cm3_qk_norm(r->tape, qkv, parameter(r, p->q_gain), parameter(r, p->q_bias), parameter(r, p->k_gain),
+                           parameter(r, p->k_bias), positions, r->heads, (float)c->norm_epsilon, theta);
+    return positions ? cm3_rotary(r->tape, qkv, positions, r->heads, theta) : qkv;
+}
+
 /* x + Attention(norm(x)) W_out */
 static cm3_var *attention_layer(const recording *r, cm3_var *x, int layer) {
     const block_params *p = &r->model->blocks[layer];
-    const cm3_transformer_config *c = &r->model->config;
     cm3_var *qkv = cm3_linear(r->tape, norm(r, x, p->attention_gain), parameter(r, p->qkv), NULL, NULL, CM3_ACT_NONE);
-    if (is_chameleon(r->model))
-        qkv = cm3_qk_norm(r->tape, qkv, parameter(r, p->q_gain), parameter(r, p->q_bias), parameter(r, p->k_gain),
-                          parameter(r, p->k_bias), r->heads, (float)c->norm_epsilon);
-    if (uses_rotary(c)) qkv = cm3_rotary(r->tape, qkv, r->positions, r->heads, (float)c->rotary_theta);
+    qkv = heads_ready(r, p, qkv);
     cm3_var *y = r->step ? cached(r, qkv, layer) : cm3_attention(r->tape, qkv, r->heads, true);
     return cm3_linear(r->tape, y, parameter(r, p->out), NULL, x, CM3_ACT_NONE);
 }

@@ -149,6 +149,12 @@ static cm3_status infer_attention_cached(op_shapes *o) {
     return CM3_OK;
 }
 
+/* Rotation by the position of each row. */
+static cm3_status expect_turns(const op_shapes *o, const cm3_tensor *positions) {
+    if (head_size(o) % 2) return cm3_fail(CM3_ERR_SHAPE, "%s: head size %lld is odd", o->name, (long long)head_size(o));
+    return expect(o, "positions", positions, CM3_I32, cm3_shape_of(rows(&o->in[0])));
+}
+
 static cm3_status infer_qk_norm(op_shapes *o) {
     CM3_TRY(expect_packed(o));
     const int64_t d = head_size(o);
@@ -156,6 +162,7 @@ static cm3_status infer_qk_norm(op_shapes *o) {
     CM3_TRY(expect(o, "q bias", &o->in[2], o->real, cm3_shape_of(o->attr->heads, d)));
     CM3_TRY(expect(o, "k gain", &o->in[3], o->real, cm3_shape_of(o->attr->kv_heads, d)));
     CM3_TRY(expect(o, "k bias", &o->in[4], o->real, cm3_shape_of(o->attr->kv_heads, d)));
+    if (present(&o->in[5])) CM3_TRY(expect_turns(o, &o->in[5]));
     output(o, o->real, o->in[0].shape);
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0]), o->attr->heads + o->attr->kv_heads, 2));
     return CM3_OK;
@@ -163,8 +170,7 @@ static cm3_status infer_qk_norm(op_shapes *o) {
 
 static cm3_status infer_rotary(op_shapes *o) {
     CM3_TRY(expect_packed(o));
-    if (head_size(o) % 2) return cm3_fail(CM3_ERR_SHAPE, "%s: head size %lld is odd", o->name, (long long)head_size(o));
-    CM3_TRY(expect(o, "positions", &o->in[1], CM3_I32, cm3_shape_of(rows(&o->in[0]))));
+    CM3_TRY(expect_turns(o, &o->in[1]));
     output(o, o->real, o->in[0].shape);
     return CM3_OK;
 }
@@ -321,7 +327,7 @@ READS(embed, IN(1) | IN(3), 0)
 READS(rms_norm, IN(0) | IN(1), OUT(1))
 READS(attention, IN(0), OUT(0) | OUT(1))
 READS(attention_cached, 0, 0)
-READS(qk_norm, IN(0) | IN(1) | IN(3), OUT(1))
+READS(qk_norm, IN(0) | IN(1) | IN(3) | (present(&in[5]) ? IN(5) : 0), OUT(1))
 READS(rotary, IN(1), 0)
 READS(swiglu, IN(0), 0)
 READS(add, 0, 0)
@@ -412,8 +418,9 @@ static const cm3_op_def definitions[CM3_OP_COUNT] = {
                        .passes_gradient = 3, .grad_in_place = -1},
     [CM3_OP_ATTENTION] = {COMMON(attention), NOWHERE, .flops = flops_attention, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_ATTENTION_CACHED] = {COMMON(attention_cached), NOWHERE, .flops = flops_attention_cached, .inputs = 4},
-    [CM3_OP_QK_NORM] = {COMMON(qk_norm), NOWHERE, .flops = flops_none, .inputs = 5,
-                        .differentiable = IN(0) | IN(1) | IN(2) | IN(3) | IN(4)},
+    [CM3_OP_QK_NORM] = {COMMON(qk_norm), .flops = flops_none, .inputs = 6,
+                        .differentiable = IN(0) | IN(1) | IN(2) | IN(3) | IN(4), .in_place = -1, .passes_gradient = -1,
+                        .grad_in_place = 0},
     [CM3_OP_ROTARY] = {COMMON(rotary), .flops = flops_none, .inputs = 2, .differentiable = IN(0), .in_place = 0,
                        .passes_gradient = -1, .grad_in_place = 0},
     [CM3_OP_SWIGLU] = {COMMON(swiglu), NOWHERE, .flops = flops_none, .inputs = 1, .differentiable = IN(0)},

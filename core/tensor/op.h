@@ -35,8 +35,9 @@
  *                       appends the T new keys and values of row b at start[b].. in the caches (which it changes), then
  *                       new row t attends to cache positions 0..start[b]+t. `sequence` is T.
  * QK_NORM               qkv (N, (H+2G) D), q gain, q bias (H,D),     y (N, (H+2G) D); stats (N, H+G, 2)
- *                       k gain, k bias (G,D)
- *                       every head of q and k layer-normalised over D, times gain plus bias (Chameleon); v as it is
+ *                       k gain, k bias (G,D), [positions (N) i32]
+ *                       every head of q and k layer-normalised over D, times gain plus bias (Chameleon); v as it is.
+ *                       With positions q and k are then rotated as by ROTARY, on the same way through memory.
  * ROTARY                qkv (N, (H+2G) D), positions (N) i32         q and k rotated: pairs (j, j + D/2) by the angle
  *                                                                    position theta^(-2j/D). May be in place.
  * SWIGLU                gate and up (N, 2F): gate first              silu(gate) * up  (N,F)
@@ -92,7 +93,7 @@ typedef enum cm3_op {
 
 typedef enum cm3_activation { CM3_ACT_NONE, CM3_ACT_RELU, CM3_ACT_GELU, CM3_ACT_SILU } cm3_activation;
 
-enum { CM3_OP_INPUTS = 5, CM3_OP_OUTPUTS = 3 };
+enum { CM3_OP_INPUTS = 6, CM3_OP_OUTPUTS = 3 };
 
 /* 32-bit words of a row of RELU's mask: whole 128 bits, as cuBLASLt wants them. */
 #define CM3_MASK_WORDS(columns) (((columns) + 127) / 128 * 4)
@@ -107,7 +108,7 @@ typedef struct cm3_op_attr {
     int64_t sequence;           /* ATTENTION: S; ATTENTION_CACHED: T */
     bool causal;                /* ATTENTION */
     float scale;                /* ATTENTION, ATTENTION_CACHED: of the scores */
-    float theta;                /* ROTARY */
+    float theta;                /* ROTARY, QK_NORM with positions */
     float z_loss;               /* LINEAR_CROSS_ENTROPY */
     int stride, pad, pad_after; /* CONV2D */
     int groups;                 /* GROUP_NORM */

@@ -229,10 +229,12 @@ cm3_var *cm3_attention_cached(cm3_tape *tape, cm3_var *qkv, cm3_var *key_cache, 
 }
 
 cm3_var *cm3_qk_norm(cm3_tape *tape, cm3_var *qkv, cm3_var *q_gain, cm3_var *q_bias, cm3_var *k_gain, cm3_var *k_bias,
-                     cm3_heads heads, float epsilon) {
+                     cm3_var *positions, cm3_heads heads, float epsilon, float theta) {
     cm3_op_attr attr = heads_attr(qkv, heads);
     attr.epsilon = epsilon;
-    return cm3_tape_record(tape, CM3_OP_QK_NORM, &attr, (cm3_var *const[]){qkv, q_gain, q_bias, k_gain, k_bias}, 5);
+    attr.theta = theta;
+    return cm3_tape_record(tape, CM3_OP_QK_NORM, &attr,
+                           (cm3_var *const[]){qkv, q_gain, q_bias, k_gain, k_bias, positions}, 6);
 }
 
 cm3_var *cm3_rotary(cm3_tape *tape, cm3_var *qkv, cm3_var *positions, cm3_heads heads, float theta) {

@@ -83,7 +83,7 @@ cm3_var *cm3_attention(cm3_tape *tape, cm3_var *qkv, cm3_heads heads, bool causa
 cm3_var *cm3_attention_cached(cm3_tape *tape, cm3_var *qkv, cm3_var *key_cache, cm3_var *value_cache, cm3_var *start,
                               cm3_heads heads);
 cm3_var *cm3_qk_norm(cm3_tape *tape, cm3_var *qkv, cm3_var *q_gain, cm3_var *q_bias, cm3_var *k_gain, cm3_var *k_bias,
-                     cm3_heads heads, float epsilon);
+                     cm3_var *positions, cm3_heads heads, float epsilon, float theta);
 cm3_var *cm3_rotary(cm3_tape *tape, cm3_var *qkv, cm3_var *positions, cm3_heads heads, float theta);
 cm3_var *cm3_swiglu(cm3_tape *tape, cm3_var *gate_up);
 cm3_var *cm3_activate(cm3_tape *tape, cm3_var *x, cm3_activation activation);

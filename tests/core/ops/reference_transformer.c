@@ -125,6 +125,20 @@ static void attention_cached(const op_values *v) {
     }
 }
 
+/* q and k of all rows in place, each row by its own position. */
+static void rotate(const op_values *v, const double *positions) {
+    const int64_t h = v->of->attr.heads, g = v->of->attr.kv_heads, width = dim(v, 0, 1), d = width / (h + 2 * g);
+    for (int64_t i = 0; i < dim(v, 0, 0); i++)
+        for (int64_t head = 0; head < h + g; head++)
+            for (int64_t j = 0; j < d / 2; j++) {
+                const double angle = positions[i] * pow(v->of->attr.theta, -2.0 * (double)j / (double)d);
+                double *y = v->out[0] + i * width + head * d;
+                const double low = y[j], high = y[j + d / 2];
+                y[j] = low * cos(angle) - high * sin(angle);
+                y[j + d / 2] = low * sin(angle) + high * cos(angle);
+            }
+}
+
 static void qk_norm(const op_values *v) {
     const int64_t h = v->of->attr.heads, g = v->of->attr.kv_heads, width = dim(v, 0, 1), d = width / (h + 2 * g);
     for (int64_t i = 0; i < dim(v, 0, 0); i++) {
@@ -137,20 +151,12 @@ static void qk_norm(const op_values *v) {
             for (int64_t c = 0; c < d; c++) y[c] = y[c] * gain[c] + bias[c];
         }
     }
+    if (v->in[5]) rotate(v, v->in[5]);
 }
 
 static void rotary(const op_values *v) {
-    const int64_t h = v->of->attr.heads, g = v->of->attr.kv_heads, width = dim(v, 0, 1), d = width / (h + 2 * g);
-    memcpy(v->out[0], v->in[0], (size_t)(dim(v, 0, 0) * width) * sizeof(double));
-    for (int64_t i = 0; i < dim(v, 0, 0); i++)
-        for (int64_t head = 0; head < h + g; head++)
-            for (int64_t j = 0; j < d / 2; j++) {
-                const double angle = v->in[1][i] * pow(v->of->attr.theta, -2.0 * (double)j / (double)d);
-                const double *x = v->in[0] + i * width + head * d;
-                double *y = v->out[0] + i * width + head * d;
-                y[j] = x[j] * cos(angle) - x[j + d / 2] * sin(angle);
-                y[j + d / 2] = x[j] * sin(angle) + x[j + d / 2] * cos(angle);
-            }
+    memcpy(v->out[0], v->in[0], (size_t)(dim(v, 0, 0) * dim(v, 0, 1)) * sizeof(double));
+    rotate(v, v->in[1]);
 }
 
 static void swiglu(const op_values *v) {
