@@ -3,7 +3,8 @@
 #
 #     tools/gpu-check.sh [--quick] [BUILD [RUN [REPORT]]]
 #
-# BUILD   folder of the programs: cm3leon, libcm3_cuda.so, test_core_cuda_parity and _sample, test_model_cuda_generate
+# BUILD   folder of the programs: cm3leon, libcm3_cuda.so, test_core_cuda_{parity,sample,memory,drelu,graph},
+#         test_model_cuda_generate, test_train_cuda_late
 #         (default: build)
 # RUN     a run whose tokens are there, OUT of `cm3leon tokenize configs/emoji-quick.yaml` (default: out/emoji-quick);
 #         without one the training checks are left out, without a checkpoint of its model that of `evaluate`, and the
@@ -78,6 +79,8 @@ P
 }
 
 same_bits() {
+    local -x CM3_CUDNN=0 # no trial of times decides between kernels
+    train once device=cuda compute=bf16 train.steps=$steps || return 1
     train again device=cuda compute=bf16 train.steps=$steps || return 1
     train killed device=cuda compute=bf16 train.steps=$steps &
     local pid=$!
@@ -86,7 +89,7 @@ same_bits() {
     wait $pid 2> /dev/null
     train killed device=cuda compute=bf16 train.steps=$steps || return 1
     local first again killed
-    first=$(digest "$work/bf16") again=$(digest "$work/again") killed=$(digest "$work/killed")
+    first=$(digest "$work/once") again=$(digest "$work/again") killed=$(digest "$work/killed")
     echo "once: $first"; echo "twice: $again"; echo "killed and resumed: $killed"
     [ -n "$first" ] && [ "$first" = "$again" ] && [ "$first" = "$killed" ]
 }
@@ -139,6 +142,10 @@ nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limi
 
 check "every operation against the cpu, f32 and bf16" "$build/test_core_cuda_parity"
 check "tokens that the device draws" "$build/test_core_cuda_sample"
+check "memory, pinned memory and marks" "$build/test_core_cuda_memory"
+check "ReLU's masks from product to product" "$build/test_core_cuda_drelu"
+check "steps kept as graphs" "$build/test_core_cuda_graph"
+check "metrics one step late" "$build/test_train_cuda_late"
 check "generation, token by token" "$build/test_model_cuda_generate"
 if command -v compute-sanitizer > /dev/null && [ -z "$quick" ]; then
     # Races between the threads of a block, and barriers that not all reach, are what the host cannot show.
@@ -156,7 +163,7 @@ fi
 steps=200
 if [ -f "$run/tokenize/store.h5" ]; then
     lines=30 check "$steps steps of emoji-quick: the cpu's losses" follows_the_cpu
-    check "the same bits twice, and after kill -9 and resume" same_bits
+    check "our own kernels: the same bits twice, and after kill -9 and resume" same_bits
     if "$cm3leon" image-tokenizer "$run/config.yaml" out="$work/source" device=cpu image_train.steps=1 > "$work/log" 2>&1
     then
         check "the image tokenizer: the cpu's losses" tokenizes_like_the_cpu

@@ -6,7 +6,8 @@
  * checkpoints, signals.
  *
  * All ranks hold all parameters and make the same update, from the same bits. Resuming is automatic: the newest whole
- * checkpoint of the run folder is where it goes on, and the bits are those of a run that never stopped.
+ * checkpoint of the run folder is where it goes on, and the bits are those of a run that never stopped
+ * (on a GPU: with CM3_CUDNN=0, or if the trials of cuDNN's kernels end as they did before).
  *
  * A device is never waited for but to read what a step measured, and that one step late: when the next one is queued.
  * It decides itself whether an update is made (a loss or a norm that is not finite makes none), so lateness changes no

@@ -163,8 +163,8 @@ typedef struct cm3_kernel {
 } cm3_kernel;
 
 /* Work that was queued once and is repeated as a whole: a CUDA graph. Everything between begin() and end() is kept
- * instead of done, addresses included; only kernels and copies within the device's memory may come between.
- * */
+ * instead of done, addresses included; only what is queued on the device may come between: kernels, copies within its
+ * memory, sums over devices. */
 typedef struct cm3_replay {
     cm3_status (*begin)(void);
     cm3_status (*end)(void **graph); /* after a failure, too: ends the keeping; *graph NULL then */

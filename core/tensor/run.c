@@ -1,4 +1,5 @@
 /* Running: the planned schedule bound to addresses and walked, once a step. */
+#include "core/log.h"
 #include "core/tensor/tape_internal.h"
 
 #include <string.h>
@@ -143,12 +144,11 @@ cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
     const cm3_replay *replay = tape->options.backend->replay;
     const bool calls = options->segment_ready || options->progress || options->all_ready;
     if (!replay || (calls && !options->queues)) return walk(tape, options);
-    void **graph = &tape->kept[options->accumulate][calls].graph;
-    bool *ran = &tape->kept[options->accumulate][calls].ran;
-    if (!*graph && !*ran) {
-        *ran = true;
-        return walk(tape, options);
+    cm3__kept_run *kept = &tape->kept[options->accumulate][calls];
+    if (!kept->graph && kept->ran && !kept->cannot) {
+        kept->cannot = keep(tape, options, &kept->graph) != CM3_OK;
+        if (kept->cannot) cm3_log_warn("a step cannot be kept and is queued anew each time: %s", cm3_message());
     }
-    if (!*graph) CM3_TRY(keep(tape, options, graph));
-    return replay->run(*graph);
+    kept->ran = true;
+    return kept->graph ? replay->run(kept->graph) : walk(tape, options);
 }

@@ -87,6 +87,12 @@ typedef struct cm3__exchange {
     int gradient_count;
 } cm3__exchange;
 
+/* A run of the backend's replay. */
+typedef struct cm3__kept_run {
+    bool ran, cannot; /* once; and could not be kept, so that it is queued anew each time */
+    void *graph;
+} cm3__kept_run;
+
 struct cm3_tape {
     cm3_tape_options options;
     cm3_status status; /* sticky */
@@ -104,11 +110,7 @@ struct cm3_tape {
     cm3__exchange exchange;
     cm3_tape_stats stats;
     bool planned, bound;
-    /* Runs of the backend's replay: overwriting gradients or adding to them, without callbacks or with them. */
-    struct {
-        bool ran;
-        void *graph;
-    } kept[2][2];
+    cm3__kept_run kept[2][2]; /* overwriting gradients or adding to them, without callbacks or with them */
 };
 
 /* Records a failure with the present message; the first one stays. */

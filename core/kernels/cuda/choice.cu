@@ -224,6 +224,7 @@ const cm3_kernel *cm3__choose(const char *what, const cm3_call *call, const cm3_
     t.of = &of;
     const size_t workspace = most(librarys, most(room(of.own, call, false), room(of.own, call, of.backward)));
     const cm3_status status = try_both(&t, call, workspace, &found);
+    if (status != CM3_OK) cm3__device_forget(); /* our kernel is not to be blamed for it */
     for (int i = 0; i < t.block_count; i++) cm3__device_memory.give(t.blocks[i], 0);
     choices[count].librarys = decide(what, of, status, found);
     snprintf(choices[count].what, CHOICE_NAME, "%s", what);

@@ -26,12 +26,13 @@ void cm3__graph_set(cm3__graph *g, cm3__part of, cudnnBackendAttributeName_t nam
     if (g->status == CM3_OK) done(g, g->cudnn->BackendSetAttribute(of, name, type, count, values), "an attribute");
 }
 
-/* Gives how many values there were. */
+/* Gives how many values came; there may be more. */
 static int64_t get(cm3__graph *g, cm3__part of, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
                    int64_t most, void *values) {
     int64_t count = 0;
     if (g->status != CM3_OK) return 0;
-    return done(g, g->cudnn->BackendGetAttribute(of, name, type, most, &count, values), "an attribute") ? count : 0;
+    if (!done(g, g->cudnn->BackendGetAttribute(of, name, type, most, &count, values), "an attribute")) return 0;
+    return count < most ? count : most;
 }
 
 void cm3__graph_set_part(cm3__graph *g, cm3__part of, cudnnBackendAttributeName_t name, cm3__part value) {

@@ -27,10 +27,13 @@ static cm3_status check(const char *what, cudnnStatus_t status) {
 }
 
 static cm3_status open_cudnn(void) {
+    cudnnHandle_t made;
     if (handle) return CM3_OK;
     CM3_TRY(cm3__cudnn_load(&cudnn));
-    CM3_TRY(check("opening it", cudnn.Create(&handle)));
-    return check("its stream", cudnn.SetStream(handle, cm3__cuda_stream()));
+    CM3_TRY(check("opening it", cudnn.Create(&made)));
+    CM3_TRY(check("its stream", cudnn.SetStream(made, cm3__cuda_stream())));
+    handle = made;
+    return CM3_OK;
 }
 
 static cm3_status find(const cm3__cudnn_operation *operation, const void *shape, const cm3__cudnn_plan **found) {

@@ -19,6 +19,9 @@ double cm3__device_peak(cm3_dtype type);
 /* Waits until all that was queued is done, and says what failed of it. */
 cm3_status cm3__device_wait(void);
 
+/* Waits, and forgets a failure that somebody has dealt with. */
+void cm3__device_forget(void);
+
 /* The time that the device takes for what is queued between the two; the second waits for it. */
 cm3_status cm3__device_clock_start(void);
 cm3_status cm3__device_clock_stop(double *seconds);

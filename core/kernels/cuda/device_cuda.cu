@@ -82,6 +82,11 @@ extern "C" cm3_status cm3__device_wait(void) {
     return CM3_OK;
 }
 
+extern "C" void cm3__device_forget(void) {
+    cudaStreamSynchronize(stream);
+    cudaGetLastError();
+}
+
 /* --- the clock --------------------------------------------------------------------------------------------------- */
 
 static cudaEvent_t started, stopped;
@@ -198,10 +203,11 @@ static cm3_status end_graph(void **graph) {
     cudaGraph_t kept = nullptr;
     cudaGraphExec_t ready = nullptr;
     *graph = nullptr;
-    CUDA_TRY("keeping a graph", cudaStreamEndCapture(stream, &kept));
-    const cudaError_t error = cudaGraphInstantiate(&ready, kept, 0);
-    cudaGraphDestroy(kept);
-    CUDA_TRY("making a graph ready", error);
+    cudaError_t error = cudaStreamEndCapture(stream, &kept);
+    if (error == cudaSuccess) error = cudaGraphInstantiate(&ready, kept, 0);
+    if (kept) cudaGraphDestroy(kept);
+    if (error != cudaSuccess) cudaGetLastError(); /* forgets it: without a graph things are queued one by one */
+    CUDA_TRY("keeping a graph", error);
     *graph = ready;
     return CM3_OK;
 }

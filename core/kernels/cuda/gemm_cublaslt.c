@@ -6,6 +6,7 @@
 #include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/device.h"
 #include "core/kernels/cuda/stream.h"
+#include "core/log.h"
 
 #include <cublasLt.h>
 #include <stdlib.h>
@@ -17,8 +18,8 @@ enum { WORKSPACE = 32 << 20, MOST_PLANS = 1024 };
 typedef struct plan_key {
     int64_t m, n, k;
     int type, c_type, a_transposed, b_transposed, reads_c, epilogue;
-    uint32_t of_a, of_b, of_c; /* alignment, which decides what an algorithm may do */
-    uint32_t nothing;          /* where padding would be: keys are compared as bytes */
+    uint32_t of_a, of_b, of_c, of_bias, of_aux; /* alignment, which decides what an algorithm may do */
+    uint32_t nothing;                           /* where padding would be: keys are compared as bytes */
 } plan_key;
 
 typedef struct gemm_plan {
@@ -71,6 +72,23 @@ static cm3_status open_library(void) {
 
 /* --- plans ------------------------------------------------------------------------------------------------------- */
 
+static const void *beside(const cm3__cuda_gemm *p) {
+    return p->mask ? (const void *)p->mask : p->pre;
+}
+
+/* Where the epilogue's operands lie. The library also proposes by how they are aligned. */
+static cm3_status point(const cm3__cuda_gemm *p, const gemm_plan *plan) {
+    const void *aux = beside(p);
+    if (p->bias)
+        LT_TRY("its bias", cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias,
+                                                          sizeof p->bias));
+    if (aux)
+        LT_TRY(
+            "its mask or second output",
+            cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &aux, sizeof aux));
+    return CM3_OK;
+}
+
 /* cuBLASLt's matrices are column-major. Read so, our row-major C (m,n) is an (n,m) matrix: op(B)^T op(A)^T, whose first
  * factor is what we call B. */
 static cm3_status describe(const cm3__cuda_gemm *p, gemm_plan *made) {
@@ -106,7 +124,7 @@ static cm3_status describe(const cm3__cuda_gemm *p, gemm_plan *made) {
     LT_TRY("a layout", cublasLtMatrixLayoutCreate(&made->b, type_of(p->type), b_rows, b_columns, (int64_t)b_rows));
     LT_TRY("a layout", cublasLtMatrixLayoutCreate(&made->a, type_of(p->type), a_rows, a_columns, (int64_t)a_rows));
     LT_TRY("a layout", cublasLtMatrixLayoutCreate(&made->c, type_of(p->c_type), (uint64_t)p->n, (uint64_t)p->m, p->n));
-    return CM3_OK;
+    return point(p, made);
 }
 
 /* The largest power of two up to 16 that divides the address and the length of a row: what an algorithm may assume. */
@@ -138,6 +156,10 @@ static cm3_status choose(gemm_plan *made) {
     cublasLtMatmulPreferenceDestroy(preference);
     made->exists = status == CUBLAS_STATUS_SUCCESS && count > 0;
     if (made->exists) made->algorithm = found.algo;
+    if (!made->exists && made->key.epilogue != CUBLASLT_EPILOGUE_DEFAULT)
+        cm3_log_info("cuBLASLt has no algorithm for a product of (%lld, %lld, %lld) with epilogue %d: it is a pass of "
+                     "its own",
+                     (long long)made->key.m, (long long)made->key.n, (long long)made->key.k, made->key.epilogue);
     return CM3_OK;
 }
 
@@ -151,9 +173,20 @@ static void free_plan(gemm_plan *plan) {
 }
 
 static size_t hash(const plan_key *key) {
-    const int64_t parts[] = {
-        key->m,       key->n,        key->k,    key->type, key->c_type, key->a_transposed, key->b_transposed,
-        key->reads_c, key->epilogue, key->of_a, key->of_b, key->of_c};
+    const int64_t parts[] = {key->m,
+                             key->n,
+                             key->k,
+                             key->type,
+                             key->c_type,
+                             key->reads_c,
+                             key->of_a,
+                             key->a_transposed,
+                             key->b_transposed,
+                             key->epilogue,
+                             key->of_b,
+                             key->of_c,
+                             key->of_bias,
+                             key->of_aux};
     uint64_t h = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         h = (h ^ (uint64_t)parts[i]) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
@@ -174,8 +207,10 @@ static cm3_status find(const cm3__cuda_gemm *p, gemm_plan **found) {
                           .epilogue = epilogue_of(p),
                           .of_a = alignment(p->a, (p->a_transposed ? p->m : p->k) * size),
                           .of_b = alignment(p->b, (p->b_transposed ? p->k : p->n) * size),
-                          .of_c = alignment((const void *)((uintptr_t)p->residual | (uintptr_t)p->c), p->n * c_size)};
-    _Static_assert(sizeof key == 3 * sizeof(int64_t) + 6 * sizeof(int) + 4 * sizeof(uint32_t), "without padding");
+                          .of_c = alignment((const void *)((uintptr_t)p->residual | (uintptr_t)p->c), p->n * c_size),
+                          .of_bias = alignment(p->bias, 0),
+                          .of_aux = alignment(beside(p), 0)};
+    _Static_assert(sizeof key == 3 * sizeof(int64_t) + 6 * sizeof(int) + 6 * sizeof(uint32_t), "without padding");
     size_t slot = hash(&key) % (2 * MOST_PLANS);
     for (; plans[slot]; slot = (slot + 1) % (2 * MOST_PLANS))
         if (!memcmp(&plans[slot]->key, &key, sizeof key)) {
@@ -220,16 +255,7 @@ cm3_status cm3__cuda_gemm_run(const cm3__cuda_gemm *p) {
         CM3_TRY(cm3__cuda_gemm_run(&plain));
         return cm3__cuda_epilogue(p);
     }
-    if (p->bias)
-        LT_TRY("its bias", cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias,
-                                                          sizeof p->bias));
-    if (p->pre)
-        LT_TRY("its second output",
-               cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &p->pre,
-                                              sizeof p->pre));
-    if (p->mask)
-        LT_TRY("its mask", cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER,
-                                                          &p->mask, sizeof p->mask));
+    CM3_TRY(point(p, plan));
     const float one = 1, beta = plan->key.reads_c ? 1 : 0;
     const void *c = p->residual ? p->residual : p->c;
     LT_TRY("a product", cublasLtMatmul(handle, plan->product, &one, p->b, plan->b, p->a, plan->a, &beta, c, plan->c,

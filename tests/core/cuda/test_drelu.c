@@ -85,8 +85,13 @@ static void compare(const cm3_backend *backend, variant one, variant other, cm3_
     gradients(backend, one, recompute, a);
     gradients(backend, other, CM3_RECOMPUTE_NONE, b);
     int others = 0;
+    float largest = 0;
+    for (int i = 0; i < TENSORS * SIZE; i++) largest = fmaxf(largest, fabsf(b[i]));
+    /* A GPU's library may add in another order where the epilogue is another. */
+    const float within = backend == device ? 1e-5f * largest : 0;
     for (int i = 0; i < TENSORS * SIZE; i++) {
-        if (a[i] != b[i]) fail_msg("gradient %d [%d] is %.9g, %.9g expected", i / SIZE, i % SIZE, a[i], b[i]);
+        if (!(fabsf(a[i] - b[i]) <= within))
+            fail_msg("gradient %d [%d] is %.9g, %.9g expected", i / SIZE, i % SIZE, a[i], b[i]);
         others += a[i] != 0;
     }
     assert_true(others > TENSORS * WIDTH);

@@ -125,6 +125,25 @@ static void kept_runs_with_and_without_callbacks_are_two(void **state) {
     close_step(&s);
 }
 
+/* Waits for the device, which no kept run can. */
+static cm3_status fetch(void *context) {
+    step *s = context;
+    float made[WEIGHTS];
+    s->joins++;
+    return device->memory->download(made, s->gradient, sizeof made);
+}
+
+static void a_run_that_cannot_be_kept_is_queued_anew_each_time(void **state) {
+    (void)state;
+    step s;
+    open_step(&s);
+    const cm3_tape_run_options options = {
+        .segment_ready = copy_gradient, .all_ready = fetch, .queues = true, .context = &s};
+    for (int i = 0; i < RUNS; i++) run(&s, 40 + (uint64_t)i, &options);
+    assert_int_equal(s.joins, RUNS + 1); /* and the attempt to keep the second run */
+    close_step(&s);
+}
+
 int main(void) {
     device = gpu_open();
     if (!device) return 1;
@@ -132,6 +151,7 @@ int main(void) {
         cmocka_unit_test(what_callbacks_queue_is_done_again_by_the_kept_run),
         cmocka_unit_test(callbacks_that_do_more_are_called_in_every_run),
         cmocka_unit_test(kept_runs_with_and_without_callbacks_are_two),
+        cmocka_unit_test(a_run_that_cannot_be_kept_is_queued_anew_each_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

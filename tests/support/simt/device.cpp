@@ -209,6 +209,9 @@ extern "C" cm3_status cm3__cuda_launched(const char *what) {
     return CM3_OK;
 }
 
+extern "C" void cm3__device_forget(void) {
+}
+
 /* --- graphs ------------------------------------------------------------------------------------------------------ */
 
 static cm3_status begin_graph(void) {
