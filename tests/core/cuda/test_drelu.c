@@ -12,7 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { ROWS = 150, WIDTH = 36, INNER = 139, VOCABULARY = 19, TENSORS = 4, SIZE = INNER * WIDTH };
+enum { ROWS = 150, WIDTH = 36, INNER = 139, VOCABULARY = 19, TENSORS = 4, SIZE = ROWS * WIDTH };
 
 typedef enum variant {
     WITHIN, /* masked by the product that reads it */
