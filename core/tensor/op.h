@@ -88,7 +88,7 @@ typedef enum cm3_op {
 #define X(upper, lower) CM3_OP_##upper,
     CM3_OP_LIST(X)
 #undef X
-        CM3_OP_COUNT
+    CM3_OP_COUNT
 } cm3_op;
 
 typedef enum cm3_activation { CM3_ACT_NONE, CM3_ACT_RELU, CM3_ACT_GELU, CM3_ACT_SILU } cm3_activation;

@@ -51,7 +51,7 @@ static cm3__gemm_block block_of(const cm3_gemm *p) {
                              .accumulate = p->accumulate};
 }
 
-/* Where a thread's own rows of C end, and how many of them somebody has taken. */
+/* A thread's own rows of C: the first that nobody has taken, and their end. */
 typedef struct own_rows {
     _Alignas(64) _Atomic int64_t next; /* a line of cache each */
     int64_t end;
@@ -75,9 +75,8 @@ static bool take_piece(own_rows *of, int64_t fewest, int64_t *row, int64_t *rows
  * are not equally fast on a machine that others use, too. */
 static void multiply_slice(const cm3_gemm *p, const cm3__gemm_block *g, const cm3__gemm_slice *s, own_rows *team,
                            float *b) {
-    enum {
-        NEAR_B = 3 << 16
-    }; /* floats that stay in the second level of cache; what is farther pays for higher pieces */
+    /* Floats of B that stay in the second level of cache; what is farther is paid for by higher pieces. */
+    enum { NEAR_B = 3 << 16 };
     const int64_t fewest = (s->wide * s->deep <= NEAR_B ? 1 : 3) * CM3__GEMM_TILE;
     const cm3_simd *simd = cm3__simd();
     const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
