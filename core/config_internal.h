@@ -37,7 +37,7 @@ void cm3__value_free(const cm3_field *field, void *target);
 
 /* "an integer from 1 to 64 (tokens)" */
 void cm3__value_expected(const cm3_field *field, char expected[CM3__EXPECTED_SIZE]);
-/* A short printable picture of any bytes, with quotes. */
+/* A short printable image of any bytes, with quotes. */
 void cm3__quote(const char *text, size_t length, char quoted[CM3__FOUND_SIZE]);
 /* "section.key", or "key" at the top level. */
 void cm3__full_name(const char *section, const char *key, char name[CM3__FULL_NAME_SIZE]);

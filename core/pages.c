@@ -15,7 +15,7 @@ static size_t to_huge_page(const void *at) {
     return (size_t) - (uintptr_t)at % CM3_HUGE_PAGE;
 }
 
-void *cm3_pages_take(size_t bytes) {
+void *cm3_pages_alloc(size_t bytes) {
     if (bytes > SIZE_MAX / 2) return NULL;
     const size_t length = whole_pages(bytes), spare = bytes >= CM3_HUGE_PAGE ? CM3_HUGE_PAGE : 0;
     char *block = mmap(NULL, length + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -30,7 +30,7 @@ void *cm3_pages_take(size_t bytes) {
     return block;
 }
 
-void cm3_pages_give(void *block, size_t bytes) {
+void cm3_pages_free(void *block, size_t bytes) {
     if (block) munmap(block, whole_pages(bytes));
 }
 

@@ -13,7 +13,7 @@ static void put_identity(cm3_json_writer *w, const cm3_data_config *config, cons
     cm3_json_put_int(w, "version", 1);
     cm3_json_put_int(w, "seed", config->seed);
     cm3_json_put_int(w, "lanes", config->lanes);
-    cm3_json_put_int(w, "training_samples", info->samples - info->heldout);
+    cm3_json_put_int(w, "training_samples", info->samples - info->validation);
     cm3_hash_to_hex(info->source, hex);
     cm3_json_put_string(w, "source", hex);
     cm3_hash_to_hex(info->vocabulary, hex);
@@ -95,7 +95,7 @@ static cm3_status read_cursors(const json_t *root, const char *name, const cm3_d
     CM3_TRY(same_int(root, name, "version", 1));
     CM3_TRY(same_int(root, name, "seed", config->seed));
     CM3_TRY(same_int(root, name, "lanes", config->lanes));
-    CM3_TRY(same_int(root, name, "training_samples", info->samples - info->heldout));
+    CM3_TRY(same_int(root, name, "training_samples", info->samples - info->validation));
     CM3_TRY(same_hash(root, name, "source", info->source));
     CM3_TRY(same_hash(root, name, "vocabulary", info->vocabulary));
     CM3_TRY(cm3_json_need_array(root, name, "cursors", &items));

@@ -44,7 +44,7 @@ cm3_status cm3_block_print(FILE *file, const cm3_block *block, const cm3_data_co
             plan->count && plan->whole ? " (whole segments)" : "");
     int64_t at = 0;
     for (int64_t i = 0; i < block->piece_count; i++) {
-        CM3_TRY(print_piece(file, &block->pieces[i], at, info->samples - info->heldout, store));
+        CM3_TRY(print_piece(file, &block->pieces[i], at, info->samples - info->validation, store));
         at += block->pieces[i].end - block->pieces[i].begin;
     }
     if (plan->count) fprintf(file, "\nmasked, by position before masking\n");

@@ -18,11 +18,11 @@ struct cm3_packer {
     int64_t codes;       /* of an image */
     int64_t *boundaries; /* (length) of the block that is being made */
     int64_t boundary_count;
-    int32_t *source;       /* (length) tokens before masking */
-    int32_t *text, *image; /* numbers of one sample */
-    int64_t *heldout_ends; /* (heldout) tokens up to the end of each held-out sample; NULL until asked for */
-    range *heldout_ranges; /* (heldout_blocks) tokens of each block of held-out samples */
-    int64_t heldout_blocks;
+    int32_t *source;          /* (length) tokens before masking */
+    int32_t *text, *image;    /* numbers of one sample */
+    int64_t *validation_ends; /* (validation) tokens up to the end of each validation sample; NULL until asked for */
+    range *validation_ranges; /* (validation_blocks) tokens of each block of validation samples */
+    int64_t validation_blocks;
 };
 
 /* A sample's shape: <eos> TEXT <break> IMAGE <eos>. */
@@ -51,8 +51,8 @@ cm3_status cm3_packer_new(const cm3_data_config *config, const cm3_vocab *vocab,
         return cm3_fail(CM3_ERR_FORMAT,
                         "%s: made with another vocabulary than the model's; run the tokenize stage again",
                         cm3_store_path(store));
-    if (info->samples == info->heldout)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: all %" PRId64 " samples are held out, none is left to train on",
+    if (info->samples == info->validation)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: all %" PRId64 " samples are validation, none is left to train on",
                         cm3_store_path(store), info->samples);
     cm3_packer *packer = calloc(1, sizeof *packer);
     if (!packer) return cm3_fail(CM3_ERR_MEMORY, "no memory to make blocks");
@@ -61,7 +61,7 @@ cm3_status cm3_packer_new(const cm3_data_config *config, const cm3_vocab *vocab,
                            .store = store,
                            .masks = cm3_data_masks(config),
                            .length = config->context + 1,
-                           .training = info->samples - info->heldout,
+                           .training = info->samples - info->validation,
                            .codes = info->image_rows * info->image_columns};
     if (packer->masks.max > vocab->region[CM3_REGION_SENTINEL].count)
         packer->masks.max = vocab->region[CM3_REGION_SENTINEL].count;
@@ -83,8 +83,8 @@ void cm3_packer_free(cm3_packer *packer) {
     free(packer->source);
     free(packer->text);
     free(packer->image);
-    free(packer->heldout_ends);
-    free(packer->heldout_ranges);
+    free(packer->validation_ends);
+    free(packer->validation_ranges);
     free(packer);
 }
 
@@ -250,83 +250,83 @@ cm3_status cm3_lane_next(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, c
     return CM3_OK;
 }
 
-/* ---- held-out samples ---- */
+/* ---- validation samples ---- */
 
-/* Fills heldout_ends. */
+/* Fills validation_ends. */
 static cm3_status measure_samples(cm3_packer *packer) {
-    const int64_t count = cm3_store_get_info(packer->store)->heldout;
+    const int64_t count = cm3_store_get_info(packer->store)->validation;
     int64_t total = 0;
     for (int64_t i = 0; i < count; i++) {
         shape s;
-        CM3_TRY(sample_shape(packer, cm3_store_heldout(packer->store, i), &s));
-        packer->heldout_ends[i] = total += s.size;
+        CM3_TRY(sample_shape(packer, cm3_store_validation(packer->store, i), &s));
+        packer->validation_ends[i] = total += s.size;
     }
-    if (total == cm3_heldout_tokens(packer)) return CM3_OK;
+    if (total == cm3_validation_tokens(packer)) return CM3_OK;
     return cm3_fail(CM3_ERR_FORMAT,
-                    "%s: the token store is damaged: %" PRId64 " held-out tokens, its attributes say %" PRId64,
-                    cm3_store_path(packer->store), total, cm3_heldout_tokens(packer));
+                    "%s: the token store is damaged: %" PRId64 " validation tokens, its attributes say %" PRId64,
+                    cm3_store_path(packer->store), total, cm3_validation_tokens(packer));
 }
 
 /* Where the block that begins at token `begin` ends: full, or before the first document that it would have to cut. */
-static int64_t heldout_end(const cm3_packer *packer, int64_t begin, int64_t *sample) {
-    const int64_t count = cm3_store_get_info(packer->store)->heldout, tokens = packer->heldout_ends[count - 1];
+static int64_t validation_end(const cm3_packer *packer, int64_t begin, int64_t *sample) {
+    const int64_t count = cm3_store_get_info(packer->store)->validation, tokens = packer->validation_ends[count - 1];
     const int64_t full = begin + packer->length < tokens ? begin + packer->length : tokens;
     int64_t whole = begin;
-    while (*sample < count && packer->heldout_ends[*sample] <= full) whole = packer->heldout_ends[(*sample)++];
+    while (*sample < count && packer->validation_ends[*sample] <= full) whole = packer->validation_ends[(*sample)++];
     return packer->config->keep_documents_whole && whole > begin ? whole : full;
 }
 
 /* A block that ends inside a document shares a token with the next, so that every token of it is a target. */
-static void cut_heldout(cm3_packer *packer) {
-    const int64_t tokens = cm3_heldout_tokens(packer);
+static void cut_validation(cm3_packer *packer) {
+    const int64_t tokens = cm3_validation_tokens(packer);
     int64_t sample = 0, begin = 0;
     while (begin < tokens - 1) {
-        const int64_t end = heldout_end(packer, begin, &sample);
-        const bool at_document = sample > 0 && end == packer->heldout_ends[sample - 1];
-        packer->heldout_ranges[packer->heldout_blocks++] = (range){begin, end};
+        const int64_t end = validation_end(packer, begin, &sample);
+        const bool at_document = sample > 0 && end == packer->validation_ends[sample - 1];
+        packer->validation_ranges[packer->validation_blocks++] = (range){begin, end};
         if (end == tokens) break;
         begin = packer->config->keep_documents_whole && at_document ? end : end - 1;
     }
 }
 
-static cm3_status plan_heldout(cm3_packer *packer) {
-    if (packer->heldout_ranges) return CM3_OK;
-    const int64_t count = cm3_store_get_info(packer->store)->heldout,
-                  most = cm3_heldout_tokens(packer) / packer->config->context + count + 1;
-    packer->heldout_ends = malloc((size_t)(count + 1) * sizeof *packer->heldout_ends);
-    packer->heldout_ranges = malloc((size_t)most * sizeof *packer->heldout_ranges);
-    const cm3_status status = packer->heldout_ends && packer->heldout_ranges
+static cm3_status plan_validation(cm3_packer *packer) {
+    if (packer->validation_ranges) return CM3_OK;
+    const int64_t count = cm3_store_get_info(packer->store)->validation,
+                  most = cm3_validation_tokens(packer) / packer->config->context + count + 1;
+    packer->validation_ends = malloc((size_t)(count + 1) * sizeof *packer->validation_ends);
+    packer->validation_ranges = malloc((size_t)most * sizeof *packer->validation_ranges);
+    const cm3_status status = packer->validation_ends && packer->validation_ranges
                                   ? measure_samples(packer)
-                                  : cm3_fail(CM3_ERR_MEMORY, "no memory for %" PRId64 " held-out samples", count);
+                                  : cm3_fail(CM3_ERR_MEMORY, "no memory for %" PRId64 " validation samples", count);
     if (status == CM3_OK) {
-        if (count) cut_heldout(packer);
+        if (count) cut_validation(packer);
         return CM3_OK;
     }
-    free(packer->heldout_ends);
-    free(packer->heldout_ranges);
-    packer->heldout_ends = NULL;
-    packer->heldout_ranges = NULL;
+    free(packer->validation_ends);
+    free(packer->validation_ranges);
+    packer->validation_ends = NULL;
+    packer->validation_ranges = NULL;
     return status;
 }
 
-int64_t cm3_heldout_tokens(const cm3_packer *packer) {
+int64_t cm3_validation_tokens(const cm3_packer *packer) {
     const cm3_store_info *info = cm3_store_get_info(packer->store);
-    return info->heldout_text_tokens + info->heldout * (packer->codes + 3);
+    return info->validation_text_tokens + info->validation * (packer->codes + 3);
 }
 
-cm3_status cm3_heldout_blocks(cm3_packer *packer, int64_t *blocks) {
-    CM3_TRY(plan_heldout(packer));
-    *blocks = packer->heldout_blocks;
+cm3_status cm3_validation_blocks(cm3_packer *packer, int64_t *blocks) {
+    CM3_TRY(plan_validation(packer));
+    *blocks = packer->validation_blocks;
     return CM3_OK;
 }
 
-cm3_status cm3_heldout_block(cm3_packer *packer, int64_t number, cm3_block *block) {
-    CM3_TRY(plan_heldout(packer));
-    if (number < 0 || number >= packer->heldout_blocks)
-        return cm3_fail(CM3_ERR_NOT_FOUND, "held-out block %" PRId64 ", expected one of %" PRId64, number,
-                        packer->heldout_blocks);
-    int64_t at = packer->heldout_ranges[number].begin, sample = 0;
-    const int64_t end = packer->heldout_ranges[number].end;
+cm3_status cm3_validation_block(cm3_packer *packer, int64_t number, cm3_block *block) {
+    CM3_TRY(plan_validation(packer));
+    if (number < 0 || number >= packer->validation_blocks)
+        return cm3_fail(CM3_ERR_NOT_FOUND, "validation block %" PRId64 ", expected one of %" PRId64, number,
+                        packer->validation_blocks);
+    int64_t at = packer->validation_ranges[number].begin, sample = 0;
+    const int64_t end = packer->validation_ranges[number].end;
     block->length = end - at;
     block->lane = -1;
     block->number = number;
@@ -334,12 +334,12 @@ cm3_status cm3_heldout_block(cm3_packer *packer, int64_t number, cm3_block *bloc
     block->plan.drawn = block->plan.count = 0;
     block->plan.whole = false;
     block->plan.source = block->length;
-    while (packer->heldout_ends[sample] <= at) sample++;
+    while (packer->validation_ends[sample] <= at) sample++;
     for (; at < end; sample++) {
-        const int64_t start = sample ? packer->heldout_ends[sample - 1] : 0;
-        const int64_t stop = packer->heldout_ends[sample] < end ? packer->heldout_ends[sample] : end;
+        const int64_t start = sample ? packer->validation_ends[sample - 1] : 0;
+        const int64_t stop = packer->validation_ends[sample] < end ? packer->validation_ends[sample] : end;
         CM3_TRY(push_piece(block, (cm3_piece){.sample = sample,
-                                              .index = cm3_store_heldout(packer->store, sample),
+                                              .index = cm3_store_validation(packer->store, sample),
                                               .begin = at - start,
                                               .end = stop - start}));
         at = stop;

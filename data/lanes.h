@@ -62,14 +62,14 @@ cm3_status cm3_lane_next(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, c
 /* Moves the cursor over `blocks` blocks without making them. */
 cm3_status cm3_lane_skip(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, int64_t blocks);
 
-/* Held-out samples in the order of the store, rendered one after another, in plain causal order. Block i holds tokens
+/* Validation samples in the order of the store, rendered one after another, in plain causal order. Block i holds tokens
  * [i * context, i * context + context + 1): blocks share one token, so every token but the first is a target once; the
  * last may be shorter. With keep_documents_whole a block ends where the next document would not fit, and only parts of
- * a cut document share a token. 0 blocks when nothing is held out. The first call reads the lengths of all held-out
+ * a cut document share a token. 0 blocks when nothing is validation. The first call reads the lengths of all validation
  * samples. */
-int64_t cm3_heldout_tokens(const cm3_packer *packer);
-cm3_status cm3_heldout_blocks(cm3_packer *packer, int64_t *blocks);
-cm3_status cm3_heldout_block(cm3_packer *packer, int64_t number, cm3_block *block);
+int64_t cm3_validation_tokens(const cm3_packer *packer);
+cm3_status cm3_validation_blocks(cm3_packer *packer, int64_t *blocks);
+cm3_status cm3_validation_block(cm3_packer *packer, int64_t number, cm3_block *block);
 
 /* All B cursors and what they belong to, as JSON text for checkpoints; `*text` is the caller's to free. */
 cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors,

@@ -5,14 +5,14 @@
  *     /text_offset   (N+1)   u64          sample i has text[text_offset[i] .. text_offset[i+1])
  *     /name          (M)     u8           names of all samples, UTF-8, one after another
  *     /name_offset   (N+1)   u64
- *     /split         (N)     u8           0 training, 1 held out
+ *     /split         (N)     u8           0 training, 1 validation
  *     attributes of /: format, version, vocabulary (fingerprint), source (hash of what it was made from), samples,
- *     heldout, text_tokens, heldout_text_tokens, longest_text, image_rows, image_columns, image_codebook,
+ *     validation, text_tokens, validation_text_tokens, longest_text, image_rows, image_columns, image_codebook,
  *     text_vocabulary
  *
  * All is shuffled, deflated and checksummed (Fletcher-32), so that a flipped bit is an error and not a wrong token. The
  * file is written aside and renamed when it is whole. A small store (`memory_limit`) is read whole when it is opened;
- * of a larger one only the held-out list stays in memory, and reading a sample costs three small chunks. */
+ * of a larger one only the validation list stays in memory, and reading a sample costs three small chunks. */
 #ifndef CM3_DATA_STORE_H
 #define CM3_DATA_STORE_H
 
@@ -28,9 +28,9 @@ typedef struct cm3_store_info {
     int64_t image_rows, image_columns; /* codes; rows * columns a sample */
     int64_t image_codebook;            /* every code is below this */
     int64_t text_vocabulary;           /* every text token is below this */
-    int64_t samples, heldout;          /* filled in by the store: all, and how many of them are held out */
+    int64_t samples, validation;       /* filled in by the store: all, and how many of them are validation */
     int64_t text_tokens;               /* filled in by the store: of all samples together */
-    int64_t heldout_text_tokens;       /* filled in by the store: of the held-out ones */
+    int64_t validation_text_tokens;    /* filled in by the store: of the validation ones */
     int64_t longest_text;              /* filled in by the store: of one sample */
 } cm3_store_info;
 
@@ -39,7 +39,7 @@ typedef struct cm3_store_writer cm3_store_writer;
 cm3_status cm3_store_create(const char *path, const cm3_store_info *info, cm3_store_writer **writer);
 /* `codes` holds rows * columns of them. Numbers outside their vocabularies are CM3_ERR_FORMAT. `name` may be NULL. */
 cm3_status cm3_store_add(cm3_store_writer *writer, const int32_t *text, int64_t text_count, const int32_t *codes,
-                         const char *name, bool heldout);
+                         const char *name, bool validation);
 /* Ends the file and gives it its name; frees the writer in any case. CM3_ERR_FORMAT if no sample was added. */
 cm3_status cm3_store_commit(cm3_store_writer *writer);
 void cm3_store_discard(cm3_store_writer *writer); /* NULL is allowed */
@@ -54,10 +54,10 @@ const cm3_store_info *cm3_store_get_info(const cm3_store *store);
 const char *cm3_store_path(const cm3_store *store);
 bool cm3_store_in_memory(const cm3_store *store);
 
-/* The index of the k-th training (or held-out) sample. k must be below their number. */
+/* The index of the k-th training (or validation) sample. k must be below their number. */
 int64_t cm3_store_training(const cm3_store *store, int64_t k);
-int64_t cm3_store_heldout(const cm3_store *store, int64_t k);
-bool cm3_store_is_heldout(const cm3_store *store, int64_t index);
+int64_t cm3_store_validation(const cm3_store *store, int64_t k);
+bool cm3_store_is_validation(const cm3_store *store, int64_t index);
 
 /* The number of text tokens of a sample. */
 cm3_status cm3_store_text_count(cm3_store *store, int64_t index, int64_t *count);

@@ -29,10 +29,10 @@ struct cm3_store {
     cm3_store_info info;
     pthread_mutex_t mutex; /* one read at a time: the selections of `space` are shared */
     column image, text, text_offset, name, name_offset, split;
-    int64_t codes;     /* of a sample */
-    int64_t *heldout;  /* (info.heldout) indices, ascending */
-    uint64_t *offsets; /* text_offset, or NULL when it stays in the file */
-    int32_t *all_text; /* (text_tokens) and (samples, codes) of a store in memory, else NULL */
+    int64_t codes;       /* of a sample */
+    int64_t *validation; /* (info.validation) indices, ascending */
+    uint64_t *offsets;   /* text_offset, or NULL when it stays in the file */
+    int32_t *all_text;   /* (text_tokens) and (samples, codes) of a store in memory, else NULL */
     int32_t *all_images;
 };
 
@@ -125,9 +125,9 @@ static cm3_status read_info(cm3_store *store, const cm3_hash *vocabulary) {
     }
     CM3_TRY(get_int(store, "samples", 0, INT64_MAX / 4096 / 4096 / 8, &info->samples));
     if (info->samples == 0) return cm3_fail(CM3_ERR_FORMAT, "%s: the token store holds no samples", store->path);
-    CM3_TRY(get_int(store, "heldout", 0, info->samples, &info->heldout));
+    CM3_TRY(get_int(store, "validation", 0, info->samples, &info->validation));
     CM3_TRY(get_int(store, "text_tokens", 0, INT64_MAX / 64, &info->text_tokens));
-    CM3_TRY(get_int(store, "heldout_text_tokens", 0, info->text_tokens, &info->heldout_text_tokens));
+    CM3_TRY(get_int(store, "validation_text_tokens", 0, info->text_tokens, &info->validation_text_tokens));
     CM3_TRY(get_int(store, "longest_text", 0, 1 << 24, &info->longest_text));
     CM3_TRY(get_int(store, "image_rows", 1, 4096, &info->image_rows));
     CM3_TRY(get_int(store, "image_columns", 1, 4096, &info->image_columns));
@@ -176,29 +176,29 @@ static void *allocate(int64_t count, size_t size) {
     return calloc(count > 0 ? (size_t)count : 1, size);
 }
 
-/* Reads /split a piece at a time and keeps the indices that are held out. */
+/* Reads /split a piece at a time and keeps the indices that are validation. */
 static cm3_status read_split(cm3_store *store) {
     enum { PIECE = 65536 };
     const cm3_store_info *info = &store->info;
-    store->heldout = allocate(info->heldout, sizeof *store->heldout);
+    store->validation = allocate(info->validation, sizeof *store->validation);
     uint8_t *piece = malloc(PIECE);
     cm3_status status =
-        store->heldout && piece ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its split", store->path);
+        store->validation && piece ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its split", store->path);
     int64_t found = 0;
     for (int64_t first = 0; first < info->samples && status == CM3_OK; first += PIECE) {
         const int64_t count = info->samples - first < PIECE ? info->samples - first : PIECE;
         status = read_rows(store, &store->split, first, count, H5T_NATIVE_UINT8, piece);
         for (int64_t i = 0; i < count && status == CM3_OK; i++) {
-            if (piece[i] > 1 || (piece[i] && found == info->heldout))
+            if (piece[i] > 1 || (piece[i] && found == info->validation))
                 status = damaged(store, "the split", first + i);
             else if (piece[i])
-                store->heldout[found++] = first + i;
+                store->validation[found++] = first + i;
         }
     }
     free(piece);
-    if (status == CM3_OK && found != info->heldout)
-        status = cm3_fail(CM3_ERR_FORMAT, "%s: /split: %" PRId64 " held out, expected %" PRId64, store->path, found,
-                          info->heldout);
+    if (status == CM3_OK && found != info->validation)
+        status = cm3_fail(CM3_ERR_FORMAT, "%s: /split: %" PRId64 " validation, expected %" PRId64, store->path, found,
+                          info->validation);
     return status;
 }
 
@@ -315,7 +315,7 @@ void cm3_store_close(cm3_store *store) {
     if (store->transfer >= 0) H5Pclose(store->transfer);
     cm3__hdf5_quiet_end(quiet);
     pthread_mutex_destroy(&store->mutex);
-    free(store->heldout);
+    free(store->validation);
     free(store->offsets);
     free(store->all_text);
     free(store->all_images);
@@ -337,12 +337,12 @@ bool cm3_store_in_memory(const cm3_store *store) {
     return store->all_images != NULL;
 }
 
-/* How many held-out indices are at most `index`. */
-static int64_t heldout_up_to(const cm3_store *store, int64_t index) {
-    int64_t low = 0, high = store->info.heldout;
+/* How many validation indices are at most `index`. */
+static int64_t validation_up_to(const cm3_store *store, int64_t index) {
+    int64_t low = 0, high = store->info.validation;
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
-        if (store->heldout[middle] <= index)
+        if (store->validation[middle] <= index)
             low = middle + 1;
         else
             high = middle;
@@ -350,13 +350,14 @@ static int64_t heldout_up_to(const cm3_store *store, int64_t index) {
     return low;
 }
 
-/* heldout[j] - j training samples stand before the j-th held-out one. The k-th training sample stands behind all those
+/* validation[j] - j training samples stand before the j-th validation one. The k-th training sample stands behind all
+ * those
  * that have at most k before them. */
 int64_t cm3_store_training(const cm3_store *store, int64_t k) {
-    int64_t low = 0, high = store->info.heldout;
+    int64_t low = 0, high = store->info.validation;
     while (low < high) {
         const int64_t middle = low + (high - low) / 2;
-        if (store->heldout[middle] - middle <= k)
+        if (store->validation[middle] - middle <= k)
             low = middle + 1;
         else
             high = middle;
@@ -364,13 +365,13 @@ int64_t cm3_store_training(const cm3_store *store, int64_t k) {
     return k + low;
 }
 
-int64_t cm3_store_heldout(const cm3_store *store, int64_t k) {
-    return store->heldout[k];
+int64_t cm3_store_validation(const cm3_store *store, int64_t k) {
+    return store->validation[k];
 }
 
-bool cm3_store_is_heldout(const cm3_store *store, int64_t index) {
-    const int64_t upto = heldout_up_to(store, index);
-    return upto > 0 && store->heldout[upto - 1] == index;
+bool cm3_store_is_validation(const cm3_store *store, int64_t index) {
+    const int64_t upto = validation_up_to(store, index);
+    return upto > 0 && store->validation[upto - 1] == index;
 }
 
 static cm3_status check_index(const cm3_store *store, int64_t index) {

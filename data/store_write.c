@@ -152,8 +152,8 @@ cm3_status cm3_store_create(const char *path, const cm3_store_info *info, cm3_st
     cm3_store_writer *writer = calloc(1, sizeof *writer);
     if (!writer) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for a store's writer", path);
     writer->info = *info;
-    writer->info.samples = writer->info.heldout = writer->info.text_tokens = 0;
-    writer->info.heldout_text_tokens = writer->info.longest_text = 0;
+    writer->info.samples = writer->info.validation = writer->info.text_tokens = 0;
+    writer->info.validation_text_tokens = writer->info.longest_text = 0;
     writer->file = H5I_INVALID_HID;
     for (int i = 0; i < COLUMNS; i++) writer->columns[i].dataset = H5I_INVALID_HID;
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
@@ -175,10 +175,10 @@ static cm3_status check_numbers(const cm3_store_writer *writer, const char *what
 }
 
 static cm3_status add_sample(cm3_store_writer *writer, const int32_t *text, int64_t text_count, const int32_t *codes,
-                             const char *name, bool heldout) {
+                             const char *name, bool validation) {
     cm3_store_info *info = &writer->info;
     const size_t name_length = name ? strlen(name) : 0;
-    const uint8_t split = heldout;
+    const uint8_t split = validation;
     const uint64_t text_end = (uint64_t)(info->text_tokens + text_count), name_end = writer->name_bytes + name_length;
     CM3_TRY(column_add(writer, IMAGE, codes, 1));
     CM3_TRY(column_add(writer, TEXT, text, (hsize_t)text_count));
@@ -190,13 +190,13 @@ static cm3_status add_sample(cm3_store_writer *writer, const int32_t *text, int6
     writer->name_bytes = name_end;
     if (text_count > info->longest_text) info->longest_text = text_count;
     info->samples++;
-    info->heldout += heldout;
-    info->heldout_text_tokens += heldout ? text_count : 0;
+    info->validation += validation;
+    info->validation_text_tokens += validation ? text_count : 0;
     return CM3_OK;
 }
 
 cm3_status cm3_store_add(cm3_store_writer *writer, const int32_t *text, int64_t text_count, const int32_t *codes,
-                         const char *name, bool heldout) {
+                         const char *name, bool validation) {
     const cm3_store_info *info = &writer->info;
     if (text_count < 0 || text_count > 1 << 24)
         return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %" PRId64 " text tokens, expected at most %d",
@@ -204,7 +204,7 @@ cm3_status cm3_store_add(cm3_store_writer *writer, const int32_t *text, int64_t 
     CM3_TRY(check_numbers(writer, "text token", text, text_count, info->text_vocabulary));
     CM3_TRY(check_numbers(writer, "image code", codes, info->image_rows * info->image_columns, info->image_codebook));
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
-    const cm3_status status = add_sample(writer, text, text_count, codes, name, heldout);
+    const cm3_status status = add_sample(writer, text, text_count, codes, name, validation);
     cm3__hdf5_quiet_end(quiet);
     return status;
 }
@@ -235,9 +235,9 @@ static bool put_attributes(hid_t file, const cm3_store_info *info) {
     cm3_hash_to_hex(info->source, source);
     return put_string(file, "format", CM3_STORE_FORMAT) && put_int(file, "version", CM3_STORE_VERSION) &&
            put_string(file, "vocabulary", vocabulary) && put_string(file, "source", source) &&
-           put_int(file, "samples", info->samples) && put_int(file, "heldout", info->heldout) &&
+           put_int(file, "samples", info->samples) && put_int(file, "validation", info->validation) &&
            put_int(file, "text_tokens", info->text_tokens) &&
-           put_int(file, "heldout_text_tokens", info->heldout_text_tokens) &&
+           put_int(file, "validation_text_tokens", info->validation_text_tokens) &&
            put_int(file, "longest_text", info->longest_text) && put_int(file, "image_rows", info->image_rows) &&
            put_int(file, "image_columns", info->image_columns) &&
            put_int(file, "image_codebook", info->image_codebook) &&

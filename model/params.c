@@ -14,8 +14,8 @@ enum { INIT_CHUNK = 1 << 16 };
 struct cm3_params {
     cm3_param *list;
     int count, capacity;
-    int segment;     /* of what is added next */
-    int64_t *starts; /* of the segments, and the size behind the last; after the layout */
+    int bucket;      /* of what is added next */
+    int64_t *starts; /* of the buckets, and the size behind the last; after the layout */
     int64_t size;
     float *values, *gradients;
     cm3_placement host, placed; /* placed.backend NULL: on the host alone */
@@ -51,12 +51,12 @@ void cm3_params_free(cm3_params *params) {
     free(params->starts);
     if (params->placed.backend) {
         const cm3_memory *memory = params->placed.backend->memory;
-        memory->give(params->placed.values, (size_t)params->size * sizeof(float));
-        memory->give(params->placed.gradients, (size_t)params->size * sizeof(float));
-        memory->give(params->placed.copy, (size_t)params->size * sizeof(uint16_t));
+        memory->free(params->placed.values, (size_t)params->size * sizeof(float));
+        memory->free(params->placed.gradients, (size_t)params->size * sizeof(float));
+        memory->free(params->placed.bf16_weights, (size_t)params->size * sizeof(uint16_t));
     }
-    cm3_pages_give(params->values, (size_t)params->size * sizeof(float));
-    cm3_pages_give(params->gradients, (size_t)params->size * sizeof(float));
+    cm3_pages_free(params->values, (size_t)params->size * sizeof(float));
+    cm3_pages_free(params->gradients, (size_t)params->size * sizeof(float));
     free(params);
 }
 
@@ -69,13 +69,13 @@ static int stick(cm3_params *params, cm3_status status) {
     return -1;
 }
 
-void cm3_params_segment(cm3_params *params, int segment) {
+void cm3_params_bucket(cm3_params *params, int bucket) {
     if (params->status != CM3_OK) return;
-    if (segment < params->segment) {
-        stick(params, cm3_fail(CM3_ERR_INTERNAL, "parameters of segment %d are added after those of segment %d",
-                               segment, params->segment));
+    if (bucket < params->bucket) {
+        stick(params, cm3_fail(CM3_ERR_INTERNAL, "parameters of bucket %d are added after those of bucket %d", bucket,
+                               params->bucket));
     } else {
-        params->segment = segment;
+        params->bucket = bucket;
     }
 }
 
@@ -110,7 +110,7 @@ static cm3_status append(cm3_params *params, const cm3_param *param) {
 
 int cm3_params_add(cm3_params *params, cm3_shape shape, cm3_init init, cm3_decay decay, const char *name, ...) {
     if (params->status != CM3_OK) return -1;
-    cm3_param param = {.shape = shape, .init = init, .decay = decay, .segment = params->segment};
+    cm3_param param = {.shape = shape, .init = init, .decay = decay, .bucket = params->bucket};
     va_list arguments;
     va_start(arguments, name);
     const int length = vasprintf(&param.name, name, arguments);
@@ -135,22 +135,21 @@ static cm3_status round_up(int64_t *size, int64_t unit) {
 cm3_status cm3_params_layout(cm3_params *params, int64_t shard_unit) {
     if (params->status != CM3_OK) return cm3_fail(params->status, "%s", params->message);
     if (params->starts) return cm3_fail(CM3_ERR_INTERNAL, "the parameters are laid out already");
-    params->starts = calloc((size_t)params->segment + 2, sizeof *params->starts);
-    if (!params->starts)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for %d segments of parameters", params->segment + 1);
+    params->starts = calloc((size_t)params->bucket + 2, sizeof *params->starts);
+    if (!params->starts) return cm3_fail(CM3_ERR_MEMORY, "no memory for %d buckets of parameters", params->bucket + 1);
 
-    int segment = 0;
+    int bucket = 0;
     for (int i = 0; i < params->count; i++) {
         cm3_param *param = &params->list[i];
-        while (segment < param->segment) params->starts[++segment] = params->size;
+        while (bucket < param->bucket) params->starts[++bucket] = params->size;
         param->offset = params->size;
         if (__builtin_add_overflow(params->size, param->count, &params->size))
             return cm3_fail(CM3_ERR_SHAPE, "the parameters are too large to be counted");
         CM3_TRY(round_up(&params->size, CM3_PARAM_ALIGN));
     }
-    while (segment < params->segment) params->starts[++segment] = params->size;
+    while (bucket < params->bucket) params->starts[++bucket] = params->size;
     if (shard_unit > 1) CM3_TRY(round_up(&params->size, shard_unit));
-    params->starts[segment + 1] = params->size;
+    params->starts[bucket + 1] = params->size;
     return CM3_OK;
 }
 
@@ -178,13 +177,13 @@ int64_t cm3_params_elements(const cm3_params *params) {
     return sum;
 }
 
-int cm3_params_segment_count(const cm3_params *params) {
-    return params->starts ? params->segment + 1 : 0;
+int cm3_params_bucket_count(const cm3_params *params) {
+    return params->starts ? params->bucket + 1 : 0;
 }
 
-cm3_param_range cm3_params_segment_range(const cm3_params *params, int segment) {
-    if (segment < 0 || segment >= cm3_params_segment_count(params)) return (cm3_param_range){params->size, 0};
-    return (cm3_param_range){params->starts[segment], params->starts[segment + 1] - params->starts[segment]};
+cm3_param_range cm3_params_bucket_range(const cm3_params *params, int bucket) {
+    if (bucket < 0 || bucket >= cm3_params_bucket_count(params)) return (cm3_param_range){params->size, 0};
+    return (cm3_param_range){params->starts[bucket], params->starts[bucket + 1] - params->starts[bucket]};
 }
 
 /* --- the memory --------------------------------------------------------------------------------------------------- */
@@ -192,8 +191,8 @@ cm3_param_range cm3_params_segment_range(const cm3_params *params, int segment) 
 cm3_status cm3_params_allocate(cm3_params *params, bool with_gradients) {
     if (!params->starts) return cm3_fail(CM3_ERR_INTERNAL, "parameters are allocated before their layout");
     const size_t bytes = (size_t)params->size * sizeof(float);
-    if (!params->values) params->values = cm3_pages_take(bytes);
-    if (with_gradients && !params->gradients) params->gradients = cm3_pages_take(bytes);
+    if (!params->values) params->values = cm3_pages_alloc(bytes);
+    if (with_gradients && !params->gradients) params->gradients = cm3_pages_alloc(bytes);
     if (!params->values || (with_gradients && !params->gradients))
         return cm3_fail(CM3_ERR_MEMORY, "no memory for %lld parameters%s", (long long)params->size,
                         with_gradients ? " and their gradients" : "");
@@ -262,7 +261,7 @@ const cm3_placement *cm3_params_placement(const cm3_params *params) {
 
 cm3_tape_options cm3_params_tape_options(const cm3_params *params) {
     const cm3_placement *at = cm3_params_placement(params);
-    return (cm3_tape_options){.backend = at->backend, .compute = at->copy ? CM3_BF16 : CM3_F32};
+    return (cm3_tape_options){.backend = at->backend, .compute = at->bf16_weights ? CM3_BF16 : CM3_F32};
 }
 
 /* --- on a device -------------------------------------------------------------------------------------------------- */
@@ -272,11 +271,11 @@ cm3_status cm3_params_place(cm3_params *params, const cm3_backend *backend, cm3_
     const size_t bytes = (size_t)params->size * sizeof(float);
     const bool rounded = compute == CM3_BF16, whole = params->gradients || !rounded;
     params->placed = (cm3_placement){.backend = backend,
-                                     .values = whole ? backend->memory->take(bytes) : NULL,
-                                     .gradients = params->gradients ? backend->memory->take(bytes) : NULL,
-                                     .copy = rounded ? backend->memory->take(bytes / 2) : NULL};
+                                     .values = whole ? backend->memory->alloc(bytes) : NULL,
+                                     .gradients = params->gradients ? backend->memory->alloc(bytes) : NULL,
+                                     .bf16_weights = rounded ? backend->memory->alloc(bytes / 2) : NULL};
     const cm3_placement *p = &params->placed;
-    if ((whole && !p->values) || (params->gradients && !p->gradients) || (rounded && !p->copy))
+    if ((whole && !p->values) || (params->gradients && !p->gradients) || (rounded && !p->bf16_weights))
         return cm3_fail(CM3_ERR_MEMORY, "%s has no memory for %lld parameters%s", backend->name,
                         (long long)params->size, params->gradients ? " and their gradients" : "");
     return CM3_OK;
@@ -284,7 +283,7 @@ cm3_status cm3_params_place(cm3_params *params, const cm3_backend *backend, cm3_
 
 static cm3_status round_on(const cm3_placement *p, const float *from, int64_t first, int64_t count) {
     const cm3_tensor values = {.type = CM3_F32, .shape = cm3_shape_of(count), .data = (void *)(uintptr_t)from},
-                     rounded = {.type = CM3_BF16, .shape = values.shape, .data = (uint16_t *)p->copy + first};
+                     rounded = {.type = CM3_BF16, .shape = values.shape, .data = (uint16_t *)p->bf16_weights + first};
     return p->backend->cast(&rounded, &values, false);
 }
 
@@ -293,14 +292,14 @@ static cm3_status upload_copy(const cm3_params *params) {
     enum { BLOCK = 16 << 20 };
     const cm3_placement *p = &params->placed;
     const cm3_memory *memory = p->backend->memory;
-    float *block = memory->take(BLOCK * sizeof *block);
+    float *block = memory->alloc(BLOCK * sizeof *block);
     cm3_status status = block ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s has no memory for parameters", p->backend->name);
     for (int64_t first = 0; first < params->size && status == CM3_OK; first += BLOCK) {
         const int64_t count = params->size - first < BLOCK ? params->size - first : BLOCK;
         status = memory->upload(block, params->values + first, (size_t)count * sizeof *block);
         if (status == CM3_OK) status = round_on(p, block, first, count);
     }
-    memory->give(block, BLOCK * sizeof *block);
+    memory->free(block, BLOCK * sizeof *block);
     return status;
 }
 
@@ -309,7 +308,7 @@ cm3_status cm3_params_upload(const cm3_params *params) {
     if (!p->backend) return CM3_OK;
     if (!p->values) return upload_copy(params);
     CM3_TRY(p->backend->memory->upload(p->values, params->values, (size_t)params->size * sizeof(float)));
-    return p->copy ? round_on(p, p->values, 0, params->size) : CM3_OK;
+    return p->bf16_weights ? round_on(p, p->values, 0, params->size) : CM3_OK;
 }
 
 cm3_status cm3_params_download(const cm3_params *params) {
@@ -324,7 +323,7 @@ cm3_var *cm3_params_var(const cm3_params *params, cm3_tape *tape, int index) {
     const bool there = params->placed.backend && params->placed.backend == cm3_tape_get_options(tape)->backend;
     const cm3_placement at = there ? params->placed : params->host;
     void *value = at.values ? at.values + param->offset : NULL;
-    if (at.copy) value = (uint16_t *)at.copy + param->offset;
+    if (at.bf16_weights) value = (uint16_t *)at.bf16_weights + param->offset;
     return cm3_tape_parameter(tape, param->shape, value, at.gradients ? at.gradients + param->offset : NULL,
-                              param->segment);
+                              param->bucket);
 }

@@ -1,16 +1,16 @@
 /* The parameters of a network: a table over one flat buffer.
  *
- * A network declares each parameter once - name, shape, initialisation, decay or not, segment - and from the table
- * follow one flat f32 buffer of values and one of gradients. Segments (one transformer block, say) are contiguous
+ * A network declares each parameter once - name, shape, initialisation, decay or not, bucket - and from the table
+ * follow one flat f32 buffer of values and one of gradients. Buckets (one transformer block, say) are contiguous
  * ranges of it, so that reduction, sharding, the optimizer, the norm and a checkpoint are each one pass over a flat
  * range:
  *
  *     cm3_params *params;
  *     CM3_TRY(cm3_params_create(&params));
- *     cm3_params_segment(params, 0);
+ *     cm3_params_bucket(params, 0);
  *     int table = cm3_params_add(params, cm3_shape_of(vocabulary, d), cm3_init_normal(0.006), CM3_DECAY, "embedding");
  *     for (int i = 0; i < layers; i++) {
- *         cm3_params_segment(params, 1 + i);
+ *         cm3_params_bucket(params, 1 + i);
  *         up[i] = cm3_params_add(params, cm3_shape_of(4 * d, d), cm3_init_normal(0.006), CM3_DECAY, "layers.%d.up", i);
  *     }
  *     CM3_TRY(cm3_params_layout(params, ranks * 16));     (plan: no memory yet)
@@ -52,7 +52,7 @@ typedef struct cm3_param {
     cm3_shape shape;
     cm3_init init;
     cm3_decay decay;
-    int segment;
+    int bucket;
     int64_t offset, count; /* in the flat buffer; offset after cm3_params_layout() */
 } cm3_param;
 
@@ -63,8 +63,8 @@ void cm3_params_free(cm3_params *params);
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
-/* What is added from here on belongs to this segment: 0 at first, never falling (segments are laid out in order). */
-void cm3_params_segment(cm3_params *params, int segment);
+/* What is added from here on belongs to this bucket: 0 at first, never falling (buckets are laid out in order). */
+void cm3_params_bucket(cm3_params *params, int bucket);
 /* Gives the parameter's index: 0, 1, ... in the order of adding, or -1 after a failure. Names are unique. */
 int cm3_params_add(cm3_params *params, cm3_shape shape, cm3_init init, cm3_decay decay, const char *name, ...)
     __attribute__((format(printf, 5, 6)));
@@ -86,9 +86,9 @@ typedef struct cm3_param_range {
     int64_t offset, count;
 } cm3_param_range;
 
-/* Segments are 0 .. count - 1. Their ranges follow one another without a gap and cover the buffer, padding included. */
-int cm3_params_segment_count(const cm3_params *params);
-cm3_param_range cm3_params_segment_range(const cm3_params *params, int segment);
+/* Buckets are 0 .. count - 1. Their ranges follow one another without a gap and cover the buffer, padding included. */
+int cm3_params_bucket_count(const cm3_params *params);
+cm3_param_range cm3_params_bucket_range(const cm3_params *params, int bucket);
 
 /* --- the memory --------------------------------------------------------------------------------------------------- */
 
@@ -110,7 +110,7 @@ void cm3_params_init(cm3_params *params, uint64_t seed);
 typedef struct cm3_placement {
     const cm3_backend *backend;
     float *values, *gradients; /* values NULL where there is a copy and no gradients: nobody changes them */
-    void *copy;                /* bf16; NULL in f32 */
+    void *bf16_weights;        /* bf16; NULL in f32 */
 } cm3_placement;
 
 /* Once, after cm3_params_allocate(); until then the parameters are where cm3_backend_cpu() finds them. Takes the

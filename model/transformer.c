@@ -5,7 +5,7 @@
 
 static const char *const architectures[] = {"cm3leon", "chameleon", NULL};
 static const char *const position_kinds[] = {"auto", "learned", "rotary", NULL};
-static const char *const recomputes[] = {"none", "activations", "segments", NULL};
+static const char *const recomputes[] = {"none", "activations", "layers", NULL};
 
 #define C cm3_transformer_config
 const cm3_field cm3_transformer_fields[] = {
@@ -69,7 +69,7 @@ static void declare_block(cm3_transformer *model, cm3_params *params, int layer)
     const int64_t d = c->width, head = d / c->heads;
     const cm3_init normal = cm3_init_normal(c->init_std);
     block_params *p = &model->blocks[layer];
-    cm3_params_segment(params, 1 + layer);
+    cm3_params_bucket(params, 1 + layer);
     p->qkv = cm3_params_add(params, cm3_shape_of((c->heads + 2 * c->kv_heads) * head, d), normal, CM3_DECAY,
                             "layers/%d/attention/qkv", layer);
     p->out = cm3_params_add(params, cm3_shape_of(d, d), cm3_init_zeros(), CM3_DECAY, "layers/%d/attention/out", layer);
@@ -112,13 +112,13 @@ cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t
     const int64_t d = config->width;
     const int last = (int)config->layers + 1;
 
-    cm3_params_segment(params, 0);
+    cm3_params_bucket(params, 0);
     model->table = model->output = cm3_params_add(params, cm3_shape_of(vocabulary, d), normal, CM3_DECAY, "embedding");
     if (!uses_rotary(config))
         model->positions = cm3_params_add(params, cm3_shape_of(config->context, d),
                                           cm3_init_normal(config->position_std), CM3_DECAY, "positions");
     for (int layer = 0; layer < config->layers; layer++) declare_block(model, params, layer);
-    cm3_params_segment(params, last);
+    cm3_params_bucket(params, last);
     if (is_chameleon(model)) {
         model->final_gain = cm3_params_add(params, cm3_shape_of(d), cm3_init_ones(), CM3_NO_DECAY, "norm");
         model->output = cm3_params_add(params, cm3_shape_of(vocabulary, d), normal, CM3_DECAY, "output");
@@ -220,16 +220,16 @@ static cm3_var *ffn_layer(const recording *r, cm3_var *x, int layer) {
 }
 
 static cm3_var *network(const recording *r, cm3_var *ids, cm3_var *table) {
-    cm3_tape_segment(r->tape, 0);
+    cm3_tape_bucket(r->tape, 0);
     cm3_var *x = uses_rotary(&r->model->config)
                      ? cm3_embed(r->tape, table, ids, NULL, NULL)
                      : cm3_embed(r->tape, table, ids, parameter(r, r->model->positions), r->positions);
     for (int layer = 0; layer < r->model->config.layers; layer++) {
-        cm3_tape_segment(r->tape, 1 + layer);
+        cm3_tape_bucket(r->tape, 1 + layer);
         x = attention_layer(r, x, layer);
         x = ffn_layer(r, x, layer);
     }
-    cm3_tape_segment(r->tape, 1 + (int)r->model->config.layers);
+    cm3_tape_bucket(r->tape, 1 + (int)r->model->config.layers);
     return norm(r, x, r->model->final_gain);
 }
 
@@ -275,8 +275,8 @@ cm3_status cm3_kv_cache_create(const cm3_transformer *model, int64_t batch, int6
                             .layers = c->layers,
                             .width = c->kv_heads * (c->width / c->heads)};
     const double gib = 2.0 * (double)cache_bytes(cache) / 0x1p30;
-    cache->keys = cache->memory->take(cache_bytes(cache));
-    cache->values = cache->memory->take(cache_bytes(cache));
+    cache->keys = cache->memory->alloc(cache_bytes(cache));
+    cache->values = cache->memory->alloc(cache_bytes(cache));
     if (cache->keys && cache->values) return CM3_OK;
     cm3_kv_cache_free(cache);
     return cm3_fail(CM3_ERR_MEMORY, "no memory for keys and values of %lld streams of %lld tokens (%.2f GiB)",
@@ -285,8 +285,8 @@ cm3_status cm3_kv_cache_create(const cm3_transformer *model, int64_t batch, int6
 
 void cm3_kv_cache_free(cm3_kv_cache *cache) {
     if (!cache->memory) return;
-    cache->memory->give(cache->keys, cache_bytes(cache));
-    cache->memory->give(cache->values, cache_bytes(cache));
+    cache->memory->free(cache->keys, cache_bytes(cache));
+    cache->memory->free(cache->values, cache_bytes(cache));
     *cache = (cm3_kv_cache){0};
 }
 

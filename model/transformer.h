@@ -8,7 +8,7 @@
  * RMSNorm, SwiGLU, rotary positions, normalised queries and keys, an output table of its own, z-loss.
  *
  * A network is described by its config alone. cm3_transformer_declare() puts its parameters into a table; the functions
- * below record it on a tape for training, scoring or generation. Segments: 0 the embeddings, 1..layers the blocks,
+ * below record it on a tape for training, scoring or generation. Buckets: 0 the embeddings, 1..layers the blocks,
  * layers + 1 the output.  B sequences, S tokens each, d width, V vocabulary. */
 #ifndef CM3_MODEL_TRANSFORMER_H
 #define CM3_MODEL_TRANSFORMER_H

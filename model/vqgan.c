@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char *const recomputes[] = {"none", "activations", "segments", NULL};
+static const char *const recomputes[] = {"none", "activations", "layers", NULL};
 
 #define C cm3_vqgan_config
 const cm3_field cm3_vqgan_fields[] = {
-    CM3_FIELD_INT(C, picture, "256", 8, 4096, "pixels", "side of the square pictures"),
+    CM3_FIELD_INT(C, image, "256", 8, 4096, "pixels", "side of the square images"),
     CM3_FIELD_INT(C, patch, "1", 1, 16, "pixels",
                   "side of the patches that are folded into channels before the network; 1: none"),
     CM3_FIELD_INT(C, channels, "128", 4, 4096, "", "channels of the first level"),
@@ -44,17 +44,17 @@ void cm3_vqgan_check(const cm3_vqgan_config *config, const char *section, cm3_fa
     if (config->multipliers.count < 1 || config->multipliers.count > 8)
         cm3_faults_add(faults, section, "multipliers", "there are %d levels, expected 1 to 8",
                        config->multipliers.count);
-    else if (config->picture % shrinking(config))
-        cm3_faults_add(faults, section, "picture",
+    else if (config->image % shrinking(config))
+        cm3_faults_add(faults, section, "image",
                        "a side of %lld pixels is not a multiple of %lld, by which patch and levels shrink it",
-                       (long long)config->picture, (long long)shrinking(config));
+                       (long long)config->image, (long long)shrinking(config));
 }
 
 int64_t cm3_vqgan_code_side(const cm3_vqgan_config *config) {
-    return config->picture / shrinking(config);
+    return config->image / shrinking(config);
 }
 
-int64_t cm3_vqgan_codes_per_picture(const cm3_vqgan_config *config) {
+int64_t cm3_vqgan_codes_per_image(const cm3_vqgan_config *config) {
     return cm3_vqgan_code_side(config) * cm3_vqgan_code_side(config);
 }
 
@@ -78,11 +78,11 @@ static cm3_var *parameter(walk *w, cm3_shape shape, cm3_init init, cm3_decay dec
     return NULL;
 }
 
-static void segment(walk *w, int number) {
+static void bucket(walk *w, int number) {
     if (w->declare)
-        cm3_params_segment(w->declare, number);
+        cm3_params_bucket(w->declare, number);
     else
-        cm3_tape_segment(w->tape, number);
+        cm3_tape_bucket(w->tape, number);
 }
 
 /* A convolution of odd `kernel` that keeps the side, or with stride 2 halves it: then the padding is behind, as in
@@ -122,7 +122,7 @@ static cm3_var *residual(walk *w, cm3_var *x, int64_t from, int64_t to) {
     return w->declare ? NULL : cm3_add(w->tape, h, x);
 }
 
-/* x + self-attention over all positions of a picture, in heads of 64 channels. */
+/* x + self-attention over all positions of a image, in heads of 64 channels. */
 static cm3_var *attention(walk *w, cm3_var *x, int64_t batch, int64_t side, int64_t channels) {
     const int64_t heads = channels % 64 ? 1 : channels / 64, positions = side * side;
     const cm3_init init = cm3_init_uniform(1 / sqrt((double)channels));
@@ -169,16 +169,16 @@ static cm3_var *middle(walk *w, cm3_var *x, int64_t batch) {
     return x;
 }
 
-/* Segments: 0 the codebook, 1.. the levels of the encoder (the first convolution with the first), then the encoder's
+/* Buckets: 0 the codebook, 1.. the levels of the encoder (the first convolution with the first), then the encoder's
  * middle, the decoder's, and the levels of the decoder. */
 static cm3_var *encoder(walk *w, cm3_var *x, int64_t batch) {
     const cm3_vqgan_config *c = &w->model->config;
     int64_t channels = channels_of(w, 0);
     AT(w, "%s", w->part);
-    segment(w, 1);
+    bucket(w, 1);
     x = conv(w, x, "first", folded_channels(w), channels, 3, 1, false);
     for (int level = 0; level < levels_of(w); level++) {
-        segment(w, 1 + level);
+        bucket(w, 1 + level);
         for (int block = 0; block < c->encoder_blocks; block++) {
             AT(w, "%s/level%d/block%d", w->part, level, block);
             x = residual(w, x, channels, channels_of(w, level));
@@ -187,7 +187,7 @@ static cm3_var *encoder(walk *w, cm3_var *x, int64_t batch) {
         AT(w, "%s/level%d", w->part, level);
         if (level < levels_of(w) - 1) x = conv(w, x, "down", channels, channels, 3, 2, false);
     }
-    segment(w, 1 + levels_of(w));
+    bucket(w, 1 + levels_of(w));
     x = middle(w, x, batch);
     AT(w, "%s", w->part);
     x = norm(w, x, "norm", channels, CM3_ACT_SILU);
@@ -203,11 +203,11 @@ static cm3_var *decoder(walk *w, cm3_var *x, int64_t batch) {
     int64_t channels = channels_of(w, levels_of(w) - 1);
     int number = levels_of(w) + 2;
     AT(w, "%s", w->part);
-    segment(w, number++);
+    bucket(w, number++);
     x = conv(w, x, "first", c->code_width, channels, 3, 1, false);
     x = middle(w, x, batch);
     for (int level = levels_of(w) - 1; level >= 0; level--) {
-        segment(w, number++);
+        bucket(w, number++);
         for (int block = 0; block < c->decoder_blocks; block++) {
             AT(w, "%s/level%d/block%d", w->part, level, block);
             x = residual(w, x, channels, channels_of(w, level));
@@ -224,13 +224,13 @@ static cm3_var *decoder(walk *w, cm3_var *x, int64_t batch) {
 /* --- parameters -------------------------------------------------------------------------------------------------- */
 
 static cm3_status check_config(const cm3_vqgan_config *c) {
-    if (c->multipliers.count < 1 || c->multipliers.count > 8 || c->patch < 1 || c->picture < 1 ||
-        c->picture % shrinking(c) || c->channels < 1 || c->code_width < 1 || c->codes < 2)
+    if (c->multipliers.count < 1 || c->multipliers.count > 8 || c->patch < 1 || c->image < 1 ||
+        c->image % shrinking(c) || c->channels < 1 || c->code_width < 1 || c->codes < 2)
         return cm3_fail(
             CM3_ERR_SHAPE,
             "an image tokenizer of %lld pixels, patch %lld, %d levels, %lld channels and %lld codes of %lld cannot be",
-            (long long)c->picture, (long long)c->patch, c->multipliers.count, (long long)c->channels,
-            (long long)c->codes, (long long)c->code_width);
+            (long long)c->image, (long long)c->patch, c->multipliers.count, (long long)c->channels, (long long)c->codes,
+            (long long)c->code_width);
     return CM3_OK;
 }
 
@@ -271,8 +271,8 @@ int cm3_vqgan_codebook_index(const cm3_vqgan *model) {
 
 /* --- on a tape --------------------------------------------------------------------------------------------------- */
 
-cm3_shape cm3_vqgan_picture_shape(const cm3_vqgan *model, int64_t batch) {
-    const int64_t patch = model->config.patch, side = model->config.picture / patch;
+cm3_shape cm3_vqgan_image_shape(const cm3_vqgan *model, int64_t batch) {
+    const int64_t patch = model->config.patch, side = model->config.image / patch;
     return cm3_shape_of(batch, side, side, 3 * patch * patch);
 }
 
@@ -280,11 +280,10 @@ cm3_var *cm3_vqgan_codebook(const cm3_vqgan *model, cm3_tape *tape) {
     return cm3_params_var(model->params, tape, model->codebook);
 }
 
-cm3_var *cm3_vqgan_encode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch, cm3_var *pictures) {
+cm3_var *cm3_vqgan_encode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch, cm3_var *images) {
     walk w = {.model = model, .tape = tape, .next = model->encoder, .part = "encoder"};
-    cm3_var *z = encoder(&w, pictures, batch);
-    return cm3_view(tape, z,
-                    cm3_shape_of(batch * cm3_vqgan_codes_per_picture(&model->config), model->config.code_width));
+    cm3_var *z = encoder(&w, images, batch);
+    return cm3_view(tape, z, cm3_shape_of(batch * cm3_vqgan_codes_per_image(&model->config), model->config.code_width));
 }
 
 cm3_var *cm3_vqgan_decode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch, cm3_var *vectors) {
@@ -296,17 +295,17 @@ cm3_var *cm3_vqgan_decode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch,
 cm3_vqgan_step cm3_vqgan_train(const cm3_vqgan *model, cm3_tape *tape, const cm3_vqgan_batch *batch) {
     const cm3_vqgan_config *c = &model->config;
     cm3_vqgan_step s;
-    cm3_var *pictures = cm3_tape_input(tape, CM3_F32, cm3_vqgan_picture_shape(model, batch->pictures), batch->pixels);
+    cm3_var *images = cm3_tape_input(tape, CM3_F32, cm3_vqgan_image_shape(model, batch->images), batch->pixels);
     cm3_var *pixel_scale = cm3_tape_input(tape, CM3_F32, cm3_shape_of(1), batch->pixel_scale);
     cm3_var *code_scale = cm3_tape_input(tape, CM3_F32, cm3_shape_of(1), batch->code_scale);
     cm3_var *codebook = cm3_vqgan_codebook(model, tape);
 
-    s.z = cm3_vqgan_encode(model, tape, batch->pictures, pictures);
+    s.z = cm3_vqgan_encode(model, tape, batch->images, images);
     s.codes = cm3_nearest_code(tape, s.z, codebook);
     s.code_loss = cm3_code_loss(tape, s.z, codebook, s.codes, code_scale, (float)c->commitment);
-    s.output = cm3_vqgan_decode(model, tape, batch->pictures, cm3_code_lookup(tape, s.z, codebook, s.codes));
-    s.pixel_loss = cm3_pixel_loss(tape, s.output, pictures, pixel_scale, (float)c->l1, (float)c->l2);
-    s.squared_error = cm3_pixel_loss(tape, s.output, pictures, pixel_scale, 0, 1);
+    s.output = cm3_vqgan_decode(model, tape, batch->images, cm3_code_lookup(tape, s.z, codebook, s.codes));
+    s.pixel_loss = cm3_pixel_loss(tape, s.output, images, pixel_scale, (float)c->l1, (float)c->l2);
+    s.squared_error = cm3_pixel_loss(tape, s.output, images, pixel_scale, 0, 1);
     cm3_tape_keep(tape, s.squared_error);
     cm3_tape_keep(tape, s.z);
     cm3_tape_keep(tape, s.codes);
@@ -316,18 +315,18 @@ cm3_vqgan_step cm3_vqgan_train(const cm3_vqgan *model, cm3_tape *tape, const cm3
     return s;
 }
 
-void cm3_vqgan_scales(const cm3_vqgan_config *config, int64_t pictures, float *pixel_scale, float *code_scale) {
-    const double pixels = (double)pictures * (double)config->picture * (double)config->picture * 3;
-    const double values = (double)pictures * (double)cm3_vqgan_codes_per_picture(config) * (double)config->code_width;
+void cm3_vqgan_scales(const cm3_vqgan_config *config, int64_t images, float *pixel_scale, float *code_scale) {
+    const double pixels = (double)images * (double)config->image * (double)config->image * 3;
+    const double values = (double)images * (double)cm3_vqgan_codes_per_image(config) * (double)config->code_width;
     *pixel_scale = (float)(1 / pixels);
     *code_scale = (float)(config->codebook_loss / values);
 }
 
-double cm3_vqgan_flops_per_picture(const cm3_vqgan *model) {
+double cm3_vqgan_flops_per_image(const cm3_vqgan *model) {
     cm3_tape *tape;
     double flops = 0;
     if (cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_meta()}, &tape) != CM3_OK) return 0;
-    cm3_vqgan_train(model, tape, &(cm3_vqgan_batch){.pictures = 1});
+    cm3_vqgan_train(model, tape, &(cm3_vqgan_batch){.images = 1});
     if (cm3_tape_plan(tape) == CM3_OK)
         flops = cm3_tape_get_stats(tape)->forward_flops + cm3_tape_get_stats(tape)->backward_flops;
     cm3_tape_free(tape);
@@ -337,20 +336,20 @@ double cm3_vqgan_flops_per_picture(const cm3_vqgan *model) {
 /* --- folding ----------------------------------------------------------------------------------------------------- */
 
 static void fold(const cm3_vqgan_config *config, const float *from, int64_t count, float *to, bool back) {
-    const int64_t side = config->picture, patch = config->patch, small = side / patch, channels = 3 * patch * patch;
-    for (int64_t row = 0; row < count * side; row++) { /* small pictures have the same number of rows, over the patch */
+    const int64_t side = config->image, patch = config->patch, small = side / patch, channels = 3 * patch * patch;
+    for (int64_t row = 0; row < count * side; row++) { /* small images have the same number of rows, over the patch */
         for (int64_t x = 0; x < side; x++) {
-            const int64_t picture = (row * side + x) * 3;
+            const int64_t image = (row * side + x) * 3;
             const int64_t folded = (row / patch * small + x / patch) * channels + (row % patch * patch + x % patch) * 3;
-            for (int64_t c = 0; c < 3; c++) to[(back ? picture : folded) + c] = from[(back ? folded : picture) + c];
+            for (int64_t c = 0; c < 3; c++) to[(back ? image : folded) + c] = from[(back ? folded : image) + c];
         }
     }
 }
 
-void cm3_vqgan_fold(const cm3_vqgan_config *config, const float *pictures, int64_t count, float *folded) {
-    fold(config, pictures, count, folded, false);
+void cm3_vqgan_fold(const cm3_vqgan_config *config, const float *images, int64_t count, float *folded) {
+    fold(config, images, count, folded, false);
 }
 
-void cm3_vqgan_unfold(const cm3_vqgan_config *config, const float *folded, int64_t count, float *pictures) {
-    fold(config, folded, count, pictures, true);
+void cm3_vqgan_unfold(const cm3_vqgan_config *config, const float *folded, int64_t count, float *images) {
+    fold(config, folded, count, images, true);
 }

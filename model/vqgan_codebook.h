@@ -3,7 +3,7 @@
  *
  * As in Jukebox (Dhariwal et al., 2020) such dead codes are started again at random outputs of the encoder. Everything
  * is decided by the recipe's seed and by sums over all ranks, so that all ranks hold the same codebook, and the same
- * pictures on another number of ranks give the same one, as long as ranks hold the batch in order. */
+ * images on another number of ranks give the same one, as long as ranks hold the batch in order. */
 #ifndef CM3_MODEL_VQGAN_CODEBOOK_H
 #define CM3_MODEL_VQGAN_CODEBOOK_H
 

@@ -31,7 +31,7 @@ typedef struct job {
 } job;
 
 static void *take(job *j, size_t bytes) {
-    void *memory = j->backend->memory->take(bytes);
+    void *memory = j->backend->memory->alloc(bytes);
     if (!memory) j->out_of_memory = true;
     return memory;
 }
@@ -49,9 +49,9 @@ static cm3_status take_filled(job *j, const cm3_op_input *input, uint64_t stream
         cm3_op_input_fill(input, stream, values);
         status = memory->upload(plain.data, values, bytes);
         if (status == CM3_OK && plain.data != t->data) status = j->backend->cast(t, &plain, false);
-        if (status == CM3_OK) status = memory->wait();
+        if (status == CM3_OK) status = memory->sync();
     }
-    if (plain.data != t->data) memory->give(plain.data, bytes);
+    if (plain.data != t->data) memory->free(plain.data, bytes);
     free(values);
     return status;
 }
@@ -78,7 +78,7 @@ static cm3_status job_open_backward(job *j, bool *any) {
     j->call.grad_out = j->call.out[0];
     CM3_TRY(take_filled(j, &uniform, CM3_OP_INPUTS, &j->call.grad_out));
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
-        if (!j->call.in[i].data || !(j->def->differentiable & 1u << i) || i == j->def->passes_gradient) continue;
+        if (!j->call.in[i].data || !(j->def->differentiable & 1u << i) || i == j->def->grad_is_identity_for) continue;
         j->call.grad_in[i] = j->call.in[i];
         if (cm3_op_is_parameter(j->of->op, i)) j->call.grad_in[i].type = CM3_F32;
         j->call.grad_in[i].data = take(j, cm3_tensor_bytes(&j->call.grad_in[i]));
@@ -88,7 +88,7 @@ static cm3_status job_open_backward(job *j, bool *any) {
 }
 
 static void give(const job *j, const cm3_tensor *t) {
-    j->backend->memory->give(t->data, cm3_tensor_bytes(t));
+    j->backend->memory->free(t->data, cm3_tensor_bytes(t));
 }
 
 static void job_close(job *j) {
@@ -118,11 +118,11 @@ static cm3_status measure(job *j, bool backward, double seconds, figure *f) {
     for (int i = 0; status == CM3_OK && (i < 3 || cm3_clock_seconds() < end); i++) {
         const double begin = cm3_clock_seconds();
         for (int k = 0; k < at_once && status == CM3_OK; k++) status = run(&j->call);
-        if (status == CM3_OK) status = memory->wait();
+        if (status == CM3_OK) status = memory->sync();
         const double spent = (cm3_clock_seconds() - begin) / at_once;
         if (spent < f->seconds) f->seconds = spent;
     }
-    memory->give(scratch, scratch_bytes);
+    memory->free(scratch, scratch_bytes);
     return status;
 }
 
@@ -164,9 +164,9 @@ static cm3_status bench_one(const cm3_backend *backend, const cm3_op_case *of, d
         if (backward) status = job_open_backward(&j, &any);
         if (status != CM3_OK || !any) break;
         figure f;
-        const char *direction = !backward ? "forward" : j.def->backward_is_whole ? "whole" : "backward";
+        const char *direction = !backward ? "forward" : j.def->fused_forward_in_backward ? "whole" : "backward";
         status = measure(&j, backward, seconds, &f);
-        if (status == CM3_OK && j.def->backward_is_whole && backward) f.flops += j.def->flops(&j.call, false);
+        if (status == CM3_OK && j.def->fused_forward_in_backward && backward) f.flops += j.def->flops(&j.call, false);
         if (status != CM3_OK) break;
         if (w)
             write_row(w, of->name, direction, &f, l);

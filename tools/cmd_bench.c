@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"},
-                                     {"tokens", "N", "bench generate: tokens of a picture (as the recipe has them)"},
+                                     {"tokens", "N", "bench generate: tokens of a image (as the recipe has them)"},
                                      {"device", "D", "bench ops: auto, cpu or cuda (auto); a recipe says it itself"},
                                      CM3_OPTION_JSON,
                                      CM3_OPTION_END};
@@ -31,11 +31,11 @@ const cm3_usage cm3_usage_bench = {
         "model FLOPs/s, and their ratio to\n"
         "                    the rate of sgemm measured in the same run; memory measured and planned\n"
         "bench generate RECIPE\n"
-        "                    1 picture and 16 together by random parameters, with guidance: tokens/s, beside the "
+        "                    1 image and 16 together by random parameters, with guidance: tokens/s, beside the "
         "floor of reading parameters,\n"
         "                    keys and values at the rate at which memory is copied\n"
         "bench image-tokenizer RECIPE\n"
-        "                    pictures/s that the VQ network encodes, decodes and learns from\n"
+        "                    images/s that the VQ network encodes, decodes and learns from\n"
         "bench data          packing, masking and loading of blocks, tokens/s on one core\n\n"
         "    cm3leon bench step configs/paper-350m.yaml data.lanes=1 train.micro_batch=1\n"
         "    cm3leon bench generate configs/paper-350m.yaml --tokens 64\n"
@@ -98,30 +98,30 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
 }
 
 static void print_generated(const cm3_bench_generate_result *r) {
-    printf("%2lld picture%s      %lld tokens each in %.3f s: %.1f tokens/s, %.3f s a picture\n", (long long)r->pictures,
-           r->pictures > 1 ? "s" : " ", (long long)r->tokens, r->seconds, r->tokens_per_second, r->seconds_per_picture);
+    printf("%2lld image%s      %lld tokens each in %.3f s: %.1f tokens/s, %.3f s a image\n", (long long)r->images,
+           r->images > 1 ? "s" : " ", (long long)r->tokens, r->seconds, r->tokens_per_second, r->seconds_per_image);
     printf("  floor          %.3f s: %.1f MiB a step at %.1f GB/s; %.3f of it reached\n", r->floor_seconds,
            r->step_bytes / 0x1p20, r->copy_bytes_per_second / 1e9, r->ratio);
 }
 
 static cm3_status bench_generate(const cm3_command_line *line, double seconds) {
     enum { RUNS = 2 };
-    cm3_bench_generate_result r[RUNS] = {{.pictures = 1}, {.pictures = 16}};
+    cm3_bench_generate_result r[RUNS] = {{.images = 1}, {.images = 16}};
     cm3_session session = {0};
     cm3_device device;
     cm3_status status = open_recipe(line, &session, &device);
-    int64_t tokens = status == CM3_OK ? cm3_vqgan_codes_per_picture(&session.recipe.image_tokenizer) : 0;
+    int64_t tokens = status == CM3_OK ? cm3_vqgan_codes_per_image(&session.recipe.image_tokenizer) : 0;
     if (status == CM3_OK) status = cm3_option_int(line, "tokens", 1, 1 << 20, &tokens);
     if (status == CM3_OK) status = cm3_bench_generate(&session.recipe, device.backend, tokens, seconds, r, RUNS);
     cm3_session_close(&session);
     CM3_TRY(status);
     if (cm3_option_given(line, "json"))
         PRINT_JSON({"tokens", (double)tokens}, {"copy_bytes_per_second", r[0].copy_bytes_per_second},
-                   {"tokens_per_second_1", r[0].tokens_per_second}, {"seconds_per_picture_1", r[0].seconds_per_picture},
+                   {"tokens_per_second_1", r[0].tokens_per_second}, {"seconds_per_image_1", r[0].seconds_per_image},
                    {"step_bytes_1", r[0].step_bytes}, {"floor_seconds_1", r[0].floor_seconds}, {"ratio_1", r[0].ratio},
-                   {"tokens_per_second_16", r[1].tokens_per_second},
-                   {"seconds_per_picture_16", r[1].seconds_per_picture}, {"step_bytes_16", r[1].step_bytes},
-                   {"floor_seconds_16", r[1].floor_seconds}, {"ratio_16", r[1].ratio});
+                   {"tokens_per_second_16", r[1].tokens_per_second}, {"seconds_per_image_16", r[1].seconds_per_image},
+                   {"step_bytes_16", r[1].step_bytes}, {"floor_seconds_16", r[1].floor_seconds},
+                   {"ratio_16", r[1].ratio});
     else
         for (int i = 0; i < RUNS; i++) print_generated(&r[i]);
     return CM3_OK;
@@ -142,7 +142,7 @@ static cm3_status bench_images(const cm3_command_line *line, double seconds) {
                    {"ratio", r.ratio});
         return CM3_OK;
     }
-    printf("pictures/s       %.1f encoded, %.1f decoded, %.1f trained on (%lld at a time)\n", r.encoded_per_second,
+    printf("images/s       %.1f encoded, %.1f decoded, %.1f trained on (%lld at a time)\n", r.encoded_per_second,
            r.decoded_per_second, r.trained_per_second, (long long)r.batch);
     printf("model FLOPs      %.1f GFLOP/s of training, %.3f of the %.1f GFLOP/s of f32 matrix products\n",
            r.flops_per_second / 1e9, r.ratio, r.product_flops_per_second / 1e9);

@@ -1,4 +1,4 @@
-/* `evaluate`: how good the model of a run is, on seen and on held-out pairs. */
+/* `evaluate`: how good the model of a run is, on seen and on validation pairs. */
 #include "core/log.h"
 #include "core/progress.h"
 #include "tools/session.h"
@@ -8,8 +8,8 @@
 
 static const cm3_option options[] = {
     CM3_OPTION_JSON,
-    {"checkpoint", "PATH", "a checkpoint of the run, or best (the lowest held-out loss); the newest is the default"},
-    {"prompts", "N", "seen pairs that are judged, and held-out ones at most; 0 is all (evaluate.prompts)"},
+    {"checkpoint", "PATH", "a checkpoint of the run, or best (the lowest validation loss); the newest is the default"},
+    {"prompts", "N", "seen pairs that are judged, and validation ones at most; 0 is all (evaluate.prompts)"},
     {"all-checkpoints", NULL,
      "judge every checkpoint that is kept, and write the curve to RUN/evaluation-curve.json, too"},
     CM3_OPTION_END};
@@ -20,47 +20,47 @@ const cm3_usage cm3_usage_evaluate = {
     .max_arguments = 1,
     .takes_overrides = true,
     .options = options,
-    .explanation = "Draws the captions of the run's pairs, writes captions for their pictures, and says how often both "
+    .explanation = "Draws the captions of the run's pairs, writes captions for their images, and says how often both "
                    "are right; on pairs that training\n"
-                   "saw, and on held-out ones. Writes RUN/evaluation.json and, for the report, RUN/evaluation/.\n\n"
+                   "saw, and on validation ones. Writes RUN/evaluation.json and, for the report, RUN/evaluation/.\n\n"
                    "    cm3leon evaluate out/emoji-quick\n"
                    "    mpirun -n 2 cm3leon evaluate out/emoji-quick generate.guidance=2 --prompts 100 --json\n"};
 
-static void print_share(const char *name, const cm3_evaluation *e, double seen, int64_t seen_right, double heldout,
-                        int64_t heldout_right) {
+static void print_share(const char *name, const cm3_evaluation *e, double seen, int64_t seen_right, double validation,
+                        int64_t validation_right) {
     printf("  %-34s %8.1f %% %5lld/%lld", name, 100 * seen, (long long)seen_right, (long long)e->seen.pairs);
-    if (e->heldout.pairs)
-        printf("   %8.1f %% %5lld/%lld", 100 * heldout, (long long)heldout_right, (long long)e->heldout.pairs);
+    if (e->validation.pairs)
+        printf("   %8.1f %% %5lld/%lld", 100 * validation, (long long)validation_right, (long long)e->validation.pairs);
     putchar('\n');
 }
 
-static void print_value(const char *name, const char *unit, const cm3_evaluation *e, double seen, double heldout) {
+static void print_value(const char *name, const char *unit, const cm3_evaluation *e, double seen, double validation) {
     printf("  %-34s %8.3f %-10s", name, seen, unit);
-    if (e->heldout.pairs) printf("  %8.3f %s", heldout, unit);
+    if (e->validation.pairs) printf("  %8.3f %s", validation, unit);
     putchar('\n');
 }
 
 static void print_table(const cm3_evaluation *e) {
     char time[32];
     cm3_progress_format_seconds(e->seconds, time, sizeof time);
-    printf("step %lld: %lld seen and %lld held-out pairs of %lld pictures, in %s\n\n", (long long)e->step,
-           (long long)e->seen.pairs, (long long)e->heldout.pairs, (long long)e->pictures, time);
-    printf("  %-34s %8s %s\n", "", "seen", e->heldout.pairs ? "              held out" : "");
-    print_share("drawing nearest to its picture", e, e->seen.text_to_image_top1, e->seen.drawn_right,
-                e->heldout.text_to_image_top1, e->heldout.drawn_right);
-    print_share("caption exactly right", e, e->seen.caption_exact, e->seen.captions_right, e->heldout.caption_exact,
-                e->heldout.captions_right);
-    print_value("pictures from their codes, PSNR", "dB", e, e->seen.vq_psnr, e->heldout.vq_psnr);
-    print_value("loss, text", "nats", e, e->seen.loss_text, e->heldout.loss_text);
-    print_value("loss, image", "nats", e, e->seen.loss_image, e->heldout.loss_image);
+    printf("step %lld: %lld seen and %lld validation pairs of %lld images, in %s\n\n", (long long)e->step,
+           (long long)e->seen.pairs, (long long)e->validation.pairs, (long long)e->images, time);
+    printf("  %-34s %8s %s\n", "", "seen", e->validation.pairs ? "              validation" : "");
+    print_share("drawing nearest to its image", e, e->seen.text_to_image_top1, e->seen.drawn_right,
+                e->validation.text_to_image_top1, e->validation.drawn_right);
+    print_share("caption exactly right", e, e->seen.caption_exact, e->seen.captions_right, e->validation.caption_exact,
+                e->validation.captions_right);
+    print_value("images from their codes, PSNR", "dB", e, e->seen.vq_psnr, e->validation.vq_psnr);
+    print_value("loss, text", "nats", e, e->seen.loss_text, e->validation.loss_text);
+    print_value("loss, image", "nats", e, e->seen.loss_image, e->validation.loss_image);
     if (e->left_out)
         printf("\n  %lld pairs are longer than the model's context and were left out\n", (long long)e->left_out);
 }
 
 static void tell(const cm3_evaluation *point) {
-    cm3_log_info("step %lld: top-1 %.3f, caption %.3f; held out %.3f, %.3f", (long long)point->step,
-                 point->seen.text_to_image_top1, point->seen.caption_exact, point->heldout.text_to_image_top1,
-                 point->heldout.caption_exact);
+    cm3_log_info("step %lld: top-1 %.3f, caption %.3f; validation %.3f, %.3f", (long long)point->step,
+                 point->seen.text_to_image_top1, point->seen.caption_exact, point->validation.text_to_image_top1,
+                 point->validation.caption_exact);
 }
 
 static cm3_status evaluate(const cm3_command_line *line, cm3_session *session) {

@@ -1,4 +1,4 @@
-/* `generate`: text in, pictures out; pictures in, text out. */
+/* `generate`: text in, images out; images in, text out. */
 #include "core/log.h"
 #include "core/progress.h"
 #include "data/image/sheet.h"
@@ -11,10 +11,10 @@
 
 static const cm3_option options[] = {
     {"prompt", "TEXT", "a caption to draw; may be given several times"},
-    {"picture", "PATH", "a picture (JPEG, PNG, WebP) to describe; may be given several times"},
-    {"samples", "N", "pictures for every prompt, or captions for every picture (1)"},
-    {"out", "FOLDER", "where pictures are written (RUN/generated)"},
-    {"checkpoint", "PATH", "a checkpoint of the run, or best (the lowest held-out loss); the newest is the default"},
+    {"image", "PATH", "a image (JPEG, PNG, WebP) to describe; may be given several times"},
+    {"samples", "N", "images for every prompt, or captions for every image (1)"},
+    {"out", "FOLDER", "where images are written (RUN/generated)"},
+    {"checkpoint", "PATH", "a checkpoint of the run, or best (the lowest validation loss); the newest is the default"},
     {"temperature", "T", "of the draws; 0 takes the likeliest token"},
     {"top-p", "P", "share of probability that is drawn from"},
     {"guidance", "A", "classifier-free guidance; 1 is none"},
@@ -28,10 +28,10 @@ const cm3_usage cm3_usage_generate = {
     .takes_overrides = true,
     .options = options,
     .explanation =
-        "Draws pictures for captions and writes captions for pictures, with the model of a run.\n"
-        "Without --prompt and --picture it reads captions from standard input, one a line.\n\n"
+        "Draws images for captions and writes captions for images, with the model of a run.\n"
+        "Without --prompt and --image it reads captions from standard input, one a line.\n\n"
         "    cm3leon generate out/emoji-quick --prompt 'red apple' --prompt 'waving hand: dark skin tone' --samples 4\n"
-        "    cm3leon generate out/emoji-quick --picture cat.png\n"};
+        "    cm3leon generate out/emoji-quick --image cat.png\n"};
 
 enum { PROMPTS_MAX = 4096 };
 
@@ -46,7 +46,7 @@ static cm3_status add_prompt(inputs *in, const char *text, int64_t samples) {
         return cm3_fail(CM3_ERR_USAGE, "a prompt is not UTF-8 at byte %zu", bad);
     for (int64_t i = 0; i < samples; i++) {
         if (in->count == PROMPTS_MAX)
-            return cm3_fail(CM3_ERR_USAGE, "more than %d pictures are wanted at once", PROMPTS_MAX);
+            return cm3_fail(CM3_ERR_USAGE, "more than %d images are wanted at once", PROMPTS_MAX);
         in->prompts[in->count] = strdup(text);
         if (!in->prompts[in->count++]) return cm3_fail(CM3_ERR_MEMORY, "no memory for prompts");
     }
@@ -75,8 +75,8 @@ static void file_name(const char *prompt, int64_t number, char name[96]) {
     snprintf(name + used, 96 - used, "%s%lld.png", used && name[used - 1] == '-' ? "" : "-", (long long)number);
 }
 
-static cm3_status write_pictures(const cm3_artist *a, const inputs *in, const float *pixels, const char *folder) {
-    const int64_t side = a->recipe->image_tokenizer.picture;
+static cm3_status write_images(const cm3_artist *a, const inputs *in, const float *pixels, const char *folder) {
+    const int64_t side = a->recipe->image_tokenizer.image;
     CM3_TRY(cm3_folder_make(folder));
     for (int64_t i = 0; i < in->count; i++) {
         char name[96];
@@ -99,34 +99,34 @@ static void advanced(void *context, int64_t done) {
 }
 
 static cm3_status draw(cm3_artist *a, const cm3_decode_config *config, const inputs *in, const char *folder) {
-    const int64_t side = a->recipe->image_tokenizer.picture;
+    const int64_t side = a->recipe->image_tokenizer.image;
     int32_t *codes =
-        calloc((size_t)(in->count * cm3_vqgan_codes_per_picture(&a->recipe->image_tokenizer)), sizeof *codes);
+        calloc((size_t)(in->count * cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer)), sizeof *codes);
     float *pixels = calloc((size_t)(in->count * side * side * 3), sizeof *pixels);
     cm3_status status =
-        codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld pictures", (long long)in->count);
-    cm3_progress progress = cm3_progress_start("generate", "pictures", (uint64_t)in->count);
+        codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld images", (long long)in->count);
+    cm3_progress progress = cm3_progress_start("generate", "images", (uint64_t)in->count);
     if (status == CM3_OK)
         status = cm3_artist_draw_codes(a, config, (const char *const *)in->prompts, in->count, 0, codes, advanced,
                                        &progress);
     cm3_progress_end(&progress);
     if (status == CM3_OK) status = cm3_artist_paint(a, codes, in->count, pixels);
-    if (status == CM3_OK) status = write_pictures(a, in, pixels, folder);
+    if (status == CM3_OK) status = write_images(a, in, pixels, folder);
     free(codes);
     free(pixels);
     return status;
 }
 
 static cm3_status describe(cm3_artist *a, const cm3_decode_config *config, const char *path, int64_t samples) {
-    const int side = (int)a->recipe->image_tokenizer.picture;
-    const int64_t per_picture = cm3_vqgan_codes_per_picture(&a->recipe->image_tokenizer);
+    const int side = (int)a->recipe->image_tokenizer.image;
+    const int64_t per_image = cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer);
     cm3_colour background = {255, 255, 255};
     if (*a->recipe->source.background) CM3_TRY(cm3_colour_parse(a->recipe->source.background, &background));
     cm3_image image = {0}, square = {0};
     float *pixels = calloc((size_t)(side * side * 3), sizeof *pixels);
-    int32_t *codes = calloc((size_t)(samples * per_picture), sizeof *codes);
+    int32_t *codes = calloc((size_t)(samples * per_image), sizeof *codes);
     char **captions = calloc((size_t)samples, sizeof *captions);
-    cm3_status status = pixels && codes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a picture");
+    cm3_status status = pixels && codes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a image");
     if (status == CM3_OK) status = cm3_image_read(path, side, &image);
     if (status == CM3_OK) {
         cm3_image_flatten(&image, background);
@@ -137,7 +137,7 @@ static cm3_status describe(cm3_artist *a, const cm3_decode_config *config, const
         status = cm3_image_codec_encode(a->tokenizers.codec, pixels, 1, codes);
     }
     for (int64_t i = 1; i < samples && status == CM3_OK; i++)
-        memcpy(codes + i * per_picture, codes, (size_t)per_picture * sizeof *codes);
+        memcpy(codes + i * per_image, codes, (size_t)per_image * sizeof *codes);
     if (status == CM3_OK) status = cm3_artist_describe(a, config, codes, samples, 0, captions, NULL, NULL);
     for (int64_t i = 0; i < samples && captions; i++) {
         if (status == CM3_OK) printf("%s\t%s\n", path, captions[i]);
@@ -166,7 +166,7 @@ static cm3_status generate(const cm3_command_line *line, const cm3_session *sess
     cm3_status status = in ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for prompts");
     for (int n = 0; status == CM3_OK && cm3_option_nth(line, "prompt", n); n++)
         status = add_prompt(in, cm3_option_nth(line, "prompt", n), samples);
-    if (status == CM3_OK && !in->count && !cm3_option_given(line, "picture")) status = read_prompts(in, samples);
+    if (status == CM3_OK && !in->count && !cm3_option_given(line, "image")) status = read_prompts(in, samples);
     if (status == CM3_OK) status = cm3_session_open_device(session, &device);
     if (status == CM3_OK)
         status =
@@ -178,9 +178,9 @@ static cm3_status generate(const cm3_command_line *line, const cm3_session *sess
                                                : cm3_path_join(session->recipe.run.out, "generated");
         status = folder ? draw(&artist, &config, in, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     }
-    for (int n = 0; status == CM3_OK && cm3_option_nth(line, "picture", n); n++) {
+    for (int n = 0; status == CM3_OK && cm3_option_nth(line, "image", n); n++) {
         if (!cm3_option_given(line, "temperature") && samples == 1) config.temperature = 0; /* the likeliest caption */
-        status = describe(&artist, &config, cm3_option_nth(line, "picture", n), samples);
+        status = describe(&artist, &config, cm3_option_nth(line, "image", n), samples);
     }
     for (int64_t i = 0; in && i < in->count; i++) free(in->prompts[i]);
     free(in);

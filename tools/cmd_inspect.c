@@ -141,17 +141,17 @@ static cm3_status inspect_store(const cm3_command_line *line, const char *path) 
         cm3_json_writer w = cm3_json_writer_on(stdout);
         cm3_json_begin_object(&w, NULL);
         cm3_json_put_int(&w, "samples", i->samples);
-        cm3_json_put_int(&w, "heldout", i->heldout);
+        cm3_json_put_int(&w, "heldout", i->validation);
         cm3_json_put_int(&w, "text_tokens", i->text_tokens);
         cm3_json_put_int(&w, "codes_per_image", i->image_rows * i->image_columns);
         cm3_json_put_string(&w, "vocabulary", hex);
         cm3_json_end_object(&w);
         cm3_json_end_line(&w);
     } else {
-        printf("%s\n  %lld pairs, %lld held out; %lld text tokens (at most %lld a pair, of %lld), %lld x %lld image "
+        printf("%s\n  %lld pairs, %lld validation; %lld text tokens (at most %lld a pair, of %lld), %lld x %lld image "
                "codes a pair (of %lld)\n"
                "  vocabulary %s\n",
-               path, (long long)i->samples, (long long)i->heldout, (long long)i->text_tokens,
+               path, (long long)i->samples, (long long)i->validation, (long long)i->text_tokens,
                (long long)i->longest_text, (long long)i->text_vocabulary, (long long)i->image_rows,
                (long long)i->image_columns, (long long)i->image_codebook, hex);
     }

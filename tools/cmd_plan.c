@@ -18,7 +18,7 @@ const cm3_usage cm3_usage_plan = {.arguments = "RECIPE [section.key=value ...]",
                                                  "Hours are for the cluster described in the recipe.\n\n"
                                                  "    cm3leon plan configs/paper-350m.yaml\n"
                                                  "    cm3leon plan configs/paper-7b.yaml device=cuda "
-                                                 "model.recompute=segments\n"
+                                                 "model.recompute=layers\n"
                                                  "    cm3leon plan configs/emoji-quick.yaml --ranks 2 --json\n"};
 
 static void put_plan(cm3_json_writer *w, const cm3_stage_plan *p) {
@@ -54,14 +54,14 @@ static void print_stage(const char *title, const char *device, const char *type,
 }
 
 cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
-    cm3_stage_plan model, pictures;
+    cm3_stage_plan model, images;
     cm3_device device;
     CM3_TRY(cm3_device_count((cm3_device_choice)recipe->run.device, &device));
     CM3_TRY(cm3_plan_pretrain(recipe, device.backend, ranks, &model));
     const char *type = cm3_dtype_name(cm3_recipe_compute(recipe, device.backend));
     /* The paper's recipes take a released image tokenizer as given; its cost is that of one GPU's training. */
-    const int share = recipe->pictures.batch % ranks ? 1 : ranks;
-    CM3_TRY(cm3_plan_image_tokenizer(recipe, device.backend, share, &pictures));
+    const int share = recipe->images.batch % ranks ? 1 : ranks;
+    CM3_TRY(cm3_plan_image_tokenizer(recipe, device.backend, share, &images));
     if (json) {
         cm3_json_writer w = cm3_json_writer_on(stdout);
         cm3_json_begin_object(&w, NULL);
@@ -70,13 +70,13 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
         cm3_json_put_string(&w, "compute", type);
         put_plan(&w, &model);
         cm3_json_begin_object(&w, "image_tokenizer");
-        put_plan(&w, &pictures);
+        put_plan(&w, &images);
         cm3_json_end_object(&w);
         cm3_json_end_object(&w);
         cm3_json_end_line(&w);
         return CM3_OK;
     }
-    print_stage("image-tokenizer", device.text, "f32", "pictures", &pictures, recipe->image_train.steps, share);
+    print_stage("image-tokenizer", device.text, "f32", "images", &images, recipe->image_train.steps, share);
     print_stage("pretrain", device.text, type, "tokens", &model, recipe->train.steps, ranks);
     if (!device.backend->memory->host && model.peak_bytes > recipe->cluster.gpu_memory_gib * 0x1p30)
         printf("  does not fit          a GPU of the cluster has %.4g GiB (cluster.gpu_memory_gib)\n",

@@ -13,7 +13,7 @@ const cm3_usage cm3_usage_report = {.arguments = "RUN",
                                     .options = options,
                                     .explanation =
                                         "Writes RUN/report.html: what the run is and cost, how it learned, and, after "
-                                        "`cm3leon evaluate RUN`, its pictures, captions and figures.\n"
+                                        "`cm3leon evaluate RUN`, its images, captions and figures.\n"
                                         "One file that needs no network; what is missing is named.\n\n"
                                         "    cm3leon report out/emoji-quick\n"};
 

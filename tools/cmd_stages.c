@@ -18,12 +18,12 @@ static const cm3_option options[] = {CM3_STAGE_OPTIONS, CM3_OPTION_END};
 STAGE_COMMAND(
     text_tokenizer,
     "Trains the byte-level BPE on the captions of the recipe's source and writes OUT/text-tokenizer/tokenizer.json,\n"
-    "a file that Hugging Face's tokenizers read, too. Held-out captions are not read.\n\n"
+    "a file that Hugging Face's tokenizers read, too. Validation captions are not read.\n\n"
     "    cm3leon text-tokenizer configs/emoji-quick.yaml\n")
 
 STAGE_COMMAND(
     image_tokenizer,
-    "Trains the VQ network that turns a picture into codes and back. Goes on from its newest checkpoint; SIGUSR1 or\n"
+    "Trains the VQ network that turns a image into codes and back. Goes on from its newest checkpoint; SIGUSR1 or\n"
     "SIGTERM saves one and stops (exit code 3).\n\n"
     "    mpirun -n 2 cm3leon image-tokenizer configs/emoji-quick.yaml image_train.steps=500\n")
 

@@ -21,7 +21,7 @@
     BUILT(pretrain,          "pretrain",        "token store -> model")                                                \
     PLANNED(finetune,        "finetune",        "task documents -> model")                                             \
     BUILT(generate,          "generate",        "text and images in, text and images out")                             \
-    BUILT(evaluate,          "evaluate",        "how good the model of a run is, on seen and on held-out samples")     \
+    BUILT(evaluate,          "evaluate",        "how good the model of a run is, on seen and validation samples")      \
     BUILT(plan,              "plan",            "memory, FLOPs, communication and hours of a recipe, before it runs")  \
     BUILT(inspect,           "inspect",         "what any file of a run holds")                                        \
     BUILT(bench,             "bench",           "speed beside the machine's own measured limits")                      \

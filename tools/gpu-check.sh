@@ -173,7 +173,7 @@ if [ -f "$run/tokenize/store.h5" ]; then
             left_out "evaluate" "$run/pretrain has no checkpoint"
         fi
     else
-        left_out "the image tokenizer, evaluate" "no pictures: $(tail -n 1 "$work/log")"
+        left_out "the image tokenizer, evaluate" "no images: $(tail -n 1 "$work/log")"
     fi
 else
     left_out "training" "$run/tokenize/store.h5 is not there: make it by \`cm3leon run configs/emoji-quick.yaml\`"

@@ -42,7 +42,7 @@ static int exit_code(cm3_status status) {
 }
 
 static void print_overview(FILE *file) {
-    fputs("cm3leon: one transformer over text and images, from raw pairs to generated pictures\n\n"
+    fputs("cm3leon: one transformer over text and images, from raw pairs to generated images\n\n"
           "usage: cm3leon COMMAND [options] RECIPE|RUN [section.key=value ...]\n\n",
           file);
     for (const command *c = commands; c->name; c++)

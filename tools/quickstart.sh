@@ -1,5 +1,5 @@
 #!/bin/bash
-# From a fresh clone to a page of generated pictures, on a fresh Debian 12 with two cores, as root or with sudo:
+# From a fresh clone to a page of generated images, on a fresh Debian 12 with two cores, as root or with sudo:
 # installs what is missing, builds, trains on emoji under mpirun, evaluates, and writes out/emoji-quick/report.html.
 # Started again, it goes on where it was. usage: tools/quickstart.sh [section.key=value ...], any but out
 set -euo pipefail

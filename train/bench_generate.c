@@ -56,9 +56,9 @@ static cm3_status set_up(bench *b) {
 }
 
 /* All of their tokens, or the first steps alone, in a cache that holds all. */
-static cm3_request request_of(const bench *b, int64_t picture, bool all, int32_t *out) {
-    const cm3_region image = b->vocab.region[CM3_REGION_IMAGE];
-    const cm3_id_range codes = {.first = image.first, .count = image.count};
+static cm3_request request_of(const bench *b, int64_t image, bool all, int32_t *out) {
+    const cm3_region region = b->vocab.region[CM3_REGION_IMAGE];
+    const cm3_id_range codes = {.first = region.first, .count = region.count};
     const double guidance = b->recipe->generate.guidance;
     const cm3_phase whole = {.allowed = {codes}, .ranges = 1, .tokens = b->tokens};
     cm3_phase first = whole, last = whole;
@@ -70,29 +70,29 @@ static cm3_request request_of(const bench *b, int64_t picture, bool all, int32_t
                          .mix = cm3_mix_guidance(guidance == 1 ? 3 : guidance),
                          .phases = {all ? whole : first, last},
                          .phase_count = all ? 1 : 2,
-                         .sample = (uint64_t)picture,
-                         .out = out + picture * b->tokens};
+                         .sample = (uint64_t)image,
+                         .out = out + image * b->tokens};
 }
 
 static cm3_status generate(const bench *b, cm3_generator *generator, cm3_request *requests, int32_t *out,
-                           int64_t pictures, bool all) {
-    for (int64_t i = 0; i < pictures; i++) requests[i] = request_of(b, i, all, out);
-    return cm3_generate(generator, &b->recipe->generate, requests, pictures, NULL, NULL);
+                           int64_t images, bool all) {
+    for (int64_t i = 0; i < images; i++) requests[i] = request_of(b, i, all, out);
+    return cm3_generate(generator, &b->recipe->generate, requests, images, NULL, NULL);
 }
 
 static cm3_status measure(const bench *b, double seconds, double copy_rate, cm3_bench_generate_result *r) {
-    const int64_t pictures = r->pictures;
+    const int64_t images = r->images;
     cm3_generator *generator = NULL;
-    cm3_request *requests = calloc((size_t)pictures, sizeof *requests);
-    int32_t *out = calloc((size_t)(pictures * b->tokens), sizeof *out);
-    cm3_status status = requests && out ? cm3_generator_create(b->model, STREAMS * pictures, &generator)
-                                        : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld pictures", (long long)pictures);
-    if (status == CM3_OK) status = generate(b, generator, requests, out, pictures, false);
+    cm3_request *requests = calloc((size_t)images, sizeof *requests);
+    int32_t *out = calloc((size_t)(images * b->tokens), sizeof *out);
+    cm3_status status = requests && out ? cm3_generator_create(b->model, STREAMS * images, &generator)
+                                        : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld images", (long long)images);
+    if (status == CM3_OK) status = generate(b, generator, requests, out, images, false);
     double spent = 0;
     r->seconds = INFINITY;
     while (status == CM3_OK && spent < seconds) {
         const double begin = cm3_clock_seconds();
-        status = generate(b, generator, requests, out, pictures, true);
+        status = generate(b, generator, requests, out, images, true);
         const double once = cm3_clock_seconds() - begin;
         r->seconds = fmin(r->seconds, once);
         spent += once;
@@ -101,10 +101,10 @@ static cm3_status measure(const bench *b, double seconds, double copy_rate, cm3_
     free(requests);
     free(out);
     r->tokens = b->tokens;
-    r->tokens_per_second = (double)(pictures * b->tokens) / r->seconds;
-    r->seconds_per_picture = r->seconds / (double)pictures;
+    r->tokens_per_second = (double)(images * b->tokens) / r->seconds;
+    r->seconds_per_image = r->seconds / (double)images;
     r->copy_bytes_per_second = copy_rate;
-    r->step_bytes = cm3_transformer_step_bytes(b->model, cm3_params_tape_options(b->params).compute, STREAMS * pictures,
+    r->step_bytes = cm3_transformer_step_bytes(b->model, cm3_params_tape_options(b->params).compute, STREAMS * images,
                                                (double)b->prompt_tokens + (double)b->tokens / 2);
     r->floor_seconds = (double)b->tokens * r->step_bytes / copy_rate;
     r->ratio = r->floor_seconds / r->seconds;

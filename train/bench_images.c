@@ -2,7 +2,7 @@
 
 #include "core/clock.h"
 #include "core/rng.h"
-#include "core/tensor/mirror.h"
+#include "core/tensor/staged_buffer.h"
 #include "core/tensor/rates.h"
 #include "model/image_codec.h"
 #include "train/state.h"
@@ -19,31 +19,31 @@ typedef struct bench {
     cm3_train_state state;
     cm3_image_codec *codec;
     cm3_tape *tape;
-    float *pictures; /* (batch, side, side, 3) */
+    float *images; /* (batch, side, side, 3) */
     int32_t *codes;
-    cm3_mirror folded, scales;
+    cm3_staged_buffer folded, scales;
 } bench;
 
 static cm3_status fill_inputs(bench *b) {
     const cm3_vqgan_config *config = &b->recipe->image_tokenizer;
-    const int64_t values = b->batch * config->picture * config->picture * 3;
+    const int64_t values = b->batch * config->image * config->image * 3;
     const cm3_memory *memory = b->backend->memory;
-    b->pictures = malloc((size_t)values * sizeof *b->pictures);
-    b->codes = calloc((size_t)(b->batch * cm3_vqgan_codes_per_picture(config)), sizeof *b->codes);
-    if (!b->pictures || !b->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of pictures");
-    CM3_TRY(cm3_mirror_take(memory, (size_t)values * sizeof(float), "a batch of pictures", &b->folded));
-    CM3_TRY(cm3_mirror_take(memory, 2 * sizeof(float), "a batch of pictures", &b->scales));
+    b->images = malloc((size_t)values * sizeof *b->images);
+    b->codes = calloc((size_t)(b->batch * cm3_vqgan_codes_per_image(config)), sizeof *b->codes);
+    if (!b->images || !b->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of images");
+    CM3_TRY(cm3_staged_buffer_alloc(memory, (size_t)values * sizeof(float), "a batch of images", &b->folded));
+    CM3_TRY(cm3_staged_buffer_alloc(memory, 2 * sizeof(float), "a batch of images", &b->scales));
     cm3_rng rng = cm3_rng_stream((uint64_t)b->recipe->run.seed, CM3_RNG_TEST, 0, 0);
-    for (int64_t i = 0; i < values; i++) b->pictures[i] = (float)(2 * cm3_rng_double(&rng) - 1);
-    cm3_vqgan_fold(config, b->pictures, b->batch, b->folded.host);
+    for (int64_t i = 0; i < values; i++) b->images[i] = (float)(2 * cm3_rng_double(&rng) - 1);
+    cm3_vqgan_fold(config, b->images, b->batch, b->folded.host);
     float *scales = b->scales.host;
     cm3_vqgan_scales(config, b->batch, &scales[0], &scales[1]);
-    return cm3_mirror_upload(&b->scales);
+    return cm3_staged_buffer_upload(&b->scales);
 }
 
 static cm3_status set_up(bench *b) {
     const cm3_recipe *recipe = b->recipe;
-    b->batch = recipe->image_train.micro_batch ? recipe->image_train.micro_batch : recipe->pictures.batch;
+    b->batch = recipe->image_train.micro_batch ? recipe->image_train.micro_batch : recipe->images.batch;
     CM3_TRY(cm3_params_create(&b->params));
     CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer, b->params, &b->model));
     CM3_TRY(cm3_params_layout(b->params, CM3_SHARD_UNIT));
@@ -56,11 +56,11 @@ static cm3_status set_up(bench *b) {
     CM3_TRY(cm3_image_codec_create(b->model, b->batch, &b->codec));
     cm3_tape_options options = cm3_params_tape_options(b->params);
     options.recompute = (cm3_recompute)recipe->image_tokenizer.recompute;
-    options.exchange_from = CM3_EXCHANGE_FROM;
+    options.share_pages_from = CM3_SHARE_PAGES_FROM;
     CM3_TRY(cm3_tape_create(&options, &b->tape));
     float *scales = b->scales.there;
     const cm3_vqgan_batch batch = {
-        .pictures = b->batch, .pixels = b->folded.there, .pixel_scale = &scales[0], .code_scale = &scales[1]};
+        .images = b->batch, .pixels = b->folded.there, .pixel_scale = &scales[0], .code_scale = &scales[1]};
     cm3_vqgan_train(b->model, b->tape, &batch);
     return cm3_tape_plan(b->tape);
 }
@@ -69,36 +69,36 @@ static void tear_down(bench *b) {
     cm3_tape_free(b->tape);
     cm3_image_codec_free(b->codec);
     cm3_train_state_close(&b->state);
-    cm3_mirror_give(&b->folded);
-    cm3_mirror_give(&b->scales);
+    cm3_staged_buffer_free(&b->folded);
+    cm3_staged_buffer_free(&b->scales);
     cm3_vqgan_free(b->model);
     cm3_params_free(b->params);
-    free(b->pictures);
+    free(b->images);
     free(b->codes);
 }
 
 static cm3_status encode(bench *b) {
-    return cm3_image_codec_encode(b->codec, b->pictures, b->batch, b->codes);
+    return cm3_image_codec_encode(b->codec, b->images, b->batch, b->codes);
 }
 
 static cm3_status decode(bench *b) {
-    return cm3_image_codec_decode(b->codec, b->codes, b->batch, b->pictures);
+    return cm3_image_codec_decode(b->codec, b->codes, b->batch, b->images);
 }
 
 static cm3_status train(bench *b) {
     double norm;
-    CM3_TRY(cm3_mirror_upload(&b->folded));
+    CM3_TRY(cm3_staged_buffer_upload(&b->folded));
     CM3_TRY(cm3_tape_run(b->tape, NULL));
     CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->image_optimizer, ++b->updates, 1e-4, &norm));
-    return b->backend->memory->wait();
+    return b->backend->memory->sync();
 }
 
-/* Pictures a second of the fastest run within `seconds`, after those in which kernels make what they make once and a
+/* Images a second of the fastest run within `seconds`, after those in which kernels make what they make once and a
  * tape becomes a graph. */
-static cm3_status rate_of(bench *b, cm3_status (*work)(bench *b), double seconds, double *pictures) {
+static cm3_status rate_of(bench *b, cm3_status (*work)(bench *b), double seconds, double *images) {
     double spent = 0, fastest = INFINITY;
     CM3_TRY(work(b));
-    if (b->backend->replay) CM3_TRY(work(b));
+    if (b->backend->graph) CM3_TRY(work(b));
     do {
         const double begin = cm3_clock_seconds();
         CM3_TRY(work(b));
@@ -106,7 +106,7 @@ static cm3_status rate_of(bench *b, cm3_status (*work)(bench *b), double seconds
         fastest = fmin(fastest, one);
         spent += one;
     } while (spent < seconds);
-    *pictures = (double)b->batch / fastest;
+    *images = (double)b->batch / fastest;
     return CM3_OK;
 }
 
@@ -116,7 +116,7 @@ static cm3_status measure(bench *b, double seconds, cm3_bench_images_result *r) 
     CM3_TRY(rate_of(b, train, seconds, &r->trained_per_second));
     CM3_TRY(cm3_product_rate(b->backend, CM3_F32, 0.5, &r->product_flops_per_second, NULL));
     r->batch = b->batch;
-    r->flops_per_second = r->trained_per_second * cm3_vqgan_flops_per_picture(b->model);
+    r->flops_per_second = r->trained_per_second * cm3_vqgan_flops_per_image(b->model);
     r->ratio = r->flops_per_second / r->product_flops_per_second;
     return CM3_OK;
 }

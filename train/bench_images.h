@@ -5,14 +5,14 @@
 #include "train/recipe.h"
 
 typedef struct cm3_bench_images_result {
-    int64_t batch;                                 /* pictures at a time: image_train.micro_batch, or pictures.batch */
-    double encoded_per_second, decoded_per_second; /* pictures, from and to the host's memory */
+    int64_t batch;                                 /* images at a time: image_train.micro_batch, or images.batch */
+    double encoded_per_second, decoded_per_second; /* images, from and to the host's memory */
     double trained_per_second;                     /* forward, backward, norm, AdamW */
     double flops_per_second;                       /* model FLOPs of training */
     double product_flops_per_second, ratio;        /* of large f32 matrix products in the same run; of the two */
 } cm3_bench_images_result;
 
-/* Random pictures and parameters; about `seconds` for each of the three. */
+/* Random images and parameters; about `seconds` for each of the three. */
 cm3_status cm3_bench_images(const cm3_recipe *recipe, const cm3_backend *backend, double seconds,
                             cm3_bench_images_result *result);
 

@@ -29,10 +29,10 @@ static cm3_status fill_inputs(bench *b, int64_t vocabulary) {
     const size_t count = (size_t)b->tokens, bytes = count * sizeof(int32_t);
     const float scale = 1.0f / (float)b->tokens;
     int32_t *tokens = malloc(3 * bytes);
-    b->ids = memory->take(bytes);
-    b->targets = memory->take(bytes);
-    b->positions = memory->take(bytes);
-    b->scale = memory->take(sizeof *b->scale);
+    b->ids = memory->alloc(bytes);
+    b->targets = memory->alloc(bytes);
+    b->positions = memory->alloc(bytes);
+    b->scale = memory->alloc(sizeof *b->scale);
     cm3_status status = tokens && b->ids && b->targets && b->positions && b->scale
                             ? CM3_OK
                             : cm3_fail(CM3_ERR_MEMORY, "no memory for a step");
@@ -70,7 +70,7 @@ static cm3_status set_up(bench *b) {
     const cm3_tape_options options = {.backend = b->backend,
                                       .compute = compute,
                                       .recompute = (cm3_recompute)recipe->model.recompute,
-                                      .exchange_from = CM3_EXCHANGE_FROM};
+                                      .share_pages_from = CM3_SHARE_PAGES_FROM};
     CM3_TRY(cm3_tape_create(&options, &b->tape));
     const cm3_sequence_batch batch = {.batch = b->rows,
                                       .sequence = recipe->data.context,
@@ -90,10 +90,10 @@ static void tear_down(bench *b) {
     cm3_tape_free(b->tape);
     cm3_transformer_free(b->model);
     cm3_params_free(b->params);
-    memory->give(b->ids, bytes);
-    memory->give(b->targets, bytes);
-    memory->give(b->positions, bytes);
-    memory->give(b->scale, sizeof *b->scale);
+    memory->free(b->ids, bytes);
+    memory->free(b->targets, bytes);
+    memory->free(b->positions, bytes);
+    memory->free(b->scale, sizeof *b->scale);
 }
 
 static cm3_status one_step(bench *b, int64_t step, double *gradients, double *update) {
@@ -103,7 +103,7 @@ static cm3_status one_step(bench *b, int64_t step, double *gradients, double *up
     const double middle = cm3_clock_seconds();
     double norm;
     CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->optimizer, step + 1, 1e-4, &norm));
-    CM3_TRY(b->backend->memory->wait());
+    CM3_TRY(b->backend->memory->sync());
     *gradients = middle - begin;
     *update = cm3_clock_seconds() - middle;
     b->peak_memory = fmax(b->peak_memory, cm3_machine_peak_memory());
@@ -143,7 +143,7 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
         cm3_transformer_flops_per_token(b->model, b->recipe->data.context) * (double)b->tokens / r->mean_seconds;
     r->ratio = r->flops_per_second / r->sgemm_flops_per_second;
     const cm3_tape_stats *stats = cm3_tape_get_stats(b->tape);
-    const double copy = cm3_params_placement(b->params)->copy ? sizeof(uint16_t) : 0; /* bytes a parameter */
+    const double copy = cm3_params_placement(b->params)->bf16_weights ? sizeof(uint16_t) : 0; /* bytes a parameter */
     r->planned_bytes = (4.0 * sizeof(float) + copy) * (double)cm3_params_size(b->params) + (double)stats->peak_bytes -
                        (double)stats->exchanged_bytes;
     return CM3_OK;

@@ -71,7 +71,7 @@ typedef struct cm3_checkpoint_state {
     int64_t step;   /* updates done */
     int64_t tokens; /* seen by the model */
     uint64_t seed;
-    double best;  /* the lowest held-out score so far, exactly; INFINITY before there is one */
+    double best;  /* the lowest validation score so far, exactly; INFINITY before there is one */
     char *kind;   /* what is stored: "transformer", "image-tokenizer" */
     char *config; /* the resolved recipe, YAML */
     char *data;   /* cursors of the data pipeline and whatever else the stage wants back, JSON */

@@ -26,8 +26,8 @@ static cm3_status share(int64_t batch, int64_t micro, int ranks, const char *wha
 }
 
 /* As the stages ask for it: only where one micro-batch is the whole step. */
-static size_t exchange_from(int64_t batch, int64_t rows, int ranks) {
-    return rows == batch / ranks ? CM3_EXCHANGE_FROM : 0;
+static size_t share_pages_from(int64_t batch, int64_t rows, int ranks) {
+    return rows == batch / ranks ? CM3_SHARE_PAGES_FROM : 0;
 }
 
 static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, size_t step_bytes,
@@ -69,7 +69,7 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backen
     const cm3_tape_options options = {.backend = backend,
                                       .compute = cm3_recipe_compute(recipe, backend),
                                       .recompute = (cm3_recompute)recipe->model.recompute,
-                                      .exchange_from = exchange_from(recipe->data.lanes, rows, ranks)};
+                                      .share_pages_from = share_pages_from(recipe->data.lanes, rows, ranks)};
     const cm3_sequence_batch batch = {.batch = rows, .sequence = recipe->data.context};
     if (status == CM3_OK) status = cm3_token_tapes_open(model, &batch, &options, &tapes);
     if (status == CM3_OK) {
@@ -85,27 +85,26 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backen
 
 cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, const cm3_backend *backend, int ranks,
                                     cm3_stage_plan *plan) {
-    *plan = (cm3_stage_plan){.items_per_step = recipe->pictures.batch};
+    *plan = (cm3_stage_plan){.items_per_step = recipe->images.batch};
     cm3_params *params = NULL;
     cm3_vqgan *model = NULL;
     cm3_tape *tape = NULL;
-    int64_t pictures = 0;
-    cm3_status status =
-        share(recipe->pictures.batch, recipe->image_train.micro_batch, ranks, "pictures.batch", &pictures);
+    int64_t images = 0;
+    cm3_status status = share(recipe->images.batch, recipe->image_train.micro_batch, ranks, "images.batch", &images);
     if (status == CM3_OK) status = cm3_params_create(&params);
     if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer, params, &model);
     if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
     const cm3_tape_options options = {.backend = backend,
                                       .recompute = (cm3_recompute)recipe->image_tokenizer.recompute,
-                                      .exchange_from = exchange_from(recipe->pictures.batch, pictures, ranks)};
+                                      .share_pages_from = share_pages_from(recipe->images.batch, images, ranks)};
     if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
     if (status == CM3_OK) {
-        const cm3_vqgan_batch batch = {.pictures = pictures};
+        const cm3_vqgan_batch batch = {.images = images};
         cm3_vqgan_train(model, tape, &batch);
         status = cm3_tape_plan(tape);
     }
     if (status == CM3_OK) {
-        plan->flops_per_step = cm3_vqgan_flops_per_picture(model) * (double)plan->items_per_step;
+        plan->flops_per_step = cm3_vqgan_flops_per_image(model) * (double)plan->items_per_step;
         fill(recipe, params, tape, cm3_tape_get_stats(tape)->peak_bytes, recipe->image_train.steps, ranks, plan);
     }
     cm3_tape_free(tape);

@@ -8,7 +8,7 @@
 
 typedef struct cm3_stage_plan {
     int64_t parameters;
-    int64_t items_per_step; /* tokens, or pictures for the image tokenizer, over all ranks */
+    int64_t items_per_step; /* tokens, or images for the image tokenizer, over all ranks */
     double flops_per_step;  /* over all ranks: model FLOPs, recomputation not counted */
     double recompute_flops; /* what recomputation adds to that */
     /* Of one rank, in bytes. */

@@ -38,9 +38,9 @@ static const cm3_section sections[] = {
     {"", run_fields, offsetof(cm3_recipe, run), "the run"},
     SECTION(source, cm3_source_fields, "where image-text pairs come from"),
     SECTION(text_tokenizer, text_tokenizer_fields, "byte-level BPE (stage text-tokenizer)"),
-    SECTION(image_tokenizer, cm3_vqgan_fields, "the VQ network that turns pictures into codes (stage image-tokenizer)"),
-    SECTION(pictures, cm3_pictures_fields, "how pictures become batches for it"),
-    SECTION(image_train, cm3_train_fields, "its training; the batch is pictures.batch"),
+    SECTION(image_tokenizer, cm3_vqgan_fields, "the VQ network that turns images into codes (stage image-tokenizer)"),
+    SECTION(images, cm3_images_fields, "how images become batches for it"),
+    SECTION(image_train, cm3_train_fields, "its training; the batch is images.batch"),
     SECTION(image_optimizer, cm3_adamw_fields, "its AdamW"),
     SECTION(image_schedule, cm3_schedule_fields, "its learning rate over the run"),
     SECTION(data, cm3_data_fields, "blocks of tokens, and the CM3 objective"),
@@ -74,10 +74,10 @@ static void check(const void *data, cm3_faults *faults) {
     if (r->model.context < r->data.context)
         cm3_faults_add(faults, "model", "context", "%lld is less than data.context, which is %lld",
                        (long long)r->model.context, (long long)r->data.context);
-    if (r->source.image_size != r->image_tokenizer.picture)
-        cm3_faults_add(faults, "source", "image_size", "%lld pixels, but image_tokenizer.picture is %lld",
-                       (long long)r->source.image_size, (long long)r->image_tokenizer.picture);
-    check_micro_batch(&r->image_train, r->pictures.batch, "image_train", "pictures.batch", faults);
+    if (r->source.image_size != r->image_tokenizer.image)
+        cm3_faults_add(faults, "source", "image_size", "%lld pixels, but image_tokenizer.image is %lld",
+                       (long long)r->source.image_size, (long long)r->image_tokenizer.image);
+    check_micro_batch(&r->image_train, r->images.batch, "image_train", "images.batch", faults);
     check_micro_batch(&r->train, r->data.lanes, "train", "data.lanes", faults);
 }
 

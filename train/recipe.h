@@ -5,7 +5,7 @@
 
 #include "core/config.h"
 #include "data/data_config.h"
-#include "data/pictures.h"
+#include "data/image_batches.h"
 #include "data/source/source.h"
 #include "core/tensor/device.h"
 #include "model/decode/sampler.h"
@@ -47,7 +47,7 @@ typedef struct cm3_recipe {
     cm3_source_config source;
     cm3_text_tokenizer_config text_tokenizer;
     cm3_vqgan_config image_tokenizer;
-    cm3_pictures_config pictures;
+    cm3_images_config images;
     cm3_train_config image_train;
     cm3_adamw_config image_optimizer;
     cm3_schedule_config image_schedule;

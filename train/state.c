@@ -65,14 +65,14 @@ static cm3_status take_moments(cm3_train_state *s) {
     const cm3_backend *backend = s->backend;
     const size_t bytes = bytes_of(s);
     CM3_TRY(list_spans(s));
-    s->m = cm3_pages_take(bytes);
-    s->v = cm3_pages_take(bytes);
-    s->device_m = on_host(s) ? s->m : backend->memory->take(bytes);
-    s->device_v = on_host(s) ? s->v : backend->memory->take(bytes);
-    s->reductions = calloc((size_t)cm3_params_segment_count(s->params) + 1, sizeof *s->reductions);
+    s->m = cm3_pages_alloc(bytes);
+    s->v = cm3_pages_alloc(bytes);
+    s->device_m = on_host(s) ? s->m : backend->memory->alloc(bytes);
+    s->device_v = on_host(s) ? s->v : backend->memory->alloc(bytes);
+    s->reductions = calloc((size_t)cm3_params_bucket_count(s->params) + 1, sizeof *s->reductions);
     if (!on_host(s)) {
-        s->loss = backend->memory->take(sizeof *s->loss);
-        s->verdicts = backend->memory->take_pinned(CM3_STEPS_QUEUED * sizeof *s->verdicts);
+        s->loss = backend->memory->alloc(sizeof *s->loss);
+        s->verdicts = backend->memory->alloc_pinned(CM3_STEPS_QUEUED * sizeof *s->verdicts);
         if (!s->loss || !s->verdicts) return cm3_fail(CM3_ERR_MEMORY, "no memory for a step's loss");
     }
     if (!s->m || !s->v || !s->device_m || !s->device_v || !s->reductions)
@@ -93,15 +93,15 @@ void cm3_train_state_close(cm3_train_state *s) {
     const size_t bytes = bytes_of(s);
     if (!on_host(s)) {
         const cm3_memory *memory = s->backend->memory;
-        memory->wait(); /* after a failure something may be on its way yet */
-        memory->give(s->device_m, bytes);
-        memory->give(s->device_v, bytes);
-        memory->give(s->loss, sizeof *s->loss);
-        memory->give_pinned(s->verdicts, CM3_STEPS_QUEUED * sizeof *s->verdicts);
-        for (int i = 0; i < CM3_STEPS_QUEUED; i++) memory->unmark(s->marks[i]);
+        memory->sync(); /* after a failure something may be on its way yet */
+        memory->free(s->device_m, bytes);
+        memory->free(s->device_v, bytes);
+        memory->free(s->loss, sizeof *s->loss);
+        memory->free_pinned(s->verdicts, CM3_STEPS_QUEUED * sizeof *s->verdicts);
+        for (int i = 0; i < CM3_STEPS_QUEUED; i++) memory->event_free(s->marks[i]);
     }
-    cm3_pages_give(s->m, bytes);
-    cm3_pages_give(s->v, bytes);
+    cm3_pages_free(s->m, bytes);
+    cm3_pages_free(s->v, bytes);
     free(s->spans);
     free(s->reductions);
     *s = (cm3_train_state){0};
@@ -123,15 +123,15 @@ cm3_status cm3_train_state_download(const cm3_train_state *s) {
 
 /* --- sums over the ranks: of a device's gradients by way of the host's buffer ------------------------------------- */
 
-cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int segment) {
-    const cm3_param_range range = cm3_params_segment_range(s->params, segment);
+cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int bucket) {
+    const cm3_param_range range = cm3_params_bucket_range(s->params, bucket);
     float *host = cm3_params_gradients(s->params) + range.offset;
     const float *device = cm3_params_placement(s->params)->gradients + range.offset;
     cm3_status status = CM3_OK;
     if (s->collective)
         return s->backend->collective->sum(cm3_params_placement(s->params)->gradients + range.offset, range.count);
     if (!on_host(s)) status = s->backend->memory->download(host, device, (size_t)range.count * sizeof *host);
-    if (status == CM3_OK) status = cm3_comm_reduce_start(comm, host, range.count, &s->reductions[segment]);
+    if (status == CM3_OK) status = cm3_comm_reduce_start(comm, host, range.count, &s->reductions[bucket]);
     if (s->reduced == CM3_OK) s->reduced = status;
     return status;
 }
@@ -143,7 +143,7 @@ cm3_status cm3_train_state_reduced(cm3_train_state *s) {
         if (s->watches) CM3_TRY(s->backend->collective->sum(s->loss, 1));
         return s->backend->collective->join();
     }
-    for (int i = 0; i < cm3_params_segment_count(s->params); i++) {
+    for (int i = 0; i < cm3_params_bucket_count(s->params); i++) {
         any |= s->reductions[i] != NULL;
         const cm3_status one = cm3_reduction_wait(s->reductions[i]);
         s->reductions[i] = NULL;
@@ -187,7 +187,7 @@ static cm3_status queue(const cm3_train_state *s, const cm3_adamw_config *config
     now.grad = at->gradients;
     now.m = s->device_m;
     now.v = s->device_v;
-    now.copy = at->copy;
+    now.bf16_weights = at->bf16_weights;
     return s->backend->flat->clipped_adamw(&now, config->clip, loss, verdict);
 }
 
@@ -195,7 +195,7 @@ cm3_status cm3_train_state_update(const cm3_train_state *s, const cm3_adamw_conf
                                   double learning_rate, double *norm) {
     if (on_host(s)) return update_on_host(s, config, step, learning_rate, norm);
     CM3_TRY(queue(s, config, step, learning_rate, NULL, s->verdicts));
-    CM3_TRY(s->backend->memory->wait());
+    CM3_TRY(s->backend->memory->sync());
     *norm = s->verdicts[0].norm;
     return CM3_OK;
 }
@@ -210,12 +210,12 @@ cm3_status cm3_train_state_queue(cm3_train_state *s, const cm3_adamw_config *con
                                  double learning_rate) {
     const int64_t at = step % CM3_STEPS_QUEUED;
     CM3_TRY(queue(s, config, step, learning_rate, s->watches ? s->loss : NULL, &s->verdicts[at]));
-    return s->backend->memory->mark(&s->marks[at]);
+    return s->backend->memory->event_record(&s->marks[at]);
 }
 
 cm3_status cm3_train_state_reach(const cm3_train_state *s, int64_t step, cm3_flat_verdict *verdict) {
     const int64_t at = step % CM3_STEPS_QUEUED;
-    CM3_TRY(s->backend->memory->reach(s->marks[at]));
+    CM3_TRY(s->backend->memory->event_sync(s->marks[at]));
     *verdict = s->verdicts[at];
     return CM3_OK;
 }

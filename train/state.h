@@ -1,7 +1,7 @@
 /* What training changes - parameters, their gradients, AdamW's moments - in the memory of the backend that computes.
  *
  * On the host these are the buffers that checkpoints read and write. A device has its own: they are uploaded once, and
- * fetched when somebody looks (a checkpoint, sample pictures). */
+ * fetched when somebody looks (a checkpoint, sample images). */
 #ifndef CM3_TRAIN_STATE_H
 #define CM3_TRAIN_STATE_H
 
@@ -20,7 +20,7 @@ typedef struct cm3_train_state {
     float *m, *v;               /* the host's */
     float *device_m, *device_v; /* the same as m and v where the backend works in the host's memory */
     bool collective;            /* gradients are summed by the backend itself */
-    cm3_reduction **reductions; /* one a segment, of what goes by way of the host */
+    cm3_reduction **reductions; /* one a bucket, of what goes by way of the host */
     cm3_status reduced;         /* first failure of the reductions */
     /* Of updates that nobody waits for; on a device only: */
     float *loss;                /* (1) of the present step, in the backend's memory */
@@ -37,9 +37,9 @@ void cm3_train_state_close(cm3_train_state *state);
 cm3_status cm3_train_state_upload(const cm3_train_state *state);
 cm3_status cm3_train_state_download(const cm3_train_state *state);
 
-/* Starts to sum a segment's gradients over the ranks, which is as they are when the call is made; waits for all of
+/* Starts to sum a bucket's gradients over the ranks, which is as they are when the call is made; waits for all of
  * them. */
-cm3_status cm3_train_state_reduce(cm3_train_state *state, cm3_comm *comm, int segment);
+cm3_status cm3_train_state_reduce(cm3_train_state *state, cm3_comm *comm, int bucket);
 cm3_status cm3_train_state_reduced(cm3_train_state *state);
 
 /* Global norm of the gradients. */

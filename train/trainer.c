@@ -14,11 +14,12 @@
 const cm3_field cm3_train_fields[] = {
     CM3_FIELD_INT(C, steps, NULL, 1, 1e12, "", "updates to make"),
     CM3_FIELD_INT(C, micro_batch, "0", 0, 1e6, "",
-                  "sequences or pictures that a rank computes at once; 0: its whole share"),
+                  "sequences or images that a rank computes at once; 0: its whole share"),
     CM3_FIELD_INT(C, log_every, "10", 1, 1e9, "steps", "between lines on the terminal; metrics.jsonl gets every step"),
-    CM3_FIELD_INT(C, validate_every, "0", 0, 1e12, "steps", "between validations on held-out data; 0: only at the end"),
-    CM3_FIELD_INT(C, validate_batches, "0", 0, 1e9, "", "micro-batches of one validation; 0: all held-out data"),
-    CM3_FIELD_INT(C, sample_every, "0", 0, 1e12, "steps", "between sample pictures; 0: none"),
+    CM3_FIELD_INT(C, validate_every, "0", 0, 1e12, "steps",
+                  "between validations on validation data; 0: only at the end"),
+    CM3_FIELD_INT(C, validate_batches, "0", 0, 1e9, "", "micro-batches of one validation; 0: all validation data"),
+    CM3_FIELD_INT(C, sample_every, "0", 0, 1e12, "steps", "between sample images; 0: none"),
     CM3_FIELD_END};
 #undef C
 
@@ -55,7 +56,7 @@ static bool is_first(const trainer *t) {
 
 /* --- one step: gradients ----------------------------------------------------------------------------------------- */
 
-static void segment_ready(void *context, int segment) {
+static void bucket_ready(void *context, int segment) {
     trainer *t = context;
     const cm3_status status = cm3_train_state_reduce(&t->state, t->comm, segment);
     if (t->moved == CM3_OK) t->moved = status;
@@ -83,7 +84,7 @@ static cm3_status compute_gradients(trainer *t) {
         const bool last = micro == learner->micro_batches - 1;
         const cm3_tape_run_options options = {.accumulate = micro > 0,
                                               .context = t,
-                                              .segment_ready = last && !alone ? segment_ready : NULL,
+                                              .bucket_ready = last && !alone ? bucket_ready : NULL,
                                               .progress = last && !alone && !queues ? move_along : NULL,
                                               .all_ready = last && queues ? join_sums : NULL,
                                               .queues = queues};
@@ -275,13 +276,13 @@ static cm3_status draw_samples(trainer *t) {
     if (!is_first(t)) return CM3_OK;
     const cm3_status status = t->learner->sample(t->learner->context, t->step, t->metrics);
     if (status != CM3_ERR_MEMORY) return status;
-    cm3_log_warn("no sample pictures: %s", cm3_message());
+    cm3_log_warn("no sample images: %s", cm3_message());
     return CM3_OK;
 }
 
 /* Updates and tells it. */
 static cm3_status finish_step(trainer *t, told *now) {
-    CM3_TRY(cm3_comm_agree_status(t->comm, t->state.backend->memory->wait()));
+    CM3_TRY(cm3_comm_agree_status(t->comm, t->state.backend->memory->sync()));
     CM3_TRY(measure(t, now));
     CM3_TRY(cm3_comm_agree_status(t->comm, update(t, now)));
     if (t->learner->updated)

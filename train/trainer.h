@@ -11,7 +11,7 @@
  *
  * A device is never waited for but to read what a step measured, and that one step late: when the next one is queued.
  * It decides itself whether an update is made (a loss or a norm that is not finite makes none), so lateness changes no
- * bit and no line, only when a line is written. Whoever looks - validation, sample pictures, a checkpoint, the end -
+ * bit and no line, only when a line is written. Whoever looks - validation, sample images, a checkpoint, the end -
  * finds all steps told. Steps are told before the next begins on the host's processor, where a learner gives no `loss`
  * or has `updated`, and where gradients go by way of the host. */
 #ifndef CM3_TRAIN_TRAINER_H
@@ -26,11 +26,11 @@
 
 typedef struct cm3_train_config {
     int64_t steps;
-    int64_t micro_batch;      /* sequences (or pictures) that a rank computes at once; 0: all of its share */
+    int64_t micro_batch;      /* sequences (or images) that a rank computes at once; 0: all of its share */
     int64_t log_every;        /* steps between lines on the terminal; every step goes to metrics.jsonl */
     int64_t validate_every;   /* 0: only at the end */
-    int64_t validate_batches; /* micro-batches of one validation; 0: all held-out data */
-    int64_t sample_every;     /* 0: no pictures while training */
+    int64_t validate_batches; /* micro-batches of one validation; 0: all validation data */
+    int64_t sample_every;     /* 0: no images while training */
 } cm3_train_config;
 
 extern const cm3_field cm3_train_fields[];
@@ -43,7 +43,7 @@ typedef struct cm3_learner {
     cm3_params *params; /* allocated, initialised, with gradients */
     cm3_tape *tape;     /* one micro-batch, planned; its losses are scaled so that a step's gradients simply add up */
     int64_t micro_batches;   /* of one step on this rank */
-    int64_t tokens_per_step; /* of all ranks; pictures for the image tokenizer */
+    int64_t tokens_per_step; /* of all ranks; images for the image tokenizer */
     double flops_per_step;   /* of all ranks */
     void *context;
     /* The loss (1) of a micro-batch on the tape, which the guard watches: sums[0] is its sum. NULL: there is no such
@@ -62,10 +62,10 @@ typedef struct cm3_learner {
     /* After the update (image tokenizer: dead codes). May change parameters and AdamW's moments, flat buffers like
      * the parameters and in the same memory, equally on all ranks. May be NULL. */
     cm3_status (*updated)(void *context, cm3_comm *comm, int64_t step, float *m, float *v);
-    /* Collective. Puts held-out figures into a metrics line that is already begun; *score is what `best` compares,
+    /* Collective. Puts validation figures into a metrics line that is already begun; *score is what `best` compares,
      * lower is better. May be NULL. */
     cm3_status (*validate)(void *context, cm3_comm *comm, int64_t step, cm3_metrics *metrics, double *score);
-    /* On rank 0: sample pictures for TensorBoard and the run folder. May be NULL. */
+    /* On rank 0: sample images for TensorBoard and the run folder. May be NULL. */
     cm3_status (*sample)(void *context, int64_t step, cm3_metrics *metrics);
     /* Collective. The stage's own state as JSON text (the data pipeline's cursors) and back; `*text` is malloc'ed. */
     cm3_status (*save)(void *context, cm3_comm *comm, char **text);

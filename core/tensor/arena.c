@@ -32,7 +32,7 @@ cm3_status cm3_arena_create(const cm3_memory *memory, cm3_arena **arena) {
 
 void cm3_arena_free(cm3_arena *arena) {
     if (!arena) return;
-    arena->memory->give(arena->base, arena->mapped);
+    arena->memory->free(arena->base, arena->mapped);
     free(arena->holes);
     free(arena);
 }
@@ -96,7 +96,7 @@ size_t cm3_arena_peak(const cm3_arena *arena) {
 
 cm3_status cm3_arena_base(cm3_arena *arena, void **base) {
     if (!arena->base && arena->peak) {
-        void *block = arena->memory->take(arena->peak);
+        void *block = arena->memory->alloc(arena->peak);
         if (!block)
             return cm3_fail(CM3_ERR_MEMORY, "the step needs %.2f GiB of memory, which the system refuses",
                             (double)arena->peak / 0x1p30);

@@ -24,7 +24,7 @@ typedef struct cm3_flat_adamw {
     int64_t span_count, size;   /* size: elements of the flat range */
     float *value, *m, *v;
     const float *grad;
-    void *copy; /* bf16: receives the new values rounded; or NULL */
+    void *bf16_weights; /* bf16: receives the new values rounded; or NULL */
 } cm3_flat_adamw;
 
 /* What the device finds before an update, and decides by. */

@@ -97,9 +97,9 @@ static cm3_status infer_linear(op_shapes *o) {
     }
     if (present(&o->in[4]))
         CM3_TRY(expect(o, "mask of x", &o->in[4], CM3_I32, cm3_shape_of(y.dim[0], CM3_MASK_WORDS(dim(&o->in[0], 1)))));
-    if (o->attr->wide && (present(&o->in[2]) || present(&o->in[3]) || o->attr->activation != CM3_ACT_NONE))
-        return cm3_fail(CM3_ERR_SHAPE, "%s: a wide result is that of a bare product", o->name);
-    output(o, o->attr->wide ? CM3_F32 : o->real, y);
+    if (o->attr->f32_out && (present(&o->in[2]) || present(&o->in[3]) || o->attr->activation != CM3_ACT_NONE))
+        return cm3_fail(CM3_ERR_SHAPE, "%s: f32_out needs a plain matrix product", o->name);
+    output(o, o->attr->f32_out ? CM3_F32 : o->real, y);
     if (keeps_pre_activation(o->attr->activation)) output(o, o->real, y);
     if (o->attr->activation == CM3_ACT_RELU) output(o, CM3_I32, cm3_shape_of(y.dim[0], CM3_MASK_WORDS(y.dim[1])));
     return CM3_OK;
@@ -213,7 +213,7 @@ static cm3_status infer_conv2d(op_shapes *o) {
     if (present(&o->in[2])) CM3_TRY(expect(o, "bias", &o->in[2], CM3_F32, cm3_shape_of(rows(w))));
     const int64_t padding = o->attr->pad + o->attr->pad_after, stride = o->attr->stride;
     if (stride < 1 || o->attr->pad < 0 || o->attr->pad_after < 0 || dim(x, 1) + padding < k || dim(x, 2) + padding < k)
-        return cm3_fail(CM3_ERR_SHAPE, "%s: stride %d and padding %d, %d do not suit the picture and a kernel of %lld",
+        return cm3_fail(CM3_ERR_SHAPE, "%s: stride %d and padding %d, %d do not suit the image and a kernel of %lld",
                         o->name, o->attr->stride, o->attr->pad, o->attr->pad_after, (long long)k);
     output(
         o, CM3_F32,
@@ -245,7 +245,7 @@ static cm3_status infer_upsample(op_shapes *o) {
 static cm3_status infer_average_pool(op_shapes *o) {
     const cm3_tensor *x = &o->in[0];
     CM3_TRY(expect_rank(o, "x", x, CM3_F32, 4));
-    if (dim(x, 1) % 2 || dim(x, 2) % 2) return cm3_fail(CM3_ERR_SHAPE, "%s: a side of the picture is odd", o->name);
+    if (dim(x, 1) % 2 || dim(x, 2) % 2) return cm3_fail(CM3_ERR_SHAPE, "%s: a side of the image is odd", o->name);
     output(o, CM3_F32, cm3_shape_of(rows(x), dim(x, 1) / 2, dim(x, 2) / 2, dim(x, 3)));
     return CM3_OK;
 }
@@ -403,48 +403,48 @@ CM3_OP_LIST(X)
 #undef X
 
 #define COMMON(lower) .name = #lower, .infer = shapes_##lower, .reads = reads_##lower
-#define NOWHERE .in_place = -1, .passes_gradient = -1, .grad_in_place = -1
+#define NOWHERE .in_place = -1, .grad_is_identity_for = -1, .grad_in_place = -1
 
 static const cm3_op_def definitions[CM3_OP_COUNT] = {
-    [CM3_OP_EMBED] = {COMMON(embed), NOWHERE, .flops = flops_none, .inputs = 4, .gathered = IN(0) | IN(2),
+    [CM3_OP_EMBED] = {COMMON(embed), NOWHERE, .flops = flops_none, .inputs = 4, .row_gather = IN(0) | IN(2),
                       .differentiable = IN(0) | IN(2)},
     [CM3_OP_LAYER_NORM] = {COMMON(layer_norm), .flops = flops_none, .inputs = 3,
-                           .differentiable = IN(0) | IN(1) | IN(2), .in_place = -1, .passes_gradient = -1,
+                           .differentiable = IN(0) | IN(1) | IN(2), .in_place = -1, .grad_is_identity_for = -1,
                            .grad_in_place = 0},
     [CM3_OP_RMS_NORM] = {COMMON(rms_norm), .flops = flops_none, .inputs = 2, .differentiable = IN(0) | IN(1),
-                         .in_place = -1, .passes_gradient = -1, .grad_in_place = 0},
+                         .in_place = -1, .grad_is_identity_for = -1, .grad_in_place = 0},
     [CM3_OP_LINEAR] = {COMMON(linear), .flops = flops_linear, .inputs = 5,
                        .differentiable = IN(0) | IN(1) | IN(2) | IN(3), .optional = OUT(1), .in_place = 3,
-                       .passes_gradient = 3, .grad_in_place = -1},
+                       .grad_is_identity_for = 3, .grad_in_place = -1},
     [CM3_OP_ATTENTION] = {COMMON(attention), NOWHERE, .flops = flops_attention, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_ATTENTION_CACHED] = {COMMON(attention_cached), NOWHERE, .flops = flops_attention_cached, .inputs = 4},
     [CM3_OP_QK_NORM] = {COMMON(qk_norm), .flops = flops_none, .inputs = 6,
-                        .differentiable = IN(0) | IN(1) | IN(2) | IN(3) | IN(4), .in_place = -1, .passes_gradient = -1,
-                        .grad_in_place = 0},
+                        .differentiable = IN(0) | IN(1) | IN(2) | IN(3) | IN(4), .in_place = -1,
+                        .grad_is_identity_for = -1, .grad_in_place = 0},
     [CM3_OP_ROTARY] = {COMMON(rotary), .flops = flops_none, .inputs = 2, .differentiable = IN(0), .in_place = 0,
-                       .passes_gradient = -1, .grad_in_place = 0},
+                       .grad_is_identity_for = -1, .grad_in_place = 0},
     [CM3_OP_SWIGLU] = {COMMON(swiglu), NOWHERE, .flops = flops_none, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_ACTIVATE] = {COMMON(activate), .flops = flops_none, .inputs = 1, .differentiable = IN(0), .in_place = 0,
-                         .passes_gradient = -1, .grad_in_place = 0},
+                         .grad_is_identity_for = -1, .grad_in_place = 0},
     [CM3_OP_ADD] = {COMMON(add), .flops = flops_none, .inputs = 2, .differentiable = IN(0) | IN(1), .in_place = 0,
-                    .passes_gradient = 0, .grad_in_place = -1},
+                    .grad_is_identity_for = 0, .grad_in_place = -1},
     [CM3_OP_LINEAR_CROSS_ENTROPY] = {COMMON(linear_cross_entropy), NOWHERE, .flops = flops_linear, .inputs = 4,
-                                     .differentiable = IN(0) | IN(1), .backward_is_whole = true},
+                                     .differentiable = IN(0) | IN(1), .fused_forward_in_backward = true},
     [CM3_OP_CONV2D] = {COMMON(conv2d), NOWHERE, .flops = flops_conv2d, .inputs = 3,
                        .differentiable = IN(0) | IN(1) | IN(2)},
     [CM3_OP_GROUP_NORM] = {COMMON(group_norm), .flops = flops_none, .inputs = 3,
-                           .differentiable = IN(0) | IN(1) | IN(2), .in_place = -1, .passes_gradient = -1,
+                           .differentiable = IN(0) | IN(1) | IN(2), .in_place = -1, .grad_is_identity_for = -1,
                            .grad_in_place = 0},
     [CM3_OP_UPSAMPLE] = {COMMON(upsample), NOWHERE, .flops = flops_none, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_AVERAGE_POOL] = {COMMON(average_pool), NOWHERE, .flops = flops_none, .inputs = 1, .differentiable = IN(0)},
     [CM3_OP_NEAREST_CODE] = {COMMON(nearest_code), NOWHERE, .flops = flops_nearest_code, .inputs = 2},
-    [CM3_OP_CODE_LOOKUP] = {COMMON(code_lookup), .flops = flops_none, .inputs = 3, .gathered = IN(1),
-                            .differentiable = IN(0), .in_place = -1, .passes_gradient = 0, .grad_in_place = -1},
+    [CM3_OP_CODE_LOOKUP] = {COMMON(code_lookup), .flops = flops_none, .inputs = 3, .row_gather = IN(1),
+                            .differentiable = IN(0), .in_place = -1, .grad_is_identity_for = 0, .grad_in_place = -1},
     [CM3_OP_CODE_LOSS] = {COMMON(code_loss), NOWHERE, .flops = flops_none, .inputs = 4,
                           .differentiable = IN(0) | IN(1)},
     [CM3_OP_PIXEL_LOSS] = {COMMON(pixel_loss), NOWHERE, .flops = flops_none, .inputs = 3, .differentiable = IN(0)},
     [CM3_OP_VIEW] = {COMMON(view), .flops = flops_none, .inputs = 1, .differentiable = IN(0), .in_place = -1,
-                     .passes_gradient = 0, .grad_in_place = -1},
+                     .grad_is_identity_for = 0, .grad_in_place = -1},
 };
 
 const cm3_op_def *cm3_op_definition(cm3_op op) {
@@ -472,7 +472,7 @@ double cm3_op_bytes(cm3_op op, const cm3_call *call, bool backward) {
     }
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
         const double whole = bytes_of(&call->in[i]);
-        if (inputs & IN(i)) bytes += def->gathered & IN(i) ? at_most(whole, bytes_of(&call->out[0])) : whole;
+        if (inputs & IN(i)) bytes += def->row_gather & IN(i) ? at_most(whole, bytes_of(&call->out[0])) : whole;
     }
     for (int i = 0; i < CM3_OP_OUTPUTS; i++)
         if (outputs & OUT(i)) bytes += bytes_of(&call->out[i]);

@@ -47,7 +47,8 @@
  *                       scale (1)                                    nats (0 where ignored)
  *                       loss = scale sum_i [ce_i + z_loss lse_i^2]; targets < 0 are ignored.
  *                       logits = hidden table^T in chunks of rows, never stored whole.
- *                       Its backward kernel also computes the outputs (`backward_is_whole`): logits are made once.
+ *                       Its backward kernel also computes the outputs (`fused_forward_in_backward`): logits are
+ *                       made once.
  * CONV2D                x (B,H,W,C), weight (O,k,k,C), [bias (O)]    y (B,H',W',O)
  *                       zero padding: `pad` before and `pad_after` behind each spatial side; `stride`
  * GROUP_NORM            x (B,H,W,C), gain (C), bias (C)              y (B,H,W,C); mean (B,groups); rstd (B,groups)
@@ -101,7 +102,7 @@ enum { CM3_OP_INPUTS = 6, CM3_OP_OUTPUTS = 3 };
 /* What an operation is told beside its tensors; each reads only its own fields. */
 typedef struct cm3_op_attr {
     cm3_activation activation;  /* LINEAR, ACTIVATE, GROUP_NORM */
-    bool wide;                  /* LINEAR */
+    bool f32_out;                /* LINEAR */
     bool masked;                /* LINEAR with RELU: the gradient that comes is zero already where y is */
     float epsilon;              /* norms */
     int heads, kv_heads;        /* ATTENTION, ATTENTION_CACHED, QK_NORM, ROTARY */
@@ -139,13 +140,13 @@ typedef struct cm3_op_def {
     void (*reads)(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs);
     /* Model FLOPs (a multiply-add is two; causal attention counts what is not masked; nothing for recomputation). */
     double (*flops)(const cm3_call *call, bool backward);
-    unsigned gathered;       /* mask of tables of which the forward kernel reads only rows that another input picks */
+    unsigned row_gather;       /* mask of tables of which the forward kernel reads only rows that another input picks */
     unsigned differentiable; /* mask of inputs that get a gradient */
     unsigned optional;       /* mask of outputs that the forward kernel leaves out where they have no data */
     int in_place;            /* input whose memory out[0] may take when nobody needs it later, or -1 */
-    int passes_gradient;     /* input whose gradient is grad_out itself, or -1 */
+    int grad_is_identity_for;     /* input whose gradient is grad_out itself, or -1 */
     int grad_in_place;       /* input whose gradient may be written over grad_out (when not accumulating), or -1 */
-    bool backward_is_whole;  /* the backward kernel also writes the outputs: in training no forward call is made */
+    bool fused_forward_in_backward;  /* the backward kernel also writes the outputs: training needs no forward call */
 } cm3_op_def;
 
 const cm3_op_def *cm3_op_definition(cm3_op op);
@@ -165,12 +166,12 @@ typedef struct cm3_kernel {
 /* Work that was queued once and is repeated as a whole: a CUDA graph. Everything between begin() and end() is kept
  * instead of done, addresses included; only what is queued on the device may come between: kernels, copies within its
  * memory, sums over devices. */
-typedef struct cm3_replay {
+typedef struct cm3_graph_api {
     cm3_status (*begin)(void);
     cm3_status (*end)(void **graph); /* after a failure, too: ends the keeping; *graph NULL then */
     cm3_status (*run)(void *graph);
     void (*free)(void *graph); /* NULL is allowed */
-} cm3_replay;
+} cm3_graph_api;
 
 enum { CM3_COLLECTIVE_ID = 128, CM3_DEVICE_NAME = 128 };
 
@@ -195,7 +196,7 @@ typedef struct cm3_backend {
     bool has_bf16;
     const cm3_memory *memory;
     const cm3_flat *flat;             /* NULL on the host's memory */
-    const cm3_replay *replay;         /* NULL: none */
+    const cm3_graph_api *graph;         /* NULL: none */
     const cm3_collective *collective; /* NULL: none */
     /* to = or += from, of one shape. Where there is bf16, the two may be of different types. */
     cm3_status (*cast)(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);

@@ -53,7 +53,7 @@ static const cm3_op_case cases[] = {
     {CHECK(150, 1), "linear, of what relu made", CM3_OP_LINEAR, {0},
      {VALUE(0, 150, 139), NORMAL(47, 139), ABSENT, ABSENT, INDEX(1 << 24, 150, CM3_MASK_WORDS(139))}},
     {CHECK(513, 1), "linear, one row", CM3_OP_LINEAR, {0}, {NORMAL(1, 300), NORMAL(513, 300)}},
-    {CM3_MODE_TEST, 300, 1, "linear, a wide result", CM3_OP_LINEAR, {.wide = true}, {NORMAL(2, 300), NORMAL(130, 300)}},
+    {CM3_MODE_TEST, 300, 1, "linear, f32 result", CM3_OP_LINEAR, {.f32_out = true}, {NORMAL(2, 300), NORMAL(130, 300)}},
 
     {CHECK(8, 1), "attention, one token", CM3_OP_ATTENTION, {CAUSAL(1, 1, 1), .scale = 1},
      {NORMAL(3, 24)}},
@@ -119,7 +119,7 @@ static const cm3_op_case cases[] = {
     {CHECK(9, 1), "linear cross entropy, nothing to predict", CM3_OP_LINEAR_CROSS_ENTROPY, {0},
      {NORMAL(2, 8), NORMAL(9, 8), TARGET(0, 2), VALUE(1, 1)}},
 
-    /* networks of pictures */
+    /* networks of images */
     {CHECK(126, 1), "conv 3x3", CM3_OP_CONV2D, {SAME(3)}, {NORMAL(2, 9, 7, 5), NORMAL(6, 3, 3, 5), NORMAL(6)}},
     {CHECK(288, 1), "conv 3x3, whole vectors", CM3_OP_CONV2D, {SAME(3)},
      {NORMAL(1, 8, 8, 16), NORMAL(32, 3, 3, 16), NORMAL(32)}},
@@ -127,7 +127,7 @@ static const cm3_op_case cases[] = {
      {NORMAL(1, 5, 6, 70), NORMAL(50, 3, 3, 70)}},
     {CHECK(6300, 1), "conv 3x3, several strips", CM3_OP_CONV2D, {SAME(3)},
      {NORMAL(1, 70, 90, 4), NORMAL(3, 3, 3, 4), NORMAL(3)}},
-    {CHECK(832, 1), "conv 3x3, more pictures than threads", CM3_OP_CONV2D, {SAME(3)},
+    {CHECK(832, 1), "conv 3x3, more images than threads", CM3_OP_CONV2D, {SAME(3)},
      {NORMAL(13, 8, 8, 8), NORMAL(9, 3, 3, 8), NORMAL(9)}},
     {CHECK(300, 1), "conv 3x3, stride 2, padding behind", CM3_OP_CONV2D, {.stride = 2, .pad_after = 1},
      {NORMAL(2, 8, 8, 20), NORMAL(33, 3, 3, 20), NORMAL(33)}},

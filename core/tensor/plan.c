@@ -6,7 +6,7 @@
  *    made again just before the first backward kernel that reads it, and its own inputs before it)
  * 3. the instructions, in order
  * 4. the life of every buffer, and from it its place
- * 5. the memory that gradients of parameters take over from activations (exchange.c) */
+ * 5. the memory that gradients of parameters take over from activations (page_sharing.c) */
 #include "core/tensor/tape_internal.h"
 
 #include <limits.h>
@@ -110,18 +110,17 @@ static void choose_dropped(cm3_tape *tape) {
     const cm3_recompute policy = tape->options.recompute;
     for (int n = 0; n < tape->node_count && policy != CM3_RECOMPUTE_NONE; n++) {
         const cm3__node *node = &tape->nodes[n];
-        if (node->op == CM3_OP_VIEW || node->def->backward_is_whole) continue;
-        const bool whole = policy == CM3_RECOMPUTE_SEGMENTS;
+        if (node->op == CM3_OP_VIEW || node->def->fused_forward_in_backward) continue;
+        const bool whole = policy == CM3_RECOMPUTE_LAYERS;
         for (int i = 0; i < node->outputs; i++)
             var_of(tape, node->out[i])->dropped = whole || (i == 0 && is_wide_activation(node));
     }
-    /* What is kept, or crosses into another segment, stays. */
+    /* What is kept, or crosses into another bucket, stays. */
     for (int n = 0; n < tape->node_count; n++)
         for (int i = 0; i < CM3_OP_INPUTS; i++)
             if (tape->nodes[n].in[i] != CM3__NONE) {
                 cm3_var *owner = owner_of(tape, tape->nodes[n].in[i]);
-                if (policy == CM3_RECOMPUTE_SEGMENTS && owner->segment != tape->nodes[n].segment)
-                    owner->dropped = false;
+                if (policy == CM3_RECOMPUTE_LAYERS && owner->bucket != tape->nodes[n].bucket) owner->dropped = false;
             }
     for (int i = 0; i < tape->var_count; i++)
         if (tape->vars[i]->kept) tape->vars[tape->vars[i]->owner]->dropped = false;
@@ -218,7 +217,7 @@ static int in_place_buffer(cm3_tape *tape, int n) {
 static void emit_forward(cm3_tape *tape, int n) {
     const cm3__node *node = &tape->nodes[n];
     if (node->op == CM3_OP_VIEW) return;
-    const bool left_to_backward = node->active && node->def->backward_is_whole;
+    const bool left_to_backward = node->active && node->def->fused_forward_in_backward;
     if (left_to_backward) return;
     cm3__instruction *made = new_instruction(tape, CM3__FORWARD, n);
     if (!made) return;
@@ -285,12 +284,12 @@ static void emit_add_into(cm3_tape *tape, cm3_var *to, int from) {
     made->grad_out = from;
     made->call.accumulate[0] = !first;
     made->first_of_run[0] = first && to->kind == CM3__PARAMETER;
-    made->segment = to->kind == CM3__PARAMETER ? to->segment : CM3__NONE;
+    made->bucket = to->kind == CM3__PARAMETER ? to->bucket : CM3__NONE;
 }
 
 /* The gradient of the output is also that of one input: hand over its memory, or add. */
 static void pass_gradient(cm3_tape *tape, const cm3__node *node, int grad_out) {
-    const int k = node->def->passes_gradient;
+    const int k = node->def->grad_is_identity_for;
     if (k < 0 || node->in[k] == CM3__NONE || !var_of(tape, node->in[k])->has_gradient) return;
     cm3_var *to = var_of(tape, node->in[k]);
     bool elsewhere =
@@ -318,7 +317,7 @@ static void emit_backward(cm3_tape *tape, int n) {
     }
     if (!out->grad_started) return;
     const int grad_out = out->grad_buffer;
-    const bool passes = node->def->passes_gradient >= 0 && node->in[node->def->passes_gradient] != CM3__NONE;
+    const bool passes = node->def->grad_is_identity_for >= 0 && node->in[node->def->grad_is_identity_for] != CM3__NONE;
 
     if (node->op != CM3_OP_VIEW) {
         unsigned inputs, outputs;
@@ -336,7 +335,8 @@ static void emit_backward(cm3_tape *tape, int n) {
         for (int i = 0; i < CM3_OP_INPUTS; i++) {
             made.in[i] = node->in[i] != CM3__NONE && (inputs >> i & 1) ? value_buffer(tape, node->in[i]) : CM3__NONE;
             made.grad_in[i] = CM3__NONE;
-            if (node->in[i] == CM3__NONE || !(node->def->differentiable >> i & 1) || i == node->def->passes_gradient)
+            if (node->in[i] == CM3__NONE || !(node->def->differentiable >> i & 1) ||
+                i == node->def->grad_is_identity_for)
                 continue;
             cm3_var *in = var_of(tape, node->in[i]);
             if (!in->has_gradient) continue;
@@ -353,7 +353,7 @@ static void emit_backward(cm3_tape *tape, int n) {
             made.out[i] = CM3__NONE;
             if (i >= node->outputs) continue;
             cm3_var *value = var_of(tape, node->out[i]);
-            if (node->def->backward_is_whole && value->buffer == CM3__NONE)
+            if (node->def->fused_forward_in_backward && value->buffer == CM3__NONE)
                 value->buffer = new_buffer(tape, &value->tensor, 0, false);
             if (outputs >> i & 1) made.out[i] = value->buffer;
         }
@@ -369,7 +369,7 @@ static void emit_backward(cm3_tape *tape, int n) {
             if (!slot) return;
             *slot = made;
             tape->stats.backward_flops += node->def->flops(&made.call, true);
-            if (node->def->backward_is_whole) tape->stats.forward_flops += node->def->flops(&made.call, false);
+            if (node->def->fused_forward_in_backward) tape->stats.forward_flops += node->def->flops(&made.call, false);
         }
     }
     pass_gradient(tape, node, grad_out);
@@ -386,12 +386,12 @@ static void emit_zeros(cm3_tape *tape) {
         if (!made) return;
         made->grad_in[0] = buffer;
         made->call.grad_in[0] = var->grad;
-        made->segment = var->segment;
+        made->bucket = var->bucket;
         made->first_of_run[0] = true;
     }
 }
 
-/* After the last instruction that touches a parameter of a segment, that segment is ready. */
+/* After the last instruction that touches a parameter of a bucket, that bucket is ready. */
 static void emit_ready(cm3_tape *tape) {
     const int count = tape->instruction_count;
     for (int i = count - 1; i >= 0; i--) {
@@ -399,19 +399,19 @@ static void emit_ready(cm3_tape *tape) {
         const cm3__instruction *at = &tape->instructions[i];
         for (int k = 0; k < CM3_OP_INPUTS; k++) {
             if (at->grad_in[k] == CM3__NONE || !tape->buffers[at->grad_in[k]].is_external) continue;
-            touched[kinds++] = at->node == CM3__NONE ? at->segment : var_of(tape, tape->nodes[at->node].in[k])->segment;
+            touched[kinds++] = at->node == CM3__NONE ? at->bucket : var_of(tape, tape->nodes[at->node].in[k])->bucket;
         }
         for (int k = 0; k < kinds; k++) {
             bool known = false;
             for (int j = i + 1; j < tape->instruction_count && !known; j++)
-                known = tape->instructions[j].action == CM3__READY && tape->instructions[j].segment == touched[k];
+                known = tape->instructions[j].action == CM3__READY && tape->instructions[j].bucket == touched[k];
             if (known) continue;
             if (!new_instruction(tape, CM3__READY, CM3__NONE)) return;
             const cm3__instruction ready = tape->instructions[tape->instruction_count - 1];
             memmove(&tape->instructions[i + 2], &tape->instructions[i + 1],
                     (size_t)(tape->instruction_count - i - 2) * sizeof ready);
             tape->instructions[i + 1] = ready;
-            tape->instructions[i + 1].segment = touched[k];
+            tape->instructions[i + 1].bucket = touched[k];
         }
     }
 }
@@ -496,7 +496,7 @@ cm3_status cm3_tape_plan(cm3_tape *tape) {
     if (tape->status == CM3_OK && trains) emit_ready(tape);
     if (tape->status != CM3_OK) return cm3_fail(tape->status, "%s", tape->message);
     cm3_status status = place_buffers(tape);
-    if (status == CM3_OK) status = cm3__exchange_plan(tape);
+    if (status == CM3_OK) status = cm3__page_sharing_plan(tape);
     if (status != CM3_OK) return cm3__tape_fail(tape, status);
     tape->stats.instructions = (size_t)tape->instruction_count;
     tape->planned = true;

@@ -11,12 +11,12 @@ static cm3_status time_runs(const cm3_backend *backend, cm3_status (*work)(const
     double all = 0;
     int runs = 0;
     CM3_TRY(work(backend, call)); /* what is made only once */
-    CM3_TRY(backend->memory->wait());
+    CM3_TRY(backend->memory->sync());
     *best = 1e30;
     do {
         const double begin = cm3_clock_seconds();
         for (int i = 0; i < AT_ONCE; i++) CM3_TRY(work(backend, call));
-        CM3_TRY(backend->memory->wait());
+        CM3_TRY(backend->memory->sync());
         const double spent = (cm3_clock_seconds() - begin) / AT_ONCE;
         if (spent < *best) *best = spent;
         all += spent;
@@ -43,7 +43,7 @@ static cm3_status take(const cm3_backend *backend, cm3_tensor like, cm3_call *ca
     bool there = true;
     for (int i = 0; i < 3; i++) {
         *tensors[i] = like;
-        tensors[i]->data = backend->memory->take(bytes);
+        tensors[i]->data = backend->memory->alloc(bytes);
         there &= tensors[i]->data != NULL;
     }
     return there ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s has no memory to measure its rates", backend->name);
@@ -51,9 +51,9 @@ static cm3_status take(const cm3_backend *backend, cm3_tensor like, cm3_call *ca
 
 static void give(const cm3_backend *backend, const cm3_call *call) {
     const size_t bytes = cm3_tensor_bytes(&call->in[0]);
-    backend->memory->give(call->in[0].data, bytes);
-    backend->memory->give(call->in[1].data, bytes);
-    backend->memory->give(call->out[0].data, bytes);
+    backend->memory->free(call->in[0].data, bytes);
+    backend->memory->free(call->in[1].data, bytes);
+    backend->memory->free(call->out[0].data, bytes);
 }
 
 cm3_status cm3_product_rate(const cm3_backend *backend, cm3_dtype type, double seconds, double *best, double *mean) {

@@ -31,7 +31,7 @@ static cm3_status bind(cm3_tape *tape) {
         if (var->kind == CM3__VALUE && var->kept) var->tensor.data = address(tape, base, value);
         if (var->wants_gradient) var->grad.data = address(tape, base, var->grad_buffer);
     }
-    CM3_TRY(cm3__exchange_bind(tape));
+    CM3_TRY(cm3__page_sharing_bind(tape));
     tape->bound = true;
     return CM3_OK;
 }
@@ -98,7 +98,7 @@ static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, cons
     case CM3__ZERO:
         return accumulate ? CM3_OK : memory->clear(call->grad_in[0].data, cm3_tensor_bytes(&call->grad_in[0]));
     case CM3__READY:
-        if (options->segment_ready) options->segment_ready(options->context, at->segment);
+        if (options->bucket_ready) options->bucket_ready(options->context, at->bucket);
         return CM3_OK;
     }
     return CM3_OK;
@@ -109,11 +109,11 @@ static cm3_status walk(cm3_tape *tape, const cm3_tape_run_options *options) {
     CM3_TRY(cm3_arena_base(tape->arena, &base));
     const bool guards = tape->options.guards, exchanges = !options->accumulate;
     int released = 0;
-    if (exchanges) cm3__exchange_gradients(tape);
-    if (tape->options.shares) cm3__exchange_gradients(tape->options.shares);
+    if (exchanges) cm3__page_sharing_discard_gradients(tape);
+    if (tape->options.shares) cm3__page_sharing_discard_gradients(tape->options.shares);
     for (int i = 0; i < tape->instruction_count; i++) {
         const cm3__instruction *at = &tape->instructions[i];
-        if (exchanges) cm3__exchange_activations(tape, base, at, &released);
+        if (exchanges) cm3__page_sharing_discard_activations(tape, base, at, &released);
         if (guards) arm_guards(tape, i, base);
         CM3_TRY(run_one(tape, at, options));
         if (guards) CM3_TRY(check_guards(tape, at, base));
@@ -124,12 +124,12 @@ static cm3_status walk(cm3_tape *tape, const cm3_tape_run_options *options) {
 
 /* The walk kept as a graph, at its second run: the first one has made what kernels make only once. */
 static cm3_status keep(cm3_tape *tape, const cm3_tape_run_options *options, void **graph) {
-    const cm3_replay *replay = tape->options.backend->replay;
-    CM3_TRY(replay->begin());
+    const cm3_graph_api *graphs = tape->options.backend->graph;
+    CM3_TRY(graphs->begin());
     const cm3_status status = walk(tape, options);
-    const cm3_status ended = replay->end(graph);
+    const cm3_status ended = graphs->end(graph);
     if (status == CM3_OK) return ended;
-    replay->free(*graph);
+    graphs->free(*graph);
     *graph = NULL;
     return status;
 }
@@ -141,14 +141,14 @@ cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
     if (!tape->options.backend->executes)
         return cm3_fail(CM3_ERR_UNSUPPORTED, "the %s device only counts", tape->options.backend->name);
     if (!tape->bound) CM3_TRY(bind(tape));
-    const cm3_replay *replay = tape->options.backend->replay;
-    const bool calls = options->segment_ready || options->progress || options->all_ready;
-    if (!replay || (calls && !options->queues)) return walk(tape, options);
-    cm3__kept_run *kept = &tape->kept[options->accumulate][calls];
+    const cm3_graph_api *graphs = tape->options.backend->graph;
+    const bool calls = options->bucket_ready || options->progress || options->all_ready;
+    if (!graphs || (calls && !options->queues)) return walk(tape, options);
+    cm3__graph *kept = &tape->graphs[options->accumulate][calls];
     if (!kept->graph && kept->ran && !kept->cannot) {
         kept->cannot = keep(tape, options, &kept->graph) != CM3_OK;
         if (kept->cannot) cm3_log_warn("a step cannot be kept and is queued anew each time: %s", cm3_message());
     }
     kept->ran = true;
-    return kept->graph ? replay->run(kept->graph) : walk(tape, options);
+    return kept->graph ? graphs->run(kept->graph) : walk(tape, options);
 }

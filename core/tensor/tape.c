@@ -61,9 +61,9 @@ void cm3_tape_free(cm3_tape *tape) {
     free(tape->nodes);
     free(tape->buffers);
     free(tape->instructions);
-    cm3__exchange_free(&tape->exchange);
+    cm3__page_sharing_free(&tape->page_sharing);
     for (int i = 0; i < 4; i++)
-        if (tape->kept[i / 2][i % 2].graph) tape->options.backend->replay->free(tape->kept[i / 2][i % 2].graph);
+        if (tape->graphs[i / 2][i % 2].graph) tape->options.backend->graph->free(tape->graphs[i / 2][i % 2].graph);
     if (!tape->options.shares) cm3_arena_free(tape->arena);
     free(tape);
 }
@@ -87,7 +87,7 @@ static cm3_var *add_var(cm3_tape *tape, cm3__var_kind kind, cm3_tensor tensor) {
                      .id = tape->var_count,
                      .owner = tape->var_count,
                      .node = CM3__NONE,
-                     .segment = tape->segment,
+                     .bucket = tape->bucket,
                      .buffer = CM3__NONE,
                      .grad_buffer = CM3__NONE,
                      .last_consumer = CM3__NONE};
@@ -100,22 +100,22 @@ cm3_var *cm3_tape_input(cm3_tape *tape, cm3_dtype type, cm3_shape shape, void *d
     return add_var(tape, CM3__INPUT, (cm3_tensor){.type = type, .shape = shape, .data = data});
 }
 
-cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int segment) {
+cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int bucket) {
     const cm3_tensor tensor = {.type = tape->options.compute, .shape = shape, .data = value};
     cm3_var *var = add_var(tape, CM3__PARAMETER, tensor);
     if (!var) return NULL;
     var->grad.data = grad;
-    var->segment = segment;
+    var->bucket = bucket;
     return var;
 }
 
-void cm3_tape_segment(cm3_tape *tape, int segment) {
-    tape->segment = segment;
+void cm3_tape_bucket(cm3_tape *tape, int bucket) {
+    tape->bucket = bucket;
 }
 
 cm3_var *cm3_tape_record(cm3_tape *tape, cm3_op op, const cm3_op_attr *attr, cm3_var *const in[], int inputs) {
     if (tape->status != CM3_OK) return NULL;
-    cm3__node node = {.op = op, .def = cm3_op_definition(op), .attr = *attr, .segment = tape->segment};
+    cm3__node node = {.op = op, .def = cm3_op_definition(op), .attr = *attr, .bucket = tape->bucket};
     cm3_tensor tensors[CM3_OP_INPUTS] = {0}, made[CM3_OP_OUTPUTS];
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
         node.in[i] = i < inputs && in[i] ? in[i]->id : CM3__NONE;
@@ -202,7 +202,7 @@ cm3_var *cm3_linear(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, 
 }
 
 cm3_var *cm3_logits(cm3_tape *tape, cm3_var *hidden, cm3_var *table) {
-    return RECORD(LINEAR, {.wide = true}, hidden, table);
+    return RECORD(LINEAR, {.f32_out = true}, hidden, table);
 }
 
 static cm3_op_attr heads_attr(const cm3_var *qkv, cm3_heads heads) {

@@ -13,7 +13,7 @@
  *     cm3_var *h = cm3_linear(tape, a, w_up, NULL, NULL, CM3_ACT_RELU);
  *     x = cm3_linear(tape, h, w_down, NULL, x, CM3_ACT_NONE);
  *
- * A segment (one transformer block, say) is the unit of recomputation and of gradient reduction. */
+ * A bucket (one transformer block, say) is the unit of recomputation and of gradient reduction. */
 #ifndef CM3_CORE_TENSOR_TAPE_H
 #define CM3_CORE_TENSOR_TAPE_H
 
@@ -26,7 +26,7 @@ typedef struct cm3_var cm3_var; /* a value on a tape; owned by the tape */
 typedef enum cm3_recompute {
     CM3_RECOMPUTE_NONE,
     CM3_RECOMPUTE_ACTIVATIONS, /* the widest values only: outputs of LINEAR with an activation, SWIGLU and norms */
-    CM3_RECOMPUTE_SEGMENTS     /* everything but the values that cross from one segment to another */
+    CM3_RECOMPUTE_LAYERS       /* everything but the values that cross from one bucket to another */
 } cm3_recompute;
 
 typedef struct cm3_tape_options {
@@ -37,8 +37,8 @@ typedef struct cm3_tape_options {
     /* Gradients of parameters take memory over from activations that the backward pass is done with, and hand it back
      * at the start of the next run that overwrites them, if that saves at least so many bytes; 0: never. Worth it where
      * every run overwrites them (one micro-batch a step). The values of a gradient hold until the next run, as ever;
-     * its memory is of cm3_pages_take(), or at least private to the process. */
-    size_t exchange_from;
+     * its memory is of cm3_pages_alloc(), or at least private to the process. */
+    size_t share_pages_from;
     /* A planned tape whose memory this one uses too, or NULL. The two take turns and need together no more than the
      * larger one: a run of this tape may overwrite everything of the other's but what that keeps, and the gradients of
      * its parameters where they exchange memory. Both are planned before either runs, and this one is freed first. */
@@ -46,7 +46,7 @@ typedef struct cm3_tape_options {
 } cm3_tape_options;
 
 /* For tapes that train: what is less is not worth the time that the system takes to move pages. */
-enum { CM3_EXCHANGE_FROM = 256 << 20 };
+enum { CM3_SHARE_PAGES_FROM = 256 << 20 };
 
 cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **tape);
 void cm3_tape_free(cm3_tape *tape);
@@ -54,15 +54,15 @@ const cm3_tape_options *cm3_tape_get_options(const cm3_tape *tape);
 
 /* --- leaves ------------------------------------------------------------------------------------------------------- */
 
-/* Data of a step (token ids, pictures). `data` is the caller's memory, read at every run; NULL while only planning. */
+/* Data of a step (token ids, images). `data` is the caller's memory, read at every run; NULL while only planning. */
 cm3_var *cm3_tape_input(cm3_tape *tape, cm3_dtype type, cm3_shape shape, void *data);
 /* A parameter, of the tape's type, and its gradient, in f32, both the caller's; NULL while only planning. `grad` NULL
- * on a planning or inference tape is fine: cm3_tape_plan() needs to know only that it is a parameter. `segment` names
+ * on a planning or inference tape is fine: cm3_tape_plan() needs to know only that it is a parameter. `bucket` names
  * the range that is reduced and updated together. */
-cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int segment);
+cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int bucket);
 
-/* All operations recorded from here on belong to this segment (the first is 0 without a call). */
-void cm3_tape_segment(cm3_tape *tape, int segment);
+/* All operations recorded from here on belong to this bucket (the first is 0 without a call). */
+void cm3_tape_bucket(cm3_tape *tape, int bucket);
 
 /* --- operations: core/tensor/op.h says what each computes --------------------------------------------------------- */
 
@@ -131,11 +131,11 @@ const cm3_tape_stats *cm3_tape_get_stats(const cm3_tape *tape);
 
 typedef struct cm3_tape_run_options {
     bool accumulate; /* parameter gradients: add to what they hold (later micro-batches), or overwrite */
-    /* Called in the backward pass as soon as no later operation of it touches the gradients of this segment. */
-    void (*segment_ready)(void *context, int segment);
+    /* Called in the backward pass as soon as no later operation of it touches the gradients of this bucket. */
+    void (*bucket_ready)(void *context, int bucket);
     /* Called after every backward operation: a place to move communication along. */
     void (*progress)(void *context);
-    /* Called at the end: what segment_ready() queued is waited for, on the device, by what follows. */
+    /* Called at the end: what bucket_ready() queued is waited for, on the device, by what follows. */
     cm3_status (*all_ready)(void *context);
     /* Where the backend keeps runs (a CUDA graph): the callbacks only queue work on the device. Then they are part of
      * what is kept and not called again; without this, a run with callbacks is queued anew each time. */

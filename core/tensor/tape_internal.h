@@ -16,7 +16,7 @@ struct cm3_var {
     int id;
     int owner;        /* variable whose memory this one shares: itself, or what a VIEW looks at */
     int node, output; /* what made it; CM3__NONE for leaves */
-    int segment;
+    int bucket;
     bool kept, is_loss, wants_gradient;
     /* Written by the plan. */
     bool has_gradient; /* a parameter or wanted input stands upstream of it */
@@ -33,7 +33,7 @@ typedef struct cm3__node {
     const cm3_op_def *def;
     cm3_op_attr attr;
     int in[CM3_OP_INPUTS], out[CM3_OP_OUTPUTS];
-    int outputs, segment;
+    int outputs, bucket;
     bool active; /* takes part in the backward pass */
 } cm3__node;
 
@@ -57,19 +57,19 @@ typedef enum cm3__action {
     CM3__SEED,     /* grad_out = 1 */
     CM3__ADD_INTO, /* grad_in[0] += grad_out, or a copy */
     CM3__ZERO,     /* grad_in[0] = 0 */
-    CM3__READY     /* tells that a segment's gradients are whole */
+    CM3__READY     /* tells that a bucket's gradients are whole */
 } cm3__action;
 
 typedef struct cm3__instruction {
     cm3__action action;
-    int node, segment;
+    int node, bucket;
     cm3_call call;
     int in[CM3_OP_INPUTS], out[CM3_OP_OUTPUTS], grad_in[CM3_OP_INPUTS], grad_out, workspace; /* buffers of the call */
     bool first_of_run[CM3_OP_INPUTS]; /* first gradient of a parameter in a run: accumulates if the run does */
     int pages_released;               /* of the exchange, until this instruction starts */
 } cm3__instruction;
 
-/* See exchange.c. */
+/* See page_sharing.c. */
 typedef struct cm3__page {
     int number; /* of the arena's pages */
     int last;   /* the last instruction that uses it */
@@ -80,24 +80,24 @@ typedef struct cm3__range {
     size_t bytes;
 } cm3__range;
 
-typedef struct cm3__exchange {
+typedef struct cm3__page_sharing {
     cm3__page *pages; /* by `last`; NULL: nothing is exchanged */
     int first;        /* gradients that start at this instruction or later give their memory back before a run */
     cm3__range *gradients;
     int gradient_count;
-} cm3__exchange;
+} cm3__page_sharing;
 
 /* A run of the backend's replay. */
-typedef struct cm3__kept_run {
+typedef struct cm3__graph {
     bool ran, cannot; /* once; and could not be kept, so that it is queued anew each time */
     void *graph;
-} cm3__kept_run;
+} cm3__graph;
 
 struct cm3_tape {
     cm3_tape_options options;
     cm3_status status; /* sticky */
     char message[CM3_MESSAGE_MAX];
-    int segment;
+    int bucket;
     cm3_var **vars;
     int var_count, var_capacity;
     cm3__node *nodes;
@@ -107,10 +107,10 @@ struct cm3_tape {
     cm3__instruction *instructions;
     int instruction_count, instruction_capacity;
     cm3_arena *arena;
-    cm3__exchange exchange;
+    cm3__page_sharing page_sharing;
     cm3_tape_stats stats;
     bool planned, bound;
-    cm3__kept_run kept[2][2]; /* overwriting gradients or adding to them, without callbacks or with them */
+    cm3__graph graphs[2][2]; /* overwriting gradients or adding to them, without callbacks or with them */
 };
 
 /* Records a failure with the present message; the first one stays. */
@@ -118,12 +118,13 @@ cm3_status cm3__tape_fail(cm3_tape *tape, cm3_status status);
 /* Makes room for one more element; on failure the tape fails. */
 bool cm3__tape_grow(cm3_tape *tape, void **array, int *capacity, int count, size_t size);
 
-/* exchange.c: after the places of buffers are known; after addresses are known; at the start of a run that overwrites
- * gradients; before an instruction of such a run (`released` counts pages, from 0); at the end. */
-cm3_status cm3__exchange_plan(cm3_tape *tape);
-cm3_status cm3__exchange_bind(cm3_tape *tape);
-void cm3__exchange_gradients(const cm3_tape *tape);
-void cm3__exchange_activations(const cm3_tape *tape, char *base, const cm3__instruction *next, int *released);
-void cm3__exchange_free(cm3__exchange *exchange);
+/* page_sharing.c: after the places of buffers are known; after addresses are known; at the start of a run that
+ * overwrites gradients; before an instruction of such a run (`released` counts pages, from 0); at the end. */
+cm3_status cm3__page_sharing_plan(cm3_tape *tape);
+cm3_status cm3__page_sharing_bind(cm3_tape *tape);
+void cm3__page_sharing_discard_gradients(const cm3_tape *tape);
+void cm3__page_sharing_discard_activations(const cm3_tape *tape, char *base, const cm3__instruction *next,
+                                           int *released);
+void cm3__page_sharing_free(cm3__page_sharing *exchange);
 
 #endif

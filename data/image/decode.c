@@ -17,11 +17,11 @@ static format format_of(const uint8_t *bytes, size_t length) {
 }
 
 static cm3_status unknown(const uint8_t *bytes, size_t length, const char *name) {
-    if (!length) return cm3_fail(CM3_ERR_FORMAT, "%s: the picture is empty (0 bytes)", name);
+    if (!length) return cm3_fail(CM3_ERR_FORMAT, "%s: the image is empty (0 bytes)", name);
     char start[3 * 4 + 1] = "";
     for (size_t i = 0; i < 4 && i < length; i++) snprintf(start + 3 * i, 4, "%02x ", bytes[i]);
     start[strlen(start) - 1] = '\0';
-    return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: not a JPEG, PNG or WebP picture (it starts with %s)", name, start);
+    return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: not a JPEG, PNG or WebP image (it starts with %s)", name, start);
 }
 
 cm3_status cm3__image_create_for(const char *name, int64_t width, int64_t height, int channels, cm3_image *image) {
@@ -34,7 +34,7 @@ cm3_status cm3__image_create_for(const char *name, int64_t width, int64_t height
 cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, int least, cm3_image *image) {
     *image = (cm3_image){0};
     if (length > CM3_IMAGE_BYTES_MAX)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %zu bytes; a picture may have %d", name, length, CM3_IMAGE_BYTES_MAX);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %zu bytes; a image may have %d", name, length, CM3_IMAGE_BYTES_MAX);
     switch (format_of(bytes, length)) {
     case FORMAT_JPEG:
         return cm3__jpeg_decode(bytes, length, name, least, image);

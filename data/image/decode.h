@@ -13,7 +13,7 @@ cm3_status cm3__webp_decode(const uint8_t *bytes, size_t length, const char *nam
 
 /* The orientation, 1 to 8, in the Exif block of a JPEG's APP1 segment; 1 if there is none or it makes no sense. */
 int cm3__exif_orientation(const uint8_t *segment, size_t length);
-/* Turns and mirrors the picture in place so that it stands upright. */
+/* Turns and mirrors the image in place so that it stands upright. */
 cm3_status cm3__image_orient(cm3_image *image, int orientation);
 
 /* cm3_image_create, its refusal being the file's fault. */

@@ -1,9 +1,9 @@
-/* Pictures: decoding, resizing, writing.
+/* Images: decoding, resizing, writing.
  *
- * A picture is 8-bit sRGB, rows from the top, the channels of a pixel side by side: (height, width, channels), with
+ * A image is 8-bit sRGB, rows from the top, the channels of a pixel side by side: (height, width, channels), with
  * nothing between rows. Three channels are red, green, blue; the fourth is straight (not premultiplied) alpha.
  *
- * Sources deliver pictures of any size; a model wants squares of one size without alpha, as numbers in [-1, 1]:
+ * Sources deliver images of any size; a model wants squares of one size without alpha, as numbers in [-1, 1]:
  * decode -> flatten -> fit -> to_float. */
 #ifndef CM3_DATA_IMAGE_IMAGE_H
 #define CM3_DATA_IMAGE_IMAGE_H
@@ -16,7 +16,7 @@
 enum {
     CM3_IMAGE_SIDE_MAX = 32768,      /* pixels; what claims more is refused before anything is allocated */
     CM3_IMAGE_PIXELS_MAX = 1 << 27,  /* width x height */
-    CM3_IMAGE_BYTES_MAX = 256 << 20, /* of an encoded picture */
+    CM3_IMAGE_BYTES_MAX = 256 << 20, /* of an encoded image */
 };
 
 typedef struct cm3_image {
@@ -31,25 +31,25 @@ typedef struct cm3_colour {
 
 typedef enum cm3_fit {
     CM3_FIT_CROP,    /* the largest centred square: nothing is distorted, the ends of the longer side are lost */
-    CM3_FIT_PAD,     /* the whole picture, centred on a background: nothing is lost                            */
-    CM3_FIT_STRETCH, /* the whole picture, its aspect ratio lost                                               */
+    CM3_FIT_PAD,     /* the whole image, centred on a background: nothing is lost                            */
+    CM3_FIT_STRETCH, /* the whole image, its aspect ratio lost                                               */
 } cm3_fit;
 
-/* A picture of uninitialised pixels. CM3_ERR_SHAPE for sizes out of range. */
+/* A image of uninitialised pixels. CM3_ERR_SHAPE for sizes out of range. */
 cm3_status cm3_image_create(int width, int height, int channels, cm3_image *image);
 void cm3_image_fill(cm3_image *image, cm3_colour colour); /* opaque */
-/* Safe on a zeroed and on an already freed picture. */
+/* Safe on a zeroed and on an already freed image. */
 void cm3_image_free(cm3_image *image);
 size_t cm3_image_size(const cm3_image *image); /* in bytes */
 
 /* Decodes a JPEG, PNG or WebP file held in memory; its first bytes tell which. 4 channels if the file has an alpha
- * channel, else 3; grey and palette pictures become RGB, 16 bits become 8; a JPEG's EXIF orientation is applied.
+ * channel, else 3; grey and palette images become RGB, 16 bits become 8; a JPEG's EXIF orientation is applied.
  *
  * `least`: if both sides stay at least this long, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is several
  * times cheaper than decoding it whole and shrinking it; 0 asks for the full size.
  *
- * `name` stands for the picture in messages. CM3_ERR_UNSUPPORTED for another format; CM3_ERR_FORMAT for anything wrong
- * in the file, above all a picture cut short (decoders would rather fill the rest with grey). */
+ * `name` stands for the image in messages. CM3_ERR_UNSUPPORTED for another format; CM3_ERR_FORMAT for anything wrong
+ * in the file, above all a image cut short (decoders would rather fill the rest with grey). */
 cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, int least, cm3_image *image);
 /* The size a file claims, without decoding it. */
 cm3_status cm3_image_probe(const void *bytes, size_t length, const char *name, int *width, int *height);
@@ -60,10 +60,10 @@ cm3_status cm3_image_read(const char *path, int least, cm3_image *image);
  * of Pillow's resize(..., BICUBIC). With alpha, colours are weighted by it, so that hidden ones do not bleed. */
 cm3_status cm3_image_resize(const cm3_image *image, int width, int height, cm3_image *out);
 
-/* Makes the picture a square of `size` pixels. `background` fills what CM3_FIT_PAD adds. */
+/* Makes the image a square of `size` pixels. `background` fills what CM3_FIT_PAD adds. */
 cm3_status cm3_image_fit(const cm3_image *image, int size, cm3_fit fit, cm3_colour background, cm3_image *out);
 
-/* Lays the picture over a background in place: afterwards it has 3 channels. Does nothing without alpha. */
+/* Lays the image over a background in place: afterwards it has 3 channels. Does nothing without alpha. */
 void cm3_image_flatten(cm3_image *image, cm3_colour background);
 
 /* "#rrggbb", "black", "grey" or "white". CM3_ERR_USAGE names what was found. */

@@ -18,7 +18,7 @@ typedef struct reader {
     struct jpeg_progress_mgr progress;
     jmp_buf failed;
     char message[JMSG_LENGTH_MAX];
-    uint8_t *row; /* of a CMYK picture */
+    uint8_t *row; /* of a CMYK image */
     cm3_image image;
     cm3_status status; /* of our own part */
 } reader;

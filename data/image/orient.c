@@ -36,7 +36,7 @@ int cm3__exif_orientation(const uint8_t *segment, size_t length) {
     return 1;
 }
 
-/* Where pixel (x, y) of the upright picture stands in the stored one: orientations 5 to 8 are transposed, then each of
+/* Where pixel (x, y) of the upright image stands in the stored one: orientations 5 to 8 are transposed, then each of
  * the stored axes may run backwards. */
 cm3_status cm3__image_orient(cm3_image *image, int orientation) {
     if (orientation < 2 || orientation > 8) return CM3_OK;

@@ -28,18 +28,18 @@ cm3_status cm3__png_decode(const uint8_t *bytes, size_t length, const char *name
     const int alpha = (png.format & PNG_FORMAT_FLAG_ALPHA) != 0;
     png.format = alpha ? PNG_FORMAT_RGBA : PNG_FORMAT_RGB;
     png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB; /* without a gamma of its own a file is sRGB, whatever its depth */
-    cm3_image picture;
-    const cm3_status status = cm3__image_create_for(name, png.width, png.height, alpha ? 4 : 3, &picture);
+    cm3_image made;
+    const cm3_status status = cm3__image_create_for(name, png.width, png.height, alpha ? 4 : 3, &made);
     if (status != CM3_OK) {
         png_image_free(&png);
         return status;
     }
-    if (!png_image_finish_read(&png, NULL, picture.pixels, 0, NULL) || PNG_IMAGE_FAILED(png)) {
-        cm3_image_free(&picture);
+    if (!png_image_finish_read(&png, NULL, made.pixels, 0, NULL) || PNG_IMAGE_FAILED(png)) {
+        cm3_image_free(&made);
         return bad(&png, name);
     }
     png_image_free(&png);
-    *image = picture;
+    *image = made;
     return CM3_OK;
 }
 

@@ -22,7 +22,7 @@ static cm3_status features_of(const uint8_t *bytes, size_t length, const char *n
     const VP8StatusCode code = WebPGetFeatures(bytes, length, features);
     if (code != VP8_STATUS_OK) return cm3_fail(CM3_ERR_FORMAT, "%s: cut short or damaged WebP: %s", name, reason(code));
     if (features->has_animation)
-        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: an animated WebP; only still pictures are read", name);
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: an animated WebP; only still images are read", name);
     return CM3_OK;
 }
 
@@ -40,19 +40,19 @@ cm3_status cm3__webp_decode(const uint8_t *bytes, size_t length, const char *nam
         return cm3_fail(CM3_ERR_INTERNAL, "libwebp is another version than its header");
     CM3_TRY(features_of(bytes, length, name, &config.input));
     const int channels = config.input.has_alpha ? 4 : 3;
-    cm3_image picture;
-    CM3_TRY(cm3__image_create_for(name, config.input.width, config.input.height, channels, &picture));
+    cm3_image made;
+    CM3_TRY(cm3__image_create_for(name, config.input.width, config.input.height, channels, &made));
     config.output.colorspace = channels == 4 ? MODE_RGBA : MODE_RGB;
     config.output.is_external_memory = 1;
-    config.output.u.RGBA.rgba = picture.pixels;
-    config.output.u.RGBA.stride = picture.width * channels;
-    config.output.u.RGBA.size = cm3_image_size(&picture);
+    config.output.u.RGBA.rgba = made.pixels;
+    config.output.u.RGBA.stride = made.width * channels;
+    config.output.u.RGBA.size = cm3_image_size(&made);
     const VP8StatusCode code = WebPDecode(bytes, length, &config);
     WebPFreeDecBuffer(&config.output);
     if (code != VP8_STATUS_OK) {
-        cm3_image_free(&picture);
+        cm3_image_free(&made);
         return cm3_fail(CM3_ERR_FORMAT, "%s: cut short or damaged WebP: %s", name, reason(code));
     }
-    *image = picture;
+    *image = made;
     return CM3_OK;
 }

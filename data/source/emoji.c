@@ -1,4 +1,4 @@
-/* The emoji source: names from Unicode's list, pictures from the colour font. A flag, a skin tone or a family is
+/* The emoji source: names from Unicode's list, images from the colour font. A flag, a skin tone or a family is
  * several code points that the font joins into one glyph; only shaping (HarfBuzz) finds that glyph, FreeType then
  * unpacks its bitmap. */
 #include "data/source/emoji.h"
@@ -88,7 +88,7 @@ static uint32_t glyph_of(hb_font_t *font, hb_buffer_t *buffer, const cm3__emoji 
     return count == 1 ? glyphs[0].codepoint : 0;
 }
 
-/* Finds every picture; names that this version of the font cannot show leave the list. */
+/* Finds every image; names that this version of the font cannot show leave the list. */
 static void find_glyphs(emoji_state *state) {
     hb_blob_t *blob = hb_blob_create(state->font, (unsigned)state->font_length, HB_MEMORY_MODE_READONLY, NULL, NULL);
     hb_face_t *face = hb_face_create(blob, 0);
@@ -101,7 +101,7 @@ static void find_glyphs(emoji_state *state) {
         if (list->items[i].glyph) list->items[kept++] = list->items[i];
     }
     if (kept < list->count)
-        cm3_log_warn("emoji: the font has no picture for %lld of %lld names", (long long)(list->count - kept),
+        cm3_log_warn("emoji: the font has no image for %lld of %lld names", (long long)(list->count - kept),
                      (long long)list->count);
     list->count = kept;
     hb_buffer_destroy(buffer);
@@ -160,7 +160,7 @@ static cm3_status emoji_read(void *opaque, int64_t index, int least, cm3_pair *p
 
 static cm3_split emoji_split(const void *opaque, int64_t index) {
     const emoji_state *state = opaque;
-    return state->list.items[index].heldout ? CM3_SPLIT_HELDOUT : CM3_SPLIT_TRAIN;
+    return state->list.items[index].validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
 }
 
 cm3_status cm3__emoji_open(const cm3_source_config *config, cm3_source *source) {

@@ -1,4 +1,4 @@
-/* Inside of data/source: the list of emoji, apart from their pictures. */
+/* Inside of data/source: the list of emoji, apart from their images. */
 #ifndef CM3_DATA_SOURCE_EMOJI_H
 #define CM3_DATA_SOURCE_EMOJI_H
 
@@ -12,7 +12,7 @@ typedef struct cm3__emoji {
     uint32_t glyph;   /* of the font */
     const char *name; /* "waving hand: dark skin tone" */
     const char *group, *subgroup;
-    bool heldout;
+    bool validation;
 } cm3__emoji;
 
 typedef struct cm3__emoji_list {
@@ -29,7 +29,7 @@ void cm3__emoji_list_free(cm3__emoji_list *list);
 /* Keeps what `groups`, `filter` and `limit` ask for. CM3_ERR_RECIPE for a group that does not exist. */
 cm3_status cm3__emoji_select(const cm3_source_config *config, cm3__emoji_list *list);
 
-/* Sets `heldout` of the combinations that training must not see. */
+/* Sets `validation` of the combinations that training must not see. */
 cm3_status cm3__emoji_split(const cm3_source_config *config, cm3__emoji_list *list);
 
 #endif

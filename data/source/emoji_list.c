@@ -34,7 +34,7 @@ static char *trim(char *text) {
     return text;
 }
 
-/* "1F44B ; fully-qualified # (picture) E0.6 waving hand". A status other than fully-qualified leaves the name NULL. */
+/* "1F44B ; fully-qualified # (image) E0.6 waving hand". A status other than fully-qualified leaves the name NULL. */
 static bool parse_line(char *line, cm3__emoji *emoji) {
     char *status = cut(line, ';'), *comment = status ? cut(status, '#') : NULL;
     if (!comment || !parse_codes(line, emoji)) return false;
@@ -63,7 +63,7 @@ cm3_status cm3__emoji_parse(const char *path, char *text, size_t length, cm3__em
         if (!*line || *line == '#') continue;
         cm3__emoji emoji = {.group = group, .subgroup = subgroup};
         if (!parse_line(line, &emoji)) {
-            status = cm3_fail(CM3_ERR_FORMAT, "%s:%ld: expected \"code points ; status # picture version name\"", path,
+            status = cm3_fail(CM3_ERR_FORMAT, "%s:%ld: expected \"code points ; status # image version name\"", path,
                               number);
         } else if (emoji.name) {
             status = cm3__grow((void **)&list->items, &capacity, list->count, sizeof emoji);

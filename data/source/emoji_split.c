@@ -1,10 +1,11 @@
-/* Which combinations of a person and a skin tone are held out.
+/* Which combinations of a person and a skin tone are validation.
  *
  * A *person* is a name without its tones: "man: red hair" of "man: dark skin tone, red hair". Whether a model composes
  * can be asked only about combinations whose parts it knows, so every person keeps two tones or more in training and
  * every tone half of its persons or more. Names of two people with a tone each ("kiss: woman, man, light skin tone,
- * dark skin tone") would show a held-out combination in other company: where there are such names, nothing of that head
- * ("kiss") is held out. */
+ * dark skin tone") would show a validation combination in other company: where there are such names, nothing of that
+ * head
+ * ("kiss") is validation. */
 #include "data/source/emoji.h"
 #include "data/source/kind.h"
 
@@ -90,9 +91,9 @@ static cm3_status choose(const cm3_source_config *config, combination *all, cm3_
             person_left[all[i].same]++;
         }
         for (int t = 0; t < CM3_EMOJI_TONES; t++)
-            tone_left[t] = (int64_t)fmin(floor(tone_left[t] / 2.0), ceil(tone_left[t] * config->heldout));
+            tone_left[t] = (int64_t)fmin(floor(tone_left[t] / 2.0), ceil(tone_left[t] * config->validation));
         for (int64_t i = 0; i < list->count; i++) person_left[i] -= 2;
-        int64_t wanted = llround(eligible * config->heldout);
+        int64_t wanted = llround(eligible * config->validation);
         for (int64_t n = 0; n < eligible && wanted > 0; n++) {
             const int64_t i =
                 order[cm3_rng_permute((uint64_t)config->seed, CM3_RNG_SPLIT, 0, (uint64_t)n, (uint64_t)eligible)];
@@ -100,19 +101,19 @@ static cm3_status choose(const cm3_source_config *config, combination *all, cm3_
             tone_left[all[i].tone]--;
             person_left[all[i].same]--;
             wanted--;
-            list->items[i].heldout = true;
+            list->items[i].validation = true;
         }
     }
     const bool complete = person_left && order;
     free(person_left);
     free(order);
-    return complete ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to choose what is held out");
+    return complete ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to choose what is validation");
 }
 
 cm3_status cm3__emoji_split(const cm3_source_config *config, cm3__emoji_list *list) {
-    if (config->heldout <= 0 || list->count < 1) return CM3_OK;
+    if (config->validation <= 0 || list->count < 1) return CM3_OK;
     combination *all = calloc((size_t)list->count, sizeof *all);
-    if (!all) return cm3_fail(CM3_ERR_MEMORY, "no memory to choose what is held out");
+    if (!all) return cm3_fail(CM3_ERR_MEMORY, "no memory to choose what is validation");
     cm3_status status = CM3_OK;
     for (int64_t i = 0; i < list->count && status == CM3_OK; i++) status = take_apart(list->items[i].name, &all[i]);
     if (status == CM3_OK) {

@@ -1,4 +1,4 @@
-/* Pictures with their captions beside them: x.jpg and x.txt. A folder with a metadata.jsonl is read as JSON lines. */
+/* Images with their captions beside them: x.jpg and x.txt. A folder with a metadata.jsonl is read as JSON lines. */
 #include "data/source/kind.h"
 
 #include "core/file.h"
@@ -11,9 +11,9 @@
 enum { DEPTH_MAX = 32 }; /* of subfolders: a link to a folder above would never end */
 
 typedef struct entry {
-    char *picture; /* path relative to the root */
+    char *image; /* path relative to the root */
     char *text;
-    bool heldout;
+    bool validation;
 } entry;
 
 typedef struct folder_state {
@@ -25,7 +25,7 @@ typedef struct folder_state {
 static void folder_close(void *opaque) {
     folder_state *state = opaque;
     for (int64_t i = 0; i < state->count; i++) {
-        free(state->entries[i].picture);
+        free(state->entries[i].image);
         free(state->entries[i].text);
     }
     free(state->entries);
@@ -33,7 +33,7 @@ static void folder_close(void *opaque) {
     free(state);
 }
 
-static bool is_picture(const char *name) {
+static bool is_image(const char *name) {
     static const char *const extensions[] = {".jpg", ".jpeg", ".png", ".webp"};
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && name[0] != '.' && i < sizeof extensions / sizeof *extensions; i++)
@@ -41,14 +41,14 @@ static bool is_picture(const char *name) {
     return false;
 }
 
-/* Reads the caption beside a picture, without blanks at its ends. */
-static cm3_status read_caption(const char *picture, char **text) {
+/* Reads the caption beside a image, without blanks at its ends. */
+static cm3_status read_caption(const char *image, char **text) {
     char *path, *data;
     size_t length;
-    const int stem = (int)(strrchr(picture, '.') - picture);
-    if (asprintf(&path, "%.*s.txt", stem, picture) < 0) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    const int stem = (int)(strrchr(image, '.') - image);
+    if (asprintf(&path, "%.*s.txt", stem, image) < 0) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     cm3_status status = cm3_file_read(path, CM3_CAPTION_MAX, &data, &length);
-    if (status == CM3_ERR_NOT_FOUND) cm3_fail(status, "%s: its caption %s is missing", picture, path);
+    if (status == CM3_ERR_NOT_FOUND) cm3_fail(status, "%s: its caption %s is missing", image, path);
     if (status == CM3_OK) {
         size_t start = 0;
         while (length && isspace((unsigned char)data[length - 1])) length--;
@@ -71,9 +71,9 @@ static cm3_status add(const cm3_source_config *config, folder_state *state, cons
         free(e.text);
         return status;
     }
-    e.heldout = cm3__split_of(config, relative) == CM3_SPLIT_HELDOUT;
+    e.validation = cm3__split_of(config, relative) == CM3_SPLIT_VALIDATION;
     status = cm3__grow((void **)&state->entries, &state->capacity, state->count, sizeof e);
-    if (status == CM3_OK) status = cm3__text_copy(relative, strlen(relative), &e.picture);
+    if (status == CM3_OK) status = cm3__text_copy(relative, strlen(relative), &e.image);
     if (status == CM3_OK)
         state->entries[state->count++] = e;
     else
@@ -84,7 +84,7 @@ static cm3_status add(const cm3_source_config *config, folder_state *state, cons
 static cm3_status scan(const cm3_source_config *config, folder_state *state, const char *relative, int depth);
 
 static cm3_status visit(const cm3_source_config *config, folder_state *state, const char *relative, int depth) {
-    if (is_picture(relative)) return add(config, state, relative);
+    if (is_image(relative)) return add(config, state, relative);
     char *path = cm3_path_join(state->root, relative);
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     const bool folder = cm3_path_is_folder(path);
@@ -118,10 +118,10 @@ static cm3_status folder_text(void *opaque, int64_t index, char **text, size_t *
 
 static cm3_status folder_read(void *opaque, int64_t index, int least, cm3_pair *pair) {
     const folder_state *state = opaque;
-    const char *picture = state->entries[index].picture;
+    const char *image = state->entries[index].image;
     CM3_TRY(folder_text(opaque, index, &pair->text, &pair->text_length));
-    CM3_TRY(cm3__text_copy(picture, strlen(picture), &pair->name));
-    char *path = cm3_path_join(state->root, picture);
+    CM3_TRY(cm3__text_copy(image, strlen(image), &pair->name));
+    char *path = cm3_path_join(state->root, image);
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     const cm3_status status = cm3_image_read(path, least, &pair->image);
     free(path);
@@ -130,7 +130,7 @@ static cm3_status folder_read(void *opaque, int64_t index, int least, cm3_pair *
 
 static cm3_split folder_split(const void *opaque, int64_t index) {
     const folder_state *state = opaque;
-    return state->entries[index].heldout ? CM3_SPLIT_HELDOUT : CM3_SPLIT_TRAIN;
+    return state->entries[index].validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
 }
 
 static cm3_status open_sidecars(const cm3_source_config *config, cm3_source *source) {

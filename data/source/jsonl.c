@@ -88,7 +88,7 @@ static cm3_status index_line(const cm3_source_config *config, const char *path, 
     CM3_TRY(cm3__jsonl_parse(config, where, line, (size_t)entry.length, &text, &text_length, &image));
     cm3_status status = CM3_OK;
     if (cm3__words_keep(&config->filter, text)) {
-        entry.heldout = cm3__split_of(config, image) == CM3_SPLIT_HELDOUT;
+        entry.validation = cm3__split_of(config, image) == CM3_SPLIT_VALIDATION;
         status = cm3__grow((void **)&index->lines, &index->capacity, index->count, sizeof *index->lines);
         if (status == CM3_OK) index->lines[index->count++] = entry;
     }
@@ -165,11 +165,11 @@ static cm3_status jsonl_text(void *opaque, int64_t index, char **text, size_t *l
     return CM3_OK;
 }
 
-static cm3_status read_picture(const jsonl_state *state, const char *image, int least, cm3_image *picture) {
-    if (image[0] == '/') return cm3_image_read(image, least, picture);
-    char *path = cm3_path_join(state->folder, image);
+static cm3_status read_image(const jsonl_state *state, const char *file, int least, cm3_image *image) {
+    if (file[0] == '/') return cm3_image_read(file, least, image);
+    char *path = cm3_path_join(state->folder, file);
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    const cm3_status status = cm3_image_read(path, least, picture);
+    const cm3_status status = cm3_image_read(path, least, image);
     free(path);
     return status;
 }
@@ -177,7 +177,7 @@ static cm3_status read_picture(const jsonl_state *state, const char *image, int 
 static cm3_status jsonl_read(void *opaque, int64_t index, int least, cm3_pair *pair) {
     char where[PATH_MAX + 32], *image;
     CM3_TRY(read_line(opaque, index, where, &pair->text, &pair->text_length, &image));
-    cm3_status status = read_picture(opaque, image, least, &pair->image);
+    cm3_status status = read_image(opaque, image, least, &pair->image);
     if (status != CM3_OK) cm3_fail_context(status, "%s", where);
     free(image);
     if (status == CM3_OK) status = cm3__text_copy(where, strlen(where), &pair->name);
@@ -186,7 +186,7 @@ static cm3_status jsonl_read(void *opaque, int64_t index, int least, cm3_pair *p
 
 static cm3_split jsonl_split(const void *opaque, int64_t index) {
     const jsonl_state *state = opaque;
-    return state->index.lines[index].heldout ? CM3_SPLIT_HELDOUT : CM3_SPLIT_TRAIN;
+    return state->index.lines[index].validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
 }
 
 static cm3_status remember(const cm3_source_config *config, const char *path, jsonl_state *state) {

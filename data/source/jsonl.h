@@ -9,7 +9,7 @@
 typedef struct cm3__jsonl_line {
     int64_t offset, number; /* in the file; lines count from 1 */
     int32_t length;
-    bool heldout;
+    bool validation;
 } cm3__jsonl_line;
 
 typedef struct cm3__jsonl_index {
@@ -22,7 +22,7 @@ cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *p
                                   cm3__jsonl_index *index);
 void cm3__jsonl_index_free(cm3__jsonl_index *index);
 
-/* The caption and the picture's path of one line; both the caller's. `where` ("pairs.jsonl:12") is for messages. */
+/* The caption and the image's path of one line; both the caller's. `where` ("pairs.jsonl:12") is for messages. */
 cm3_status cm3__jsonl_parse(const cm3_source_config *config, const char *where, const char *line, size_t length,
                             char **text, size_t *text_length, char **image);
 

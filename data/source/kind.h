@@ -6,7 +6,7 @@
 
 enum { CM3_CAPTION_MAX = 1 << 20 }; /* bytes; also of a whole JSON line: more is a broken file, not a caption */
 
-/* All thread-safe but close. `read` delivers text, name and the picture as it is; `least` as in cm3_image_decode. */
+/* All thread-safe but close. `read` delivers text, name and the image as it is; `least` as in cm3_image_decode. */
 typedef struct cm3__source_kind {
     cm3_status (*read)(void *state, int64_t index, int least, cm3_pair *pair);
     cm3_status (*text)(void *state, int64_t index, char **text, size_t *length);
@@ -26,7 +26,7 @@ struct cm3_source {
 /* Fill kind, state and count; on failure there is nothing to close. */
 cm3_status cm3__emoji_open(const cm3_source_config *config, cm3_source *source);
 cm3_status cm3__folder_open(const cm3_source_config *config, cm3_source *source);
-/* The pictures' paths are relative to the file's folder. */
+/* The images' paths are relative to the file's folder. */
 cm3_status cm3__jsonl_open(const cm3_source_config *config, const char *path, cm3_source *source);
 
 /* A list's words, of which a text has to contain one; those that start with "!" it must not contain. Letters of either
@@ -34,7 +34,7 @@ cm3_status cm3__jsonl_open(const cm3_source_config *config, const char *path, cm
 bool cm3__words_keep(const cm3_string_list *words, const char *text);
 /* Whether another pair may be added to the `count` there are. */
 bool cm3__limit_allows(const cm3_source_config *config, int64_t count);
-/* The random share of sources without combinations; `key` is the picture's path. */
+/* The random share of sources without combinations; `key` is the image's path. */
 cm3_split cm3__split_of(const cm3_source_config *config, const char *key);
 /* CM3_ERR_FORMAT, beginning with "where: ", unless it is a caption: UTF-8, no NUL, neither empty nor enormous. */
 cm3_status cm3__caption_check(const char *where, const char *text, size_t length);

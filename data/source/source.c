@@ -16,14 +16,14 @@ const cm3_field cm3_source_fields[] = {
     CM3_FIELD_STRING(cm3_source_config, path, "",
                      "the folder, or the JSON lines file; of emoji: what to read instead of /usr/share"),
     CM3_FIELD_INT(cm3_source_config, image_size, "0", 0, 4096, "pixels",
-                  "side of the square that pictures are fitted to; 0: as they are"),
+                  "side of the square that images are fitted to; 0: as they are"),
     CM3_FIELD_CHOICE(cm3_source_config, fit, "crop", fits,
-                     "crop: centred square; pad: whole picture on background; stretch: whole picture"),
+                     "crop: centred square; pad: whole image on background; stretch: whole image"),
     CM3_FIELD_STRING(cm3_source_config, background, "white",
                      "#rrggbb, black, grey or white: under transparent pixels and padding"),
-    CM3_FIELD_FLOAT(cm3_source_config, heldout, "0", 0, 1, "share",
+    CM3_FIELD_FLOAT(cm3_source_config, validation, "0", 0, 1, "share",
                     "pairs kept out of training; emoji: combinations of a person and a skin tone"),
-    CM3_FIELD_INT(cm3_source_config, seed, "0", 0, 9e15, "", "chooses what is held out"),
+    CM3_FIELD_INT(cm3_source_config, seed, "0", 0, 9e15, "", "chooses what is validation"),
     CM3_FIELD_STRING_LIST(cm3_source_config, groups, "[]",
                           "emoji: only these groups and subgroups; \"!name\" leaves one out"),
     CM3_FIELD_STRING_LIST(cm3_source_config, filter, "[]",
@@ -31,7 +31,7 @@ const cm3_field cm3_source_fields[] = {
     CM3_FIELD_INT(cm3_source_config, limit, "0", 0, 9e15, "pairs", "only the first so many; 0: all"),
     CM3_FIELD_STRING(cm3_source_config, text_field, "", "JSON lines: where the caption stands; empty: \"text\""),
     CM3_FIELD_STRING(cm3_source_config, image_field, "",
-                     "JSON lines: where the picture's path stands; empty: \"image\" or \"file_name\""),
+                     "JSON lines: where the image's path stands; empty: \"image\" or \"file_name\""),
     CM3_FIELD_END};
 
 static bool given(const char *text) {
@@ -67,10 +67,10 @@ bool cm3__limit_allows(const cm3_source_config *config, int64_t count) {
 }
 
 cm3_split cm3__split_of(const cm3_source_config *config, const char *key) {
-    if (config->heldout <= 0) return CM3_SPLIT_TRAIN;
+    if (config->validation <= 0) return CM3_SPLIT_TRAIN;
     const cm3_hash hash = cm3_hash_bytes(key, strlen(key));
     cm3_rng rng = cm3_rng_stream((uint64_t)config->seed, CM3_RNG_SPLIT, 0, hash.low);
-    return cm3_rng_double(&rng) < config->heldout ? CM3_SPLIT_HELDOUT : CM3_SPLIT_TRAIN;
+    return cm3_rng_double(&rng) < config->validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
 }
 
 cm3_status cm3__caption_check(const char *where, const char *text, size_t length) {

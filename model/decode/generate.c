@@ -1,7 +1,7 @@
 #include "model/decode/generate.h"
 
-#include "core/tensor/mirror.h"
-#include "model/decode/drawer.h"
+#include "core/tensor/staged_buffer.h"
+#include "model/decode/batched_sampler.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,7 @@ typedef struct cached_tape {
     cm3_tape *tape;
     cm3_var *logits;
     int64_t rows, tokens;
-    cm3_mirror inputs;
+    cm3_staged_buffer inputs;
     int32_t *ids, *positions, *start; /* parts of it */
 } cached_tape;
 
@@ -50,13 +50,13 @@ typedef struct batch {
     int streams;
     stream *rows;
     progress *at;
-    cm3_drawer *drawer;
-    cm3_drawing *drawings; /* of the present step */
+    cm3_batched_sampler *sampler;
+    cm3_sampling_request *draws; /* of the present step */
 } batch;
 
 static void tape_free(cached_tape *t) {
     cm3_tape_free(t->tape);
-    cm3_mirror_give(&t->inputs);
+    cm3_staged_buffer_free(&t->inputs);
     *t = (cached_tape){0};
 }
 
@@ -64,8 +64,8 @@ static cm3_status tape_make(cm3_generator *g, int64_t first_row, int64_t rows, i
                             cached_tape *t) {
     const int64_t each = rows * tokens;
     *t = (cached_tape){.rows = rows, .tokens = tokens};
-    cm3_status status = cm3_mirror_take(g->options.backend->memory, (size_t)(2 * each + rows) * sizeof(int32_t),
-                                        "a generation step", &t->inputs);
+    cm3_status status = cm3_staged_buffer_alloc(g->options.backend->memory, (size_t)(2 * each + rows) * sizeof(int32_t),
+                                                "a generation step", &t->inputs);
     if (status == CM3_OK) status = cm3_tape_create(&g->options, &t->tape);
     if (status == CM3_OK) {
         t->ids = t->inputs.host;
@@ -87,7 +87,7 @@ static cm3_status tape_make(cm3_generator *g, int64_t first_row, int64_t rows, i
 }
 
 static cm3_status tape_run(cached_tape *t) {
-    CM3_TRY(cm3_mirror_upload(&t->inputs));
+    CM3_TRY(cm3_staged_buffer_upload(&t->inputs));
     return cm3_tape_run(t->tape, NULL);
 }
 
@@ -184,10 +184,10 @@ static bool waits(const batch *b, int64_t row) {
 }
 
 /* The next token of request r, from the logits that its streams have just made. */
-static cm3_drawing drawing_of(const batch *b, int64_t r) {
+static cm3_sampling_request sampling_request(const batch *b, int64_t r) {
     const cm3_request *request = &b->requests[r];
     const cm3_phase *phase = &request->phases[b->at[r].phase];
-    cm3_drawing drawing = {
+    cm3_sampling_request drawing = {
         .mix = &request->mix,
         .allowed = phase->allowed,
         .ranges = phase->ranges,
@@ -222,10 +222,10 @@ static cm3_status advance(batch *b, int64_t *unfinished) {
     for (int64_t r = 0; r < b->count; r++) {
         const stream *first = &b->rows[r];
         if (!first->idle && first->length - first->prompt_tokens == b->requests[r].count)
-            b->drawings[drawn++] = drawing_of(b, r);
+            b->draws[drawn++] = sampling_request(b, r);
     }
-    CM3_TRY(cm3_drawer_draw(b->drawer, b->config, cm3_var_tensor(t->logits), b->drawings, drawn));
-    for (int64_t i = 0; i < drawn; i++) append(b, b->drawings[i].row[0], b->drawings[i].id);
+    CM3_TRY(cm3_batched_sampler_run(b->sampler, b->config, cm3_var_tensor(t->logits), b->draws, drawn));
+    for (int64_t i = 0; i < drawn; i++) append(b, b->draws[i].row[0], b->draws[i].id);
     *unfinished = 0;
     for (int64_t r = 0; r < b->count; r++) *unfinished += !finished(b, r);
     return CM3_OK;
@@ -270,12 +270,12 @@ cm3_status cm3_generate(cm3_generator *g, const cm3_decode_config *config, cm3_r
     const int streams = requests[0].mix.streams;
     const int64_t together = g->rows / streams > 0 ? g->rows / streams : 1;
     batch b = {.generator = g, .config = config, .streams = streams};
-    CM3_TRY(cm3_drawer_create(g->options.backend, cm3_transformer_vocabulary(g->model), together, &b.drawer));
+    CM3_TRY(cm3_batched_sampler_create(g->options.backend, cm3_transformer_vocabulary(g->model), together, &b.sampler));
     b.rows = calloc((size_t)(together * streams), sizeof *b.rows);
     b.at = calloc((size_t)together, sizeof *b.at);
-    b.drawings = calloc((size_t)together, sizeof *b.drawings);
+    b.draws = calloc((size_t)together, sizeof *b.draws);
     cm3_status status =
-        b.rows && b.at && b.drawings ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of requests");
+        b.rows && b.at && b.draws ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of requests");
     for (int64_t done = 0; done < count && status == CM3_OK; done += b.count) {
         b.requests = requests + done;
         b.count = count - done < together ? count - done : together;
@@ -284,7 +284,7 @@ cm3_status cm3_generate(cm3_generator *g, const cm3_decode_config *config, cm3_r
     }
     free(b.rows);
     free(b.at);
-    free(b.drawings);
-    cm3_drawer_free(b.drawer);
+    free(b.draws);
+    cm3_batched_sampler_free(b.sampler);
     return status;
 }

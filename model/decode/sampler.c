@@ -10,7 +10,7 @@ const cm3_field cm3_decode_fields[] = {
     CM3_FIELD_CHOICE(C, method, "top-p", methods, "top-p sampling with guidance, or contrastive decoding CD-K"),
     CM3_FIELD_FLOAT(C, temperature, "1.0", 0, 100, "", "divides the logits; 0 always takes the likeliest token"),
     CM3_FIELD_FLOAT(C, top_p, "0.9", 1e-6, 1, "", "share of probability of the likeliest tokens that are drawn from"),
-    CM3_FIELD_FLOAT(C, guidance, "3.0", 0, 100, "", "classifier-free guidance for pictures; 1 is none"),
+    CM3_FIELD_FLOAT(C, guidance, "3.0", 0, 100, "", "classifier-free guidance for images; 1 is none"),
     CM3_FIELD_INT(C, cdk_k, "16", 1, 65536, "", "CD-K: which largest probability sets the threshold"),
     CM3_FIELD_FLOAT(C, cdk_alpha, "0.1", 0, 1, "", "CD-K: share of that probability a token must reach"),
     CM3_FIELD_INT(C, seed, "0", 0, 1e15, "", "of every draw"),

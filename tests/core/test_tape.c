@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 /* A small network with everything that the planner treats specially: a residual stream written in place, a shared
- * leaf, a view, an activation that is recomputed, two segments, a loss whose backward pass is whole. */
+ * leaf, a view, an activation that is recomputed, two buckets, a loss whose backward pass is whole. */
 enum { ROWS = 6, WIDTH = 8, INNER = 16, VOCABULARY = 10, PARAMETERS = 4 };
 
 typedef struct network {
@@ -29,7 +29,7 @@ static void fill(float *values, int64_t count, uint64_t name) {
 static void build(network *n, cm3_recompute recompute, bool guards) {
     const cm3_shape shapes[PARAMETERS] = {cm3_shape_of(VOCABULARY, WIDTH), cm3_shape_of(INNER, WIDTH),
                                           cm3_shape_of(WIDTH, INNER), cm3_shape_of(WIDTH, WIDTH)};
-    const int segments[PARAMETERS] = {0, 1, 1, 2};
+    const int buckets[PARAMETERS] = {0, 1, 1, 2};
     const cm3_tape_options options = {.backend = cm3_backend_cpu(), .recompute = recompute, .guards = guards};
     memset(n, 0, sizeof *n);
     assert_int_equal(cm3_tape_create(&options, &n->tape), CM3_OK);
@@ -38,7 +38,7 @@ static void build(network *n, cm3_recompute recompute, bool guards) {
         n->value[i] = calloc((size_t)n->count[i], sizeof(float));
         n->grad[i] = calloc((size_t)n->count[i], sizeof(float));
         fill(n->value[i], n->count[i], (uint64_t)i);
-        n->parameter[i] = cm3_tape_parameter(n->tape, shapes[i], n->value[i], n->grad[i], segments[i]);
+        n->parameter[i] = cm3_tape_parameter(n->tape, shapes[i], n->value[i], n->grad[i], buckets[i]);
     }
     for (int i = 0; i < ROWS; i++) {
         n->ids[i] = i;
@@ -50,14 +50,14 @@ static void build(network *n, cm3_recompute recompute, bool guards) {
     cm3_var *ids = cm3_tape_input(t, CM3_I32, cm3_shape_of(ROWS), n->ids);
     cm3_var *targets = cm3_tape_input(t, CM3_I32, cm3_shape_of(ROWS), n->targets);
     cm3_var *scale = cm3_tape_input(t, CM3_F32, cm3_shape_of(1), &n->scale);
-    cm3_tape_segment(t, 0);
+    cm3_tape_bucket(t, 0);
     cm3_var *x = cm3_embed(t, n->parameter[0], ids, NULL, NULL);
-    cm3_tape_segment(t, 1);
+    cm3_tape_bucket(t, 1);
     for (int block = 0; block < 2; block++) { /* the same weights twice: gradients add up */
         cm3_var *h = cm3_linear(t, cm3_layer_norm(t, x, NULL, NULL, 1e-5f), n->parameter[1], NULL, NULL, CM3_ACT_RELU);
         x = cm3_linear(t, h, n->parameter[2], NULL, x, CM3_ACT_NONE);
     }
-    cm3_tape_segment(t, 2);
+    cm3_tape_bucket(t, 2);
     x = cm3_linear(t, x, n->parameter[3], NULL, x, CM3_ACT_NONE); /* x as operand and as residual */
     x = cm3_view(t, cm3_view(t, x, cm3_shape_of(ROWS * WIDTH)), cm3_shape_of(ROWS, WIDTH));
     x = cm3_add(t, x, x);
@@ -115,24 +115,24 @@ static void gradients_are_those_of_finite_differences(void **state) {
 
 static void recomputation_changes_memory_but_no_bit(void **state) {
     (void)state;
-    network kept, activations, segments;
+    network kept, activations, buckets;
     build(&kept, CM3_RECOMPUTE_NONE, true);
     build(&activations, CM3_RECOMPUTE_ACTIVATIONS, true);
-    build(&segments, CM3_RECOMPUTE_SEGMENTS, true);
+    build(&buckets, CM3_RECOMPUTE_LAYERS, true);
     const double loss = run(&kept, NULL);
     assert_true(loss == run(&activations, NULL));
-    assert_true(loss == run(&segments, NULL));
+    assert_true(loss == run(&buckets, NULL));
     for (int i = 0; i < PARAMETERS; i++) {
         assert_memory_equal(kept.grad[i], activations.grad[i], (size_t)kept.count[i] * sizeof(float));
-        assert_memory_equal(kept.grad[i], segments.grad[i], (size_t)kept.count[i] * sizeof(float));
+        assert_memory_equal(kept.grad[i], buckets.grad[i], (size_t)kept.count[i] * sizeof(float));
     }
     assert_true(cm3_tape_get_stats(kept.tape)->recompute_flops == 0);
     assert_true(cm3_tape_get_stats(activations.tape)->recompute_flops > 0);
-    assert_true(cm3_tape_get_stats(segments.tape)->recompute_flops >
+    assert_true(cm3_tape_get_stats(buckets.tape)->recompute_flops >
                 cm3_tape_get_stats(activations.tape)->recompute_flops);
     drop(&kept);
     drop(&activations);
-    drop(&segments);
+    drop(&buckets);
 }
 
 static void the_meta_device_plans_the_same_memory_and_refuses_to_run(void **state) {
@@ -175,18 +175,18 @@ typedef struct ready_log {
     float seen[8];
 } ready_log;
 
-static void note_ready(void *context, int segment) {
+static void note_ready(void *context, int bucket) {
     ready_log *log = context;
-    log->seen[log->count] = log->n->grad[segment == 0 ? 0 : segment == 1 ? 1 : 3][3];
-    log->order[log->count++] = segment;
+    log->seen[log->count] = log->n->grad[bucket == 0 ? 0 : bucket == 1 ? 1 : 3][3];
+    log->order[log->count++] = bucket;
 }
 
-static void segments_are_ready_last_first_and_with_their_final_gradients(void **state) {
+static void buckets_are_ready_last_first_and_with_their_final_gradients(void **state) {
     (void)state;
     network n;
     build(&n, CM3_RECOMPUTE_NONE, false);
     ready_log log = {.n = &n};
-    run(&n, &(const cm3_tape_run_options){.segment_ready = note_ready, .context = &log});
+    run(&n, &(const cm3_tape_run_options){.bucket_ready = note_ready, .context = &log});
     assert_int_equal(log.count, 3);
     assert_int_equal(log.order[0], 2);
     assert_int_equal(log.order[1], 1);
@@ -267,7 +267,7 @@ int main(void) {
         cmocka_unit_test(recomputation_changes_memory_but_no_bit),
         cmocka_unit_test(the_meta_device_plans_the_same_memory_and_refuses_to_run),
         cmocka_unit_test(accumulating_runs_add_their_gradients),
-        cmocka_unit_test(segments_are_ready_last_first_and_with_their_final_gradients),
+        cmocka_unit_test(buckets_are_ready_last_first_and_with_their_final_gradients),
         cmocka_unit_test(a_tape_that_shares_memory_needs_no_more_and_leaves_what_is_kept),
         cmocka_unit_test(memory_in_use_takes_no_further_tape),
         cmocka_unit_test(the_first_failure_of_recording_is_reported_once_by_the_plan),

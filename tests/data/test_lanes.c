@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { SAMPLES = 83, TRAINING = 83 - 16, HELDOUT = 16 };
+enum { SAMPLES = 83, TRAINING = 83 - 16, VALIDATION = 16 };
 static cm3_vocab vocab;
 static cm3_store *store, *file_store;
 static char path[512];
@@ -103,7 +103,7 @@ static void unmasked_blocks_join_to_whole_samples_with_nothing_lost(void **state
     bench_close(&b);
 }
 
-static void an_epoch_gives_every_training_sample_once_and_no_heldout_one(void **state) {
+static void an_epoch_gives_every_training_sample_once_and_no_validation_one(void **state) {
     (void)state;
     const int64_t lane_counts[] = {1, 6, 64, 100}; /* fewer and more than there are samples */
     for (size_t c = 0; c < 4; c++) {
@@ -124,7 +124,7 @@ static void an_epoch_gives_every_training_sample_once_and_no_heldout_one(void **
             }
         }
         for (int epoch = 0; epoch < EPOCHS; epoch++)
-            for (int64_t i = 0; i < SAMPLES; i++) assert_int_equal(seen[epoch][i], small_heldout(i) ? 0 : 1);
+            for (int64_t i = 0; i < SAMPLES; i++) assert_int_equal(seen[epoch][i], small_validation(i) ? 0 : 1);
         bench_close(&b);
     }
 }
@@ -306,39 +306,39 @@ static void masks_differ_between_lanes_and_blocks(void **state) {
     bench_close(&b);
 }
 
-static void heldout_blocks_make_every_token_but_the_first_a_target_once(void **state) {
+static void validation_blocks_make_every_token_but_the_first_a_target_once(void **state) {
     (void)state;
     bench b = bench_open(small_config(), file_store);
     cm3_tokens all = {0};
-    for (int64_t i = 0; i < HELDOUT; i++) render_sample(cm3_store_heldout(store, i), &all);
-    const int64_t tokens = cm3_heldout_tokens(b.packer);
+    for (int64_t i = 0; i < VALIDATION; i++) render_sample(cm3_store_validation(store, i), &all);
+    const int64_t tokens = cm3_validation_tokens(b.packer);
     int64_t blocks, targets = 0;
-    assert_int_equal(cm3_heldout_blocks(b.packer, &blocks), CM3_OK);
+    assert_int_equal(cm3_validation_blocks(b.packer, &blocks), CM3_OK);
     assert_int_equal(tokens, all.count);
     for (int64_t i = 0; i < blocks; i++) {
-        assert_int_equal(cm3_heldout_block(b.packer, i, &b.block), CM3_OK);
+        assert_int_equal(cm3_validation_block(b.packer, i, &b.block), CM3_OK);
         assert_true(b.block.length >= 2);
         assert_memory_equal(b.block.ids, all.ids + i * b.config.context, (size_t)b.block.length * sizeof *all.ids);
         targets += b.block.length - 1;
     }
     assert_int_equal(targets, tokens - 1);
-    assert_int_equal(cm3_heldout_block(b.packer, blocks, &b.block), CM3_ERR_NOT_FOUND);
+    assert_int_equal(cm3_validation_block(b.packer, blocks, &b.block), CM3_ERR_NOT_FOUND);
     cm3_tokens_free(&all);
     bench_close(&b);
 }
 
-static void heldout_documents_kept_whole_are_each_in_one_block(void **state) {
+static void validation_documents_kept_whole_are_each_in_one_block(void **state) {
     (void)state;
     for (int64_t context = 10; context <= 90; context += 40) { /* documents longer than a block, one a block, two */
         cm3_data_config config = config_keeping(KEEP_DOCUMENTS);
         config.context = context;
         bench b = bench_open(config, file_store);
         cm3_tokens all = {0};
-        for (int64_t i = 0; i < HELDOUT; i++) render_sample(cm3_store_heldout(store, i), &all);
+        for (int64_t i = 0; i < VALIDATION; i++) render_sample(cm3_store_validation(store, i), &all);
         int64_t blocks, at = 0, shared = 0;
-        assert_int_equal(cm3_heldout_blocks(b.packer, &blocks), CM3_OK);
+        assert_int_equal(cm3_validation_blocks(b.packer, &blocks), CM3_OK);
         for (int64_t i = 0; i < blocks; i++) {
-            assert_int_equal(cm3_heldout_block(b.packer, i, &b.block), CM3_OK);
+            assert_int_equal(cm3_validation_block(b.packer, i, &b.block), CM3_OK);
             assert_true(b.block.length >= 2 && b.block.length <= context + 1);
             const bool cut = b.block.pieces[0].begin > 0;
             at -= cut;
@@ -347,7 +347,7 @@ static void heldout_documents_kept_whole_are_each_in_one_block(void **state) {
             at += b.block.length;
         }
         assert_int_equal(at, all.count);
-        assert_true(context == 10 ? shared > HELDOUT : shared == 0);
+        assert_true(context == 10 ? shared > VALIDATION : shared == 0);
         cm3_tokens_free(&all);
         bench_close(&b);
     }
@@ -366,8 +366,8 @@ static void targets_are_the_inputs_shifted_by_one_and_classes_tell_what_they_are
     assert_memory_equal(batch.inputs, b.block.ids, (size_t)s * 4);
     assert_memory_equal(batch.targets + s, b.block.ids + 1, (size_t)s * 4);
     int64_t blocks;
-    assert_int_equal(cm3_heldout_blocks(b.packer, &blocks), CM3_OK);
-    assert_int_equal(cm3_heldout_block(b.packer, blocks - 1, &b.block), CM3_OK); /* a short one over a full one */
+    assert_int_equal(cm3_validation_blocks(b.packer, &blocks), CM3_OK);
+    assert_int_equal(cm3_validation_block(b.packer, blocks - 1, &b.block), CM3_OK); /* a short one over a full one */
     const int64_t length = b.block.length;
     assert_true(length <= s);
     cm3_batch_set(&batch, &vocab, 1, &b.block);
@@ -432,7 +432,7 @@ static void a_store_without_training_samples_or_of_another_vocabulary_is_refused
     const cm3_data_config config = small_config();
     assert_int_equal(cm3_packer_new(&config, &other, store, &packer), CM3_ERR_FORMAT);
     char all[600];
-    snprintf(all, sizeof all, "%s.heldout", path);
+    snprintf(all, sizeof all, "%s.validation", path);
     const cm3_store_info info = small_info(&vocab);
     cm3_store_writer *writer;
     const int32_t codes[SMALL_CODES] = {0};
@@ -442,7 +442,7 @@ static void a_store_without_training_samples_or_of_another_vocabulary_is_refused
     cm3_store *only;
     assert_int_equal(cm3_store_open(all, NULL, 0, &only), CM3_OK);
     assert_int_equal(cm3_packer_new(&config, &vocab, only, &packer), CM3_ERR_FORMAT);
-    assert_non_null(strstr(cm3_message(), "held out"));
+    assert_non_null(strstr(cm3_message(), "validation"));
     cm3_store_close(only);
     unlink(all);
 }
@@ -450,7 +450,7 @@ static void a_store_without_training_samples_or_of_another_vocabulary_is_refused
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unmasked_blocks_join_to_whole_samples_with_nothing_lost),
-        cmocka_unit_test(an_epoch_gives_every_training_sample_once_and_no_heldout_one),
+        cmocka_unit_test(an_epoch_gives_every_training_sample_once_and_no_validation_one),
         cmocka_unit_test(skipping_lands_where_making_blocks_does),
         cmocka_unit_test(a_block_of_any_step_can_be_made_again),
         cmocka_unit_test(resuming_from_saved_cursors_is_exact),
@@ -460,8 +460,8 @@ int main(void) {
         cmocka_unit_test(with_documents_kept_whole_a_block_holds_as_many_as_fit),
         cmocka_unit_test(images_longer_than_a_block_still_make_progress),
         cmocka_unit_test(masks_differ_between_lanes_and_blocks),
-        cmocka_unit_test(heldout_blocks_make_every_token_but_the_first_a_target_once),
-        cmocka_unit_test(heldout_documents_kept_whole_are_each_in_one_block),
+        cmocka_unit_test(validation_blocks_make_every_token_but_the_first_a_target_once),
+        cmocka_unit_test(validation_documents_kept_whole_are_each_in_one_block),
         cmocka_unit_test(targets_are_the_inputs_shifted_by_one_and_classes_tell_what_they_are),
         cmocka_unit_test(a_step_is_the_same_bits_for_ever),
         cmocka_unit_test(a_block_prints_readably),

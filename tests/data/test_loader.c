@@ -119,7 +119,7 @@ static void closing_at_any_moment_ends_cleanly(void **state) {
     cm3_loader_close(NULL);
 }
 
-/* A store whose pictures are damaged: a run of bytes in the middle of the file, where chunks lie. */
+/* A store whose images are damaged: a run of bytes in the middle of the file, where chunks lie. */
 static void damage(const char *name) {
     char *data;
     size_t length;

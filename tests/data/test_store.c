@@ -49,7 +49,7 @@ static void check_sample(cm3_store *store, int64_t i) {
     assert_memory_equal(text, expected_text, (size_t)count * sizeof *text);
     assert_memory_equal(codes, expected_codes, sizeof codes);
     assert_string_equal(name, label);
-    assert_int_equal(cm3_store_is_heldout(store, i), small_heldout(i));
+    assert_int_equal(cm3_store_is_validation(store, i), small_validation(i));
     free(name);
 }
 
@@ -78,7 +78,7 @@ static void what_the_header_says_is_true(void **state) {
         if (count > longest) longest = count;
     }
     assert_int_equal(info->samples, SAMPLES);
-    assert_int_equal(info->heldout, SAMPLES / 5);
+    assert_int_equal(info->validation, SAMPLES / 5);
     assert_int_equal(info->text_tokens, tokens);
     assert_int_equal(info->longest_text, longest);
     assert_int_equal(info->image_rows, SMALL_ROWS);
@@ -88,18 +88,18 @@ static void what_the_header_says_is_true(void **state) {
     cm3_store_close(store);
 }
 
-static void training_and_heldout_numbers_cover_every_sample_once(void **state) {
+static void training_and_validation_numbers_cover_every_sample_once(void **state) {
     (void)state;
     cm3_store *store;
     assert_int_equal(cm3_store_open(path, NULL, 0, &store), CM3_OK);
-    int64_t training = 0, heldout = 0;
+    int64_t training = 0, validation = 0;
     for (int64_t i = 0; i < SAMPLES; i++) {
-        if (small_heldout(i))
-            assert_int_equal(cm3_store_heldout(store, heldout++), i);
+        if (small_validation(i))
+            assert_int_equal(cm3_store_validation(store, validation++), i);
         else
             assert_int_equal(cm3_store_training(store, training++), i);
     }
-    assert_int_equal(heldout, cm3_store_get_info(store)->heldout);
+    assert_int_equal(validation, cm3_store_get_info(store)->validation);
     cm3_store_close(store);
 }
 
@@ -263,7 +263,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_read_back_in_any_order_from_file_and_memory),
         cmocka_unit_test(what_the_header_says_is_true),
-        cmocka_unit_test(training_and_heldout_numbers_cover_every_sample_once),
+        cmocka_unit_test(training_and_validation_numbers_cover_every_sample_once),
         cmocka_unit_test(indices_outside_are_refused),
         cmocka_unit_test(another_vocabularys_store_is_one_clear_error),
         cmocka_unit_test(a_missing_store_is_not_found),

@@ -1,13 +1,13 @@
 #!/bin/bash
 # Labels: slow (the sanitizers leave it out)
 # What lies around the training of the transformer, by the backend of GPUs, whose kernels the host runs in a GPU's place: the image tokenizer's training
-# follows the CPU's losses; pictures get the CPU's codes; a model draws, describes and scores as on the CPU in f32, and in bf16 near enough.
+# follows the CPU's losses; images get the CPU's codes; a model draws, describes and scores as on the CPU in f32, and in bf16 near enough.
 source "$(dirname "$0")/lib.sh"
 quietly "$cm3leon" run "$tiny" out="$work/base"
 export CM3_CUDA_LIBRARY=$1/libcm3_simt.so
 gpu="device=cuda compute=f32"
 
-# The image tokenizer: two micro-batches a step, codes that are started again, held-out pictures.
+# The image tokenizer: two micro-batches a step, codes that are started again, validation images.
 learn() { quietly "$cm3leon" image-tokenizer "$tiny" out="$work/$1" image_train.micro_batch=4 image_tokenizer.dead_steps=2 "${@:2}"; }
 learn cpu
 learn gpu device=cuda
@@ -17,18 +17,18 @@ import json, sys
 def lines(name, kind): return [j for j in map(json.loads, open(f"{sys.argv[1]}/{name}/image-tokenizer/metrics.jsonl")) if j["kind"] == kind]
 cpu, gpu = lines("cpu", "train"), lines("gpu", "train")
 assert len(cpu) == len(gpu) == 8 and sum(j["codes_restarted"] for j in cpu) > 0, cpu
-for a, b in zip(cpu + lines("cpu", "validation"), gpu + lines("gpu", "validation")):
+for a, b in zip(cpu + lines("cpu", "heldout"), gpu + lines("gpu", "heldout")):
     for key in ("loss", "loss_pixels", "loss_codes", "psnr", "grad_norm"):
         if key in a: assert abs(a[key] - b[key]) <= 1e-3 * abs(a[key]), (key, a, b)
     assert a.get("codes_restarted") == b.get("codes_restarted"), (a, b)
 P
 
-# The same pictures under the same network: the same codes.
+# The same images under the same network: the same codes.
 cp -r "$work/base" "$work/codes"
 rm -rf "$work/codes/tokenize"
 quietly "$cm3leon" tokenize "$tiny" out="$work/codes" device=cuda
 sees() { for lane in 0 3 6; do "$cm3leon" inspect "$tiny" out="$work/$1" --step 1 --lane $lane || fail "inspect"; done; }
-[ "$(sees base)" = "$(sees codes)" ] || fail "pictures have other codes"
+[ "$(sees base)" = "$(sees codes)" ] || fail "images have other codes"
 
 # Drawing, describing, scoring.
 evaluate() { "$cm3leon" evaluate "$work/base" --prompts 6 --json "${@:2}" > "$work/$1.json" 2> "$work/log" || fail "evaluate: $(cat "$work/log")"; }
@@ -50,11 +50,11 @@ generate drawn-cpu
 generate drawn-gpu $gpu
 grep -q "cuda (" "$work/log" || fail "generate does not name the device: $(cat "$work/log")"
 generate drawn-bf16 device=cuda
-picture=$(ls "$work"/drawn-cpu/*.png | head -1)
-describe() { "$cm3leon" generate "$work/base" --picture "$picture" "$@" 2> "$work/log" || fail "describe: $(cat "$work/log")"; }
+image=$(ls "$work"/drawn-cpu/*.png | head -1)
+describe() { "$cm3leon" generate "$work/base" --image "$image" "$@" 2> "$work/log" || fail "describe: $(cat "$work/log")"; }
 [ "$(describe)" = "$(describe $gpu)" ] || fail "another caption"
-[ "$(ls "$work/drawn-cpu")" = "$(ls "$work/drawn-bf16")" ] || fail "other pictures"
-# Pictures that a training run draws meanwhile, where it trains.
+[ "$(ls "$work/drawn-cpu")" = "$(ls "$work/drawn-bf16")" ] || fail "other images"
+# Images that a training run draws meanwhile, where it trains.
 quietly "$cm3leon" pretrain "$tiny" out="$work/codes" train.steps=13 train.sample_every=13 $gpu
-[ -f "$work/codes/pretrain/samples/step-13.png" ] || fail "no sample pictures"
+[ -f "$work/codes/pretrain/samples/step-13.png" ] || fail "no sample images"
 echo "1 passed, 0 failed"

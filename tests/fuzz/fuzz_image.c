@@ -1,4 +1,4 @@
-/* Decodes any bytes. Pictures that claim to be large are left out: their size alone would take all of the time. */
+/* Decodes any bytes. Images that claim to be large are left out: their size alone would take all of the time. */
 #include "data/image/image.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

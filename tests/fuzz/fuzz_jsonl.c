@@ -7,7 +7,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size) return 0;
-    const cm3_source_config config = {.heldout = 0.5, .filter = {.values = {"!z"}, .count = 1}};
+    const cm3_source_config config = {.validation = 0.5, .filter = {.values = {"!z"}, .count = 1}};
     FILE *file = fmemopen((void *)data, size, "rb");
     if (!file) return 0;
     cm3__jsonl_index index;

@@ -12,13 +12,13 @@ static cm3_shape shape(int rank, int64_t a, int64_t b) {
     return (cm3_shape){rank, {a, b}};
 }
 
-/* Three segments, the second without parameters. */
+/* Three buckets, the second without parameters. */
 static cm3_params *small_table(int64_t shard_unit) {
     cm3_params *params;
     assert_int_equal(cm3_params_create(&params), CM3_OK);
     assert_int_equal(cm3_params_add(params, shape(2, 3, 7), cm3_init_normal(0.5), CM3_DECAY, "table"), 0);
     assert_int_equal(cm3_params_add(params, shape(1, 5, 0), cm3_init_ones(), CM3_NO_DECAY, "gain"), 1);
-    cm3_params_segment(params, 2);
+    cm3_params_bucket(params, 2);
     assert_int_equal(cm3_params_add(params, shape(1, 200000, 0), cm3_init_normal(0.02), CM3_DECAY, "layers.%d.up", 4),
                      2);
     assert_int_equal(cm3_params_add(params, shape(1, 9, 0), cm3_init_uniform(0.25), CM3_NO_DECAY, "layers.%d.bias", 4),
@@ -27,23 +27,23 @@ static cm3_params *small_table(int64_t shard_unit) {
     return params;
 }
 
-static void segments_cover_the_buffer_in_order(void **state) {
+static void buckets_cover_the_buffer_in_order(void **state) {
     (void)state;
     cm3_params *params = small_table(1000);
     assert_int_equal(cm3_params_elements(params), 21 + 5 + 200000 + 9);
     assert_int_equal(cm3_params_size(params) % 1000, 0);
-    assert_int_equal(cm3_params_segment_count(params), 3);
+    assert_int_equal(cm3_params_bucket_count(params), 3);
     int64_t end = 0;
     for (int s = 0; s < 3; s++) {
-        const cm3_param_range range = cm3_params_segment_range(params, s);
+        const cm3_param_range range = cm3_params_bucket_range(params, s);
         assert_int_equal(range.offset, end);
         end += range.count;
     }
     assert_int_equal(end, cm3_params_size(params));
-    assert_int_equal(cm3_params_segment_range(params, 1).count, 0);
+    assert_int_equal(cm3_params_bucket_range(params, 1).count, 0);
     for (int i = 0; i < cm3_params_count(params); i++) {
         const cm3_param *param = cm3_params_get(params, i);
-        const cm3_param_range range = cm3_params_segment_range(params, param->segment);
+        const cm3_param_range range = cm3_params_bucket_range(params, param->bucket);
         assert_int_equal(param->offset % CM3_PARAM_ALIGN, 0);
         assert_true(param->offset >= range.offset && param->offset + param->count <= range.offset + range.count);
     }
@@ -141,7 +141,7 @@ static void a_leaf_points_into_the_flat_buffers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(segments_cover_the_buffer_in_order),
+        cmocka_unit_test(buckets_cover_the_buffer_in_order),
         cmocka_unit_test(parameters_are_found_by_name),
         cmocka_unit_test(the_first_failure_is_reported_by_the_layout),
         cmocka_unit_test(sizes_that_overflow_are_refused),

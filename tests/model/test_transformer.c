@@ -125,7 +125,7 @@ static void recomputed_gradients_have_the_same_bits(void **state) {
         small_network n = small_network_open(&configs[c], VOCABULARY);
         const size_t bytes = (size_t)cm3_params_size(n.params) * sizeof(float);
         float *grads = malloc(bytes);
-        for (int policy = CM3_RECOMPUTE_NONE; policy <= CM3_RECOMPUTE_SEGMENTS; policy++) {
+        for (int policy = CM3_RECOMPUTE_NONE; policy <= CM3_RECOMPUTE_LAYERS; policy++) {
             step s;
             record(&n, (cm3_recompute)policy, &s);
             run(&s);

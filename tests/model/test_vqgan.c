@@ -22,7 +22,7 @@ static cm3_vqgan_config config_of(const char *yaml) {
 }
 
 static cm3_vqgan_config small_config(void) {
-    return config_of("image_tokenizer: {picture: 16, patch: 2, channels: 8, multipliers: [1, 2], encoder_blocks: 1, "
+    return config_of("image_tokenizer: {image: 16, patch: 2, channels: 8, multipliers: [1, 2], encoder_blocks: 1, "
                      "decoder_blocks: 1, "
                      "middle_blocks: 2, attention: yes, code_width: 6, codes: 24}");
 }
@@ -68,24 +68,24 @@ static void the_default_is_vqgan_of_256_pixels_to_32_by_32_codes(void **state) {
     (void)state;
     network n = network_open(config_of("image_tokenizer: {}"), false);
     assert_int_equal(cm3_vqgan_code_side(&n.config), 32);
-    assert_int_equal(cm3_vqgan_codes_per_picture(&n.config), 1024);
+    assert_int_equal(cm3_vqgan_codes_per_image(&n.config), 1024);
     cm3_tape *tape = tape_on(cm3_backend_meta());
-    const cm3_vqgan_step step = cm3_vqgan_train(n.model, tape, &(cm3_vqgan_batch){.pictures = 2});
+    const cm3_vqgan_step step = cm3_vqgan_train(n.model, tape, &(cm3_vqgan_batch){.images = 2});
     if (cm3_tape_plan(tape) != CM3_OK) fail_msg("%s", cm3_message());
     assert_true(cm3_shape_equal(cm3_var_tensor(step.z)->shape, cm3_shape_of(2048, 256)));
     assert_true(cm3_shape_equal(cm3_var_tensor(step.codes)->shape, cm3_shape_of(2048)));
     assert_true(cm3_shape_equal(cm3_var_tensor(step.output)->shape, cm3_shape_of(2, 256, 256, 3)));
     const int64_t elements = cm3_params_elements(n.params);
     assert_true(elements > 60e6 && elements < 80e6); /* VQGAN's f8 has 68 million without its attention at 32 x 32 */
-    assert_true(cm3_vqgan_flops_per_picture(n.model) > 1e12);
+    assert_true(cm3_vqgan_flops_per_image(n.model) > 1e12);
     cm3_tape_free(tape);
     network_close(&n);
 }
 
-static void a_picture_that_the_levels_do_not_divide_is_a_fault_of_the_recipe(void **state) {
+static void a_image_that_the_levels_do_not_divide_is_a_fault_of_the_recipe(void **state) {
     (void)state;
     cm3_vqgan_config config = small_config();
-    config.picture = 18;
+    config.image = 18;
     cm3_params *params;
     cm3_vqgan *model;
     assert_int_equal(cm3_params_create(&params), CM3_OK);
@@ -98,13 +98,13 @@ static void folding_is_undone_by_unfolding(void **state) {
     (void)state;
     const cm3_vqgan_config config = small_config();
     enum { VALUES = 2 * 16 * 16 * 3 };
-    float pictures[VALUES], folded[VALUES], back[VALUES];
-    for (int i = 0; i < VALUES; i++) pictures[i] = (float)i;
-    cm3_vqgan_fold(&config, pictures, 2, folded);
+    float images[VALUES], folded[VALUES], back[VALUES];
+    for (int i = 0; i < VALUES; i++) images[i] = (float)i;
+    cm3_vqgan_fold(&config, images, 2, folded);
     cm3_vqgan_unfold(&config, folded, 2, back);
-    assert_memory_equal(pictures, back, sizeof back);
-    /* Second picture, folded pixel (1, 2), row 1 and column 0 of its patch, green. */
-    assert_true(folded[((8 * 8) + 1 * 8 + 2) * 12 + (1 * 2 + 0) * 3 + 1] == pictures[((16 * 16) + 3 * 16 + 4) * 3 + 1]);
+    assert_memory_equal(images, back, sizeof back);
+    /* Second image, folded pixel (1, 2), row 1 and column 0 of its patch, green. */
+    assert_true(folded[((8 * 8) + 1 * 8 + 2) * 12 + (1 * 2 + 0) * 3 + 1] == images[((16 * 16) + 3 * 16 + 4) * 3 + 1]);
 }
 
 /* The loss of one half of the network against fixed targets. */
@@ -163,10 +163,10 @@ static void gradients_of_encoder_and_decoder_agree_with_differences(void **state
     fill(vectors, 16 * 6, 0.5, 101);
 
     half encode = {.tape = tape_on(cm3_backend_cpu())};
-    cm3_var *picture = cm3_tape_input(encode.tape, CM3_F32, cm3_vqgan_picture_shape(n.model, 1), pixels);
+    cm3_var *image = cm3_tape_input(encode.tape, CM3_F32, cm3_vqgan_image_shape(n.model, 1), pixels);
     cm3_var *target = cm3_tape_input(encode.tape, CM3_F32, cm3_shape_of(16, 6), vectors);
     cm3_var *one = cm3_tape_input(encode.tape, CM3_F32, cm3_shape_of(1), &scale);
-    encode.loss = cm3_pixel_loss(encode.tape, cm3_vqgan_encode(n.model, encode.tape, 1, picture), target, one, 0, 1);
+    encode.loss = cm3_pixel_loss(encode.tape, cm3_vqgan_encode(n.model, encode.tape, 1, image), target, one, 0, 1);
     cm3_tape_loss(encode.tape, encode.loss);
     if (cm3_tape_plan(encode.tape) != CM3_OK) fail_msg("%s", cm3_message());
     expect_true_gradients(&n, &encode, "encoder/");
@@ -175,7 +175,7 @@ static void gradients_of_encoder_and_decoder_agree_with_differences(void **state
     scale = 0.1f;
     half decode = {.tape = tape_on(cm3_backend_cpu())};
     cm3_var *codes = cm3_tape_input(decode.tape, CM3_F32, cm3_shape_of(16, 6), vectors);
-    target = cm3_tape_input(decode.tape, CM3_F32, cm3_vqgan_picture_shape(n.model, 1), pixels);
+    target = cm3_tape_input(decode.tape, CM3_F32, cm3_vqgan_image_shape(n.model, 1), pixels);
     one = cm3_tape_input(decode.tape, CM3_F32, cm3_shape_of(1), &scale);
     decode.loss = cm3_pixel_loss(decode.tape, cm3_vqgan_decode(n.model, decode.tape, 1, codes), target, one, 0, 1);
     cm3_tape_loss(decode.tape, decode.loss);
@@ -191,7 +191,7 @@ static void recomputing_gives_the_same_bits(void **state) {
     static float pixels[VALUES];
     fill(pixels, VALUES, 0.5, 7);
     float *kept = NULL;
-    for (int recompute = CM3_RECOMPUTE_NONE; recompute <= CM3_RECOMPUTE_SEGMENTS; recompute++) {
+    for (int recompute = CM3_RECOMPUTE_NONE; recompute <= CM3_RECOMPUTE_LAYERS; recompute++) {
         network n = network_open(small_config(), true);
         float pixel_scale, code_scale;
         cm3_vqgan_scales(&n.config, 2, &pixel_scale, &code_scale);
@@ -220,14 +220,14 @@ static void a_codec_gives_the_same_codes_whatever_the_batch(void **state) {
     network n = network_open(small_config(), true);
     float *book = cm3_params_value(n.params, cm3_vqgan_codebook_index(n.model));
     fill(book, 24 * 6, 0.5, 3);
-    static float pictures[VALUES], drawn[VALUES], again[VALUES];
+    static float images[VALUES], drawn[VALUES], again[VALUES];
     int32_t codes[COUNT * 16], other[COUNT * 16];
-    fill(pictures, VALUES, 0.6, 4);
+    fill(images, VALUES, 0.6, 4);
     cm3_image_codec *one, *two;
     assert_int_equal(cm3_image_codec_create(n.model, 1, &one), CM3_OK);
     assert_int_equal(cm3_image_codec_create(n.model, 2, &two), CM3_OK);
-    assert_int_equal(cm3_image_codec_encode(one, pictures, COUNT, codes), CM3_OK);
-    assert_int_equal(cm3_image_codec_encode(two, pictures, COUNT, other), CM3_OK);
+    assert_int_equal(cm3_image_codec_encode(one, images, COUNT, codes), CM3_OK);
+    assert_int_equal(cm3_image_codec_encode(two, images, COUNT, other), CM3_OK);
     assert_memory_equal(codes, other, sizeof codes);
     assert_int_equal(cm3_image_codec_decode(one, codes, COUNT, drawn), CM3_OK);
     assert_int_equal(cm3_image_codec_decode(two, codes, COUNT, again), CM3_OK);
@@ -244,7 +244,7 @@ static void a_codec_gives_the_same_codes_whatever_the_batch(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_default_is_vqgan_of_256_pixels_to_32_by_32_codes),
-        cmocka_unit_test(a_picture_that_the_levels_do_not_divide_is_a_fault_of_the_recipe),
+        cmocka_unit_test(a_image_that_the_levels_do_not_divide_is_a_fault_of_the_recipe),
         cmocka_unit_test(folding_is_undone_by_unfolding),
         cmocka_unit_test(gradients_of_encoder_and_decoder_agree_with_differences),
         cmocka_unit_test(recomputing_gives_the_same_bits),

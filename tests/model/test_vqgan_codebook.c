@@ -20,7 +20,7 @@ typedef struct fixture {
 } fixture;
 
 static fixture open_fixture(void) {
-    const cm3_vqgan_config config = {.picture = SIDE,
+    const cm3_vqgan_config config = {.image = SIDE,
                                      .patch = 2,
                                      .channels = 16,
                                      .multipliers = {{1, 2}, 2},
@@ -151,24 +151,24 @@ static void the_codebook_is_the_same_on_any_number_of_ranks(void **state) {
 /* --- a real training --------------------------------------------------------------------------------------------- */
 
 /* A rectangle of one colour on another. */
-static void draw(float *picture, cm3_rng *rng) {
+static void draw(float *image, cm3_rng *rng) {
     float colour[2][3];
     for (int i = 0; i < 6; i++) colour[i / 3][i % 3] = cm3_rng_below(rng, 2) ? 0.8f : -0.8f;
     const int left = (int)cm3_rng_below(rng, 8), top = (int)cm3_rng_below(rng, 8),
               size = 4 + (int)cm3_rng_below(rng, 5);
     for (int i = 0; i < SIDE * SIDE; i++) {
         const bool inside = i % SIDE >= left && i % SIDE < left + size && i / SIDE >= top && i / SIDE < top + size;
-        for (int c = 0; c < 3; c++) picture[i * 3 + c] = colour[inside][c];
+        for (int c = 0; c < 3; c++) image[i * 3 + c] = colour[inside][c];
     }
 }
 
 static void draw_batch(const fixture *f, uint64_t step, float *folded) {
-    static float pictures[VALUES];
+    static float images[VALUES];
     for (int i = 0; i < BATCH; i++) {
         cm3_rng rng = cm3_rng_stream(8, CM3_RNG_TEST, step, (uint64_t)i);
-        draw(pictures + i * SIDE * SIDE * 3, &rng);
+        draw(images + i * SIDE * SIDE * 3, &rng);
     }
-    cm3_vqgan_fold(cm3_vqgan_get_config(f->model), pictures, BATCH, folded);
+    cm3_vqgan_fold(cm3_vqgan_get_config(f->model), images, BATCH, folded);
 }
 
 static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) {

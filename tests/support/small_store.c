@@ -28,7 +28,7 @@ int64_t small_sample(int64_t i, int32_t text[12], int32_t codes[SMALL_CODES]) {
     return count;
 }
 
-bool small_heldout(int64_t i) {
+bool small_validation(int64_t i) {
     return i % 5 == 3;
 }
 
@@ -42,7 +42,7 @@ void small_store_write(const char *name, int64_t samples, const cm3_vocab *vocab
         char label[32];
         const int64_t count = small_sample(i, text, codes);
         snprintf(label, sizeof label, "sample-%ld", (long)i);
-        assert_int_equal(cm3_store_add(writer, text, count, codes, label, small_heldout(i)), CM3_OK);
+        assert_int_equal(cm3_store_add(writer, text, count, codes, label, small_validation(i)), CM3_OK);
     }
     assert_int_equal(cm3_store_commit(writer), CM3_OK);
 }

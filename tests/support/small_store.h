@@ -16,8 +16,8 @@ void small_vocab(cm3_vocab *vocab);
 cm3_store_info small_info(const cm3_vocab *vocab);
 /* What sample i of a small store holds: text of 0..11 tokens, SMALL_CODES codes. Returns the number of text tokens. */
 int64_t small_sample(int64_t i, int32_t text[12], int32_t codes[SMALL_CODES]);
-/* Every fifth sample is held out. */
-bool small_heldout(int64_t i);
+/* Every fifth sample is validation. */
+bool small_validation(int64_t i);
 /* A store of `samples` in the build folder; path is set to its file. */
 void small_store_write(const char *name, int64_t samples, const cm3_vocab *vocab, char path[512]);
 cm3_data_config small_config(void);

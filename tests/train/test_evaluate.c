@@ -65,7 +65,7 @@ static void figures_are_means_over_pairs_tokens_and_pixels(void **state) {
     assert_true(fabs(score.vq_psnr - 10 * log10(65025 * 48.0 / 7803)) < 1e-12);
 }
 
-static void pictures_that_come_back_without_error_have_a_finite_ratio(void **state) {
+static void images_that_come_back_without_error_have_a_finite_ratio(void **state) {
     (void)state;
     assert_true(cm3_score_of(judgements + 2, 2).vq_psnr == 100);
 }
@@ -84,46 +84,46 @@ static void evaluation_json_has_the_same_keys_for_seen_and_held_out_pairs(void *
     static const char *const keys[] = {"text_to_image_top1", "caption_exact", "vq_psnr",
                                        "loss_text",          "loss_image",    "pairs"};
     const cm3_evaluation evaluation = {
-        .step = 7, .pictures = 9, .seen = cm3_score_of(judgements, 4), .heldout = cm3_score_of(judgements, 1)};
+        .step = 7, .images = 9, .seen = cm3_score_of(judgements, 4), .validation = cm3_score_of(judgements, 1)};
     json_t *root = written(*state, &evaluation);
-    const json_t *heldout = json_object_get(root, "heldout");
+    const json_t *validation = json_object_get(root, "heldout");
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         assert_true(json_is_number(json_object_get(root, keys[i])));
-        assert_true(json_is_number(json_object_get(heldout, keys[i])));
+        assert_true(json_is_number(json_object_get(validation, keys[i])));
     }
     assert_int_equal(json_integer_value(json_object_get(root, "step")), 7);
-    assert_true(json_number_value(json_object_get(heldout, "caption_exact")) == 1);
+    assert_true(json_number_value(json_object_get(validation, "caption_exact")) == 1);
     assert_true(json_number_value(json_object_get(json_object_get(root, "decode"), "guidance")) == 3);
     json_decref(root);
 }
 
-static void heldout_is_null_when_nothing_is_held_out(void **state) {
-    const cm3_evaluation evaluation = {.seen = cm3_score_of(judgements, 4), .heldout = cm3_score_of(judgements, 0)};
+static void validation_is_null_when_nothing_is_held_out(void **state) {
+    const cm3_evaluation evaluation = {.seen = cm3_score_of(judgements, 4), .validation = cm3_score_of(judgements, 0)};
     json_t *root = written(*state, &evaluation);
     assert_true(json_is_null(json_object_get(root, "heldout")));
     json_decref(root);
 }
 
-/* --- nearest pictures -------------------------------------------------------------------------------------------- */
+/* --- nearest images -------------------------------------------------------------------------------------------- */
 
-enum { PICTURES = 37, BYTES = 3000, DRAWN = 5 };
+enum { IMAGES = 37, BYTES = 3000, DRAWN = 5 };
 
-static void the_nearest_picture_is_that_of_a_plain_search_however_the_set_is_cut(void **state) {
+static void the_nearest_image_is_that_of_a_plain_search_however_the_set_is_cut(void **state) {
     (void)state;
-    static uint8_t truth[PICTURES * BYTES], drawn[DRAWN * BYTES];
+    static uint8_t truth[IMAGES * BYTES], drawn[DRAWN * BYTES];
     cm3_rng rng = cm3_rng_stream(5, CM3_RNG_TEST, 0, 0);
-    for (int i = 0; i < PICTURES * BYTES; i++) truth[i] = (uint8_t)cm3_rng_below(&rng, 256);
+    for (int i = 0; i < IMAGES * BYTES; i++) truth[i] = (uint8_t)cm3_rng_below(&rng, 256);
     for (int i = 0; i < DRAWN * BYTES; i++) drawn[i] = (uint8_t)cm3_rng_below(&rng, 256);
-    for (int cut = 1; cut <= PICTURES; cut += 6) {
+    for (int cut = 1; cut <= IMAGES; cut += 6) {
         cm3_match best[DRAWN];
         for (int d = 0; d < DRAWN; d++) best[d] = CM3_MATCH_NONE;
-        for (int first = 0; first < PICTURES; first += cut)
-            cm3_match_offer(drawn, DRAWN, truth + first * BYTES, first, first + cut < PICTURES ? cut : PICTURES - first,
+        for (int first = 0; first < IMAGES; first += cut)
+            cm3_match_offer(drawn, DRAWN, truth + first * BYTES, first, first + cut < IMAGES ? cut : IMAGES - first,
                             BYTES, best);
         for (int d = 0; d < DRAWN; d++) {
             uint64_t least = UINT64_MAX;
             int64_t index = -1;
-            for (int p = 0; p < PICTURES; p++) {
+            for (int p = 0; p < IMAGES; p++) {
                 uint64_t sum = 0;
                 for (int i = 0; i < BYTES; i++) {
                     const int difference = drawn[d * BYTES + i] - truth[p * BYTES + i];
@@ -138,7 +138,7 @@ static void the_nearest_picture_is_that_of_a_plain_search_however_the_set_is_cut
     }
 }
 
-static void of_equally_near_pictures_the_first_is_taken_in_any_order(void **state) {
+static void of_equally_near_images_the_first_is_taken_in_any_order(void **state) {
     (void)state;
     const uint8_t truth[] = {9, 9, 3, 3, 3, 3}, drawn[] = {3, 4};
     cm3_match best = CM3_MATCH_NONE;
@@ -149,13 +149,13 @@ static void of_equally_near_pictures_the_first_is_taken_in_any_order(void **stat
     assert_true(best.distance == 1);
 }
 
-static void the_distance_of_the_most_different_pictures_is_exact(void **state) {
+static void the_distance_of_the_most_different_images_is_exact(void **state) {
     (void)state;
     enum { MANY = 196608 };
     uint8_t *black = calloc(MANY, 1), *white = malloc(MANY);
     memset(white, 255, MANY);
-    assert_true(cm3_picture_distance(black, white, MANY, UINT64_MAX) == UINT64_C(65025) * MANY);
-    assert_true(cm3_picture_distance(black, white, MANY, 1000) > 1000);
+    assert_true(cm3_image_distance(black, white, MANY, UINT64_MAX) == UINT64_C(65025) * MANY);
+    assert_true(cm3_image_distance(black, white, MANY, 1000) > 1000);
     free(black);
     free(white);
 }
@@ -230,7 +230,7 @@ static void write_album(const char *folder) {
         album.pairs[i] = (cm3_album_pair){.caption = strdup(caption),
                                           .written = strdup(""),
                                           .nearest = strdup("x"),
-                                          .heldout = i > 6,
+                                          .validation = i > 6,
                                           .drawn_right = i % 2,
                                           .caption_right = i % 3 == 0};
         fill(&album.pairs[i].truth, 3 * i);
@@ -239,7 +239,7 @@ static void write_album(const char *folder) {
     }
     for (int r = 0; r < 2; r++) {
         album.rows[r].caption = strdup("row");
-        album.rows[r].heldout = r == 1;
+        album.rows[r].validation = r == 1;
         for (int s = 0; s < 3; s++) fill(&album.rows[r].drawn[s], 40 + 3 * r + s);
     }
     assert_int_equal(cm3_album_write(&album, folder), CM3_OK);
@@ -257,7 +257,7 @@ static void an_album_reads_back_as_it_was_written(void **state) {
         char caption[32];
         snprintf(caption, sizeof caption, "<b>%d & \"\xc3\xa9\"", i);
         assert_string_equal(p->caption, caption);
-        assert_true(p->heldout == (i > 6) && p->drawn_right == i % 2 && p->caption_right == (i % 3 == 0));
+        assert_true(p->validation == (i > 6) && p->drawn_right == i % 2 && p->caption_right == (i % 3 == 0));
         assert_filled(&p->truth, 3 * i);
         assert_filled(&p->decoded, 3 * i + 1);
         assert_filled(&p->drawn, 3 * i + 2);
@@ -266,13 +266,13 @@ static void an_album_reads_back_as_it_was_written(void **state) {
     cm3_album_free(&album);
 }
 
-static void an_album_whose_pictures_are_missing_or_too_few_is_refused(void **state) {
+static void an_album_whose_images_are_missing_or_too_few_is_refused(void **state) {
     write_album(*state);
-    char seen[64], heldout[64];
+    char seen[64], validation[64];
     snprintf(seen, sizeof seen, "%s/seen.png", (char *)*state);
-    snprintf(heldout, sizeof heldout, "%s/heldout.png", (char *)*state);
+    snprintf(validation, sizeof validation, "%s/validation.png", (char *)*state);
     cm3_album album;
-    assert_int_equal(rename(heldout, seen), 0);
+    assert_int_equal(rename(validation, seen), 0);
     assert_int_equal(cm3_album_read(*state, &album), CM3_ERR_FORMAT);
     assert_non_null(strstr(cm3_message(), "seen.png"));
     assert_int_equal(unlink(seen), 0);
@@ -282,19 +282,19 @@ static void an_album_whose_pictures_are_missing_or_too_few_is_refused(void **sta
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(figures_are_means_over_pairs_tokens_and_pixels),
-        cmocka_unit_test(pictures_that_come_back_without_error_have_a_finite_ratio),
+        cmocka_unit_test(images_that_come_back_without_error_have_a_finite_ratio),
         cmocka_unit_test_setup_teardown(evaluation_json_has_the_same_keys_for_seen_and_held_out_pairs,
                                         temporary_folder_open, temporary_folder_close),
-        cmocka_unit_test_setup_teardown(heldout_is_null_when_nothing_is_held_out, temporary_folder_open,
+        cmocka_unit_test_setup_teardown(validation_is_null_when_nothing_is_held_out, temporary_folder_open,
                                         temporary_folder_close),
-        cmocka_unit_test(the_nearest_picture_is_that_of_a_plain_search_however_the_set_is_cut),
-        cmocka_unit_test(of_equally_near_pictures_the_first_is_taken_in_any_order),
-        cmocka_unit_test(the_distance_of_the_most_different_pictures_is_exact),
+        cmocka_unit_test(the_nearest_image_is_that_of_a_plain_search_however_the_set_is_cut),
+        cmocka_unit_test(of_equally_near_images_the_first_is_taken_in_any_order),
+        cmocka_unit_test(the_distance_of_the_most_different_images_is_exact),
         cmocka_unit_test(scores_do_not_depend_on_what_is_read_together),
         cmocka_unit_test_setup_teardown(an_album_reads_back_as_it_was_written, temporary_folder_open,
                                         temporary_folder_close),
-        cmocka_unit_test_setup_teardown(an_album_whose_pictures_are_missing_or_too_few_is_refused,
-                                        temporary_folder_open, temporary_folder_close),
+        cmocka_unit_test_setup_teardown(an_album_whose_images_are_missing_or_too_few_is_refused, temporary_folder_open,
+                                        temporary_folder_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,7 +38,7 @@ static size_t memory_of_the_run(const cm3_recipe *recipe, size_t *step_alone) {
 
 static void the_plan_counts_the_memory_of_step_and_validation_to_the_byte(void **state) {
     (void)state;
-    const char *const overrides[] = {"model.recompute=none", "model.recompute=segments"};
+    const char *const overrides[] = {"model.recompute=none", "model.recompute=layers"};
     for (int i = 0; i < 2; i++) {
         cm3_recipe recipe;
         cm3_stage_plan plan;

@@ -149,7 +149,7 @@ static void put_album(const fixture *f) {
         album.pairs[i] = (cm3_album_pair){.caption = strdup("<script>alert('x')</script>"),
                                           .written = strdup("\"><img>"),
                                           .nearest = strdup("a&b"),
-                                          .heldout = i == 1};
+                                          .validation = i == 1};
         assert_int_equal(cm3_image_create(16, 16, 3, &album.pairs[i].truth), CM3_OK);
         assert_int_equal(cm3_image_create(16, 16, 3, &album.pairs[i].decoded), CM3_OK);
         assert_int_equal(cm3_image_create(16, 16, 3, &album.pairs[i].drawn), CM3_OK);
@@ -181,10 +181,12 @@ static void put_everything(const fixture *f) {
     put(f, ".", "evaluation.json",
         "{\"step\":2,\"text_to_image_top1\":0.75,\"caption_exact\":0.5,\"vq_psnr\":20.5,\"loss_text\":1,\"loss_image\":"
         "null,\"pairs\":4,\"drawn_right\":3,"
-        "\"captions_right\":2,\"heldout\":null,\"pictures\":4,\"decode\":{\"guidance\":3,\"top_p\":0.9,\"temperature\":"
+        "\"captions_right\":2,\"validation\":null,\"images\":4,\"decode\":{\"guidance\":3,\"top_p\":0.9,"
+        "\"temperature\":"
         "1},\"seconds\":3}\n");
     put(f, ".", "evaluation-curve.json",
-        "{\"points\":[{\"step\":1,\"text_to_image_top1\":0.1,\"heldout\":null},{\"step\":2,\"text_to_image_top1\":0.75}"
+        "{\"points\":[{\"step\":1,\"text_to_image_top1\":0.1,\"validation\":null},{\"step\":2,\"text_to_image_top1\":0."
+        "75}"
         "]}\n");
     put_album(f);
 }
@@ -193,22 +195,22 @@ static void a_page_says_what_is_missing(void **state) {
     char *page = page_of(*state);
     assert_non_null(strstr(page, "No network has been trained yet"));
     assert_non_null(strstr(page, "not been evaluated yet"));
-    assert_non_null(strstr(page, "There are no drawings yet"));
+    assert_non_null(strstr(page, "There are no requests yet"));
     assert_non_null(strstr(page, "# &lt;recipe&gt;"));
     free(page);
 }
 
-static void a_page_shows_figures_curves_and_pictures(void **state) {
+static void a_page_shows_figures_curves_and_images(void **state) {
     put_everything(*state);
     char *page = page_of(*state);
     assert_non_null(strstr(page, "75.0 %"));
     assert_non_null(strstr(page, "3 of 4"));
     assert_non_null(strstr(page, "20.50 dB"));
     assert_non_null(strstr(page, "<td>–</td>")); /* a loss that is not a number */
-    assert_non_null(strstr(page, "image, held out"));
-    int pictures = 0;
-    for (const char *at = page; (at = strstr(at, "<img ")); at++) pictures++;
-    assert_int_equal(pictures, 2 * 2 + 2 + 2 + 2 * 2); /* drawings, samples, captions, reconstructions */
+    assert_non_null(strstr(page, "image, validation"));
+    int images = 0;
+    for (const char *at = page; (at = strstr(at, "<img ")); at++) images++;
+    assert_int_equal(images, 2 * 2 + 2 + 2 + 2 * 2); /* requests, samples, captions, reconstructions */
     assert_null(strstr(page, "missing\">"));
     free(page);
 }
@@ -223,7 +225,7 @@ static void a_page_needs_nothing_but_itself_and_escapes_all_data(void **state) {
     assert_null(strstr(page, "url("));
     assert_null(strstr(page, "<row>"));
     assert_non_null(strstr(page, "&quot;&gt;&lt;img&gt;"));
-    assert_non_null(strstr(page, "alt=\"True picture: &lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;\""));
+    assert_non_null(strstr(page, "alt=\"True image: &lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;\""));
     free(page);
 }
 
@@ -241,7 +243,7 @@ int main(void) {
         cmocka_unit_test(steps_of_an_axis_are_round_and_few),
         cmocka_unit_test(a_chart_is_drawn_from_one_point_equal_points_and_none),
         cmocka_unit_test_setup_teardown(a_page_says_what_is_missing, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_page_shows_figures_curves_and_pictures, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_page_shows_figures_curves_and_images, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_page_needs_nothing_but_itself_and_escapes_all_data, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_broken_evaluation_is_a_failure_that_names_it, set_up, tear_down),
     };

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The same image tokenizer, cm3leon beside PyTorch, in one run: pictures encoded, decoded and trained on a second.
+"""The same image tokenizer, cm3leon beside PyTorch, in one run: images encoded, decoded and trained on a second.
 
 PyTorch builds the VQ network of a recipe - the number of its parameters is compared - from what its documentation
 recommends: channels_last, scaled_dot_product_attention, the fused AdamW; on a GPU TF32 in convolutions and matrix
-products (--exact: f32), and with --compile, torch.compile. Both sides compute in f32 on random pictures that lie in the
+products (--exact: f32), and with --compile, torch.compile. Both sides compute in f32 on random images that lie in the
 host's memory, and clip the gradient's norm. Every measurement is a process of its own, the two sides take turns, and
 each side's fastest run counts.
 
@@ -28,7 +28,7 @@ def read_network(program, recipe, overrides):
     network = {key.removeprefix("image_tokenizer."): value for key, value in config.items()
                if key.startswith("image_tokenizer.")}
     network = {key: json.loads(value) if value[:1] in "[0123456789" else value for key, value in network.items()}
-    network["batch"] = int(config["image_train.micro_batch"]) or int(config["pictures.batch"])
+    network["batch"] = int(config["image_train.micro_batch"]) or int(config["images.batch"])
     network["parameters"] = plan["image_tokenizer"]["parameters"]
     return network
 
@@ -113,8 +113,8 @@ def make_network(c):
             self.codebook = nn.Parameter((2 * torch.rand(c["codes"], c["code_width"]) - 1) / c["codes"])
             self.encoder, self.decoder = nn.Sequential(*encoder()), nn.Sequential(*decoder())
 
-        def vectors(self, pictures):
-            return self.encoder(F.pixel_unshuffle(pictures, c["patch"])).permute(0, 2, 3, 1)
+        def vectors(self, images):
+            return self.encoder(F.pixel_unshuffle(images, c["patch"])).permute(0, 2, 3, 1)
 
         def nearest(self, z):  # |e|^2 - 2 z e: |z|^2 does not choose
             flat, e = z.detach().flatten(0, 2), self.codebook.detach()
@@ -123,18 +123,18 @@ def make_network(c):
         def paint(self, vectors):
             return F.pixel_shuffle(self.decoder(vectors.permute(0, 3, 1, 2)), c["patch"])
 
-        def encode(self, pictures):
-            return self.nearest(self.vectors(pictures))
+        def encode(self, images):
+            return self.nearest(self.vectors(images))
 
         def decode(self, codes):
             return self.paint(self.codebook[codes])
 
-        def forward(self, pictures):
-            z = self.vectors(pictures)
+        def forward(self, images):
+            z = self.vectors(images)
             e = self.codebook[self.nearest(z)]
             y = self.paint(z + (e - z).detach())
             code = F.mse_loss(e, z.detach()) + c["commitment"] * F.mse_loss(z, e.detach())
-            return c["l1"] * F.l1_loss(y, pictures) + c["l2"] * F.mse_loss(y, pictures) + c["codebook_loss"] * code
+            return c["l1"] * F.l1_loss(y, images) + c["l2"] * F.mse_loss(y, images) + c["codebook_loss"] * code
 
     network = Network()
     count = sum(p.numel() for p in network.parameters())
@@ -153,12 +153,12 @@ def make_runs(c, device, compiled):
     encode, decode, loss_of = network.encode, network.decode, network
     if compiled:
         encode, decode, loss_of = torch.compile(encode), torch.compile(decode), torch.compile(network)
-    pictures = torch.rand(c["batch"], 3, c["picture"], c["picture"]) * 2 - 1
-    side = c["picture"] // c["patch"] >> (len(c["multipliers"]) - 1)
+    images = torch.rand(c["batch"], 3, c["image"], c["image"]) * 2 - 1
+    side = c["image"] // c["patch"] >> (len(c["multipliers"]) - 1)
     codes = torch.randint(c["codes"], (c["batch"], side, side))
 
     def there():
-        return pictures.to(device, memory_format=torch.channels_last)
+        return images.to(device, memory_format=torch.channels_last)
 
     def train():
         optimizer.zero_grad(set_to_none=True)
@@ -232,9 +232,9 @@ def main():
     if options.json:
         print(json.dumps(dict(recipe=options.recipe, network=network, results=results)))
         return
-    print(f"{options.recipe}: {network['parameters'] / 1e6:.1f} M parameters, {network['picture']} px, "
-          f"{network['batch']} pictures at a time, {options.device}; PyTorch {turns['PyTorch'][0]['version']}; "
-          "pictures/s")
+    print(f"{options.recipe}: {network['parameters'] / 1e6:.1f} M parameters, {network['image']} px, "
+          f"{network['batch']} images at a time, {options.device}; PyTorch {turns['PyTorch'][0]['version']}; "
+          "images/s")
     for name, result in results.items():
         print(f"{name:8}" + "".join(f"  {kind} {result[kind]:9.1f} ({result[kind] / results['PyTorch'][kind]:.2f} x)"
                                     for kind in KINDS))

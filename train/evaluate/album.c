@@ -44,13 +44,13 @@ void cm3_album_free(cm3_album *album) {
 /* The pairs of a split are a run of the list: seen ones first. */
 static int64_t seen_pairs(const cm3_album *album) {
     int64_t n = 0;
-    while (n < album->count && !album->pairs[n].heldout) n++;
+    while (n < album->count && !album->pairs[n].validation) n++;
     return n;
 }
 
 /* --- writing ----------------------------------------------------------------------------------------------------- */
 
-/* `cells` are borrowed pictures. */
+/* `cells` are borrowed images. */
 static cm3_status write_sheet(const cm3_image *cells, int64_t count, int columns, const char *folder,
                               const char *name) {
     char *path = cm3_path_join(folder, name);
@@ -81,7 +81,7 @@ static cm3_status write_rows(const cm3_album *album, const char *folder) {
     const int64_t count = album->row_count * album->samples;
     if (count == 0) return CM3_OK;
     cm3_image *cells = calloc((size_t)count, sizeof *cells);
-    if (!cells) return cm3_fail(CM3_ERR_MEMORY, "no memory for a sheet of %lld pictures", (long long)count);
+    if (!cells) return cm3_fail(CM3_ERR_MEMORY, "no memory for a sheet of %lld images", (long long)count);
     for (int64_t i = 0; i < count; i++) cells[i] = album->rows[i / album->samples].drawn[i % album->samples];
     const cm3_status status = write_sheet(cells, count, (int)album->samples, folder, "samples.png");
     free(cells);
@@ -100,7 +100,7 @@ static void print_json(const cm3_album *album, FILE *file) {
         cm3_json_put_string(&w, "caption", p->caption);
         cm3_json_put_string(&w, "written", p->written);
         cm3_json_put_string(&w, "nearest", p->nearest);
-        cm3_json_put_bool(&w, "heldout", p->heldout);
+        cm3_json_put_bool(&w, "heldout", p->validation);
         cm3_json_put_bool(&w, "drawn_right", p->drawn_right);
         cm3_json_put_bool(&w, "caption_right", p->caption_right);
         cm3_json_end_object(&w);
@@ -112,7 +112,7 @@ static void print_json(const cm3_album *album, FILE *file) {
     for (int64_t r = 0; r < album->row_count; r++) {
         cm3_json_begin_object(&w, NULL);
         cm3_json_put_string(&w, "caption", album->rows[r].caption);
-        cm3_json_put_bool(&w, "heldout", album->rows[r].heldout);
+        cm3_json_put_bool(&w, "heldout", album->rows[r].validation);
         cm3_json_end_object(&w);
     }
     cm3_json_end_array(&w);
@@ -135,7 +135,7 @@ cm3_status cm3_album_write(const cm3_album *album, const char *folder) {
     const int64_t seen = seen_pairs(album);
     CM3_TRY(cm3_folder_make(folder));
     CM3_TRY(write_pairs(album->pairs, seen, folder, "seen.png"));
-    CM3_TRY(write_pairs(album->pairs + seen, album->count - seen, folder, "heldout.png"));
+    CM3_TRY(write_pairs(album->pairs + seen, album->count - seen, folder, "validation.png"));
     CM3_TRY(write_rows(album, folder));
     return write_json(album, folder); /* last: it is what a reader begins with */
 }
@@ -145,8 +145,8 @@ cm3_status cm3_album_write(const cm3_album *album, const char *folder) {
 static cm3_status cut(const cm3_image *sheet, const char *name, int64_t cell, int columns, int side, cm3_image *out) {
     const int left = (int)(cell % columns) * side, top = (int)(cell / columns) * side;
     if (left + side > sheet->width || top + side > sheet->height || sheet->channels != 3)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %d x %d pixels, too small for picture %lld of its album", name,
-                        sheet->width, sheet->height, (long long)cell);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %d x %d pixels, too small for image %lld of its album", name, sheet->width,
+                        sheet->height, (long long)cell);
     CM3_TRY(cm3_image_create(side, side, 3, out));
     for (int y = 0; y < side; y++)
         memcpy(out->pixels + (size_t)y * (size_t)side * 3,
@@ -196,7 +196,7 @@ static cm3_status parse_pair(const json_t *object, const char *name, cm3_album_p
     CM3_TRY(copy_string(object, name, "caption", &p->caption));
     CM3_TRY(copy_string(object, name, "written", &p->written));
     CM3_TRY(copy_string(object, name, "nearest", &p->nearest));
-    CM3_TRY(cm3_json_need_bool(object, name, "heldout", &p->heldout));
+    CM3_TRY(cm3_json_need_bool(object, name, "heldout", &p->validation));
     CM3_TRY(cm3_json_need_bool(object, name, "drawn_right", &p->drawn_right));
     return cm3_json_need_bool(object, name, "caption_right", &p->caption_right);
 }
@@ -218,20 +218,20 @@ static cm3_status parse(const json_t *root, const char *name, cm3_album *album) 
     album->temperature = temperature;
     for (int64_t i = 0; i < album->count; i++) {
         CM3_TRY(parse_pair(json_array_get(pairs, (size_t)i), name, &album->pairs[i]));
-        if (i > 0 && album->pairs[i - 1].heldout && !album->pairs[i].heldout)
-            return cm3_fail(CM3_ERR_FORMAT, "%s: pairs: a seen pair behind a held-out one", name);
+        if (i > 0 && album->pairs[i - 1].validation && !album->pairs[i].validation)
+            return cm3_fail(CM3_ERR_FORMAT, "%s: pairs: a seen pair behind a validation one", name);
     }
     for (int64_t r = 0; r < album->row_count; r++) {
         CM3_TRY(copy_string(json_array_get(rows, (size_t)r), name, "caption", &album->rows[r].caption));
-        CM3_TRY(cm3_json_need_bool(json_array_get(rows, (size_t)r), name, "heldout", &album->rows[r].heldout));
+        CM3_TRY(cm3_json_need_bool(json_array_get(rows, (size_t)r), name, "heldout", &album->rows[r].validation));
     }
     return CM3_OK;
 }
 
-static cm3_status read_pictures(cm3_album *album, const char *folder) {
+static cm3_status read_images(cm3_album *album, const char *folder) {
     const int64_t seen = seen_pairs(album);
     CM3_TRY(read_pairs(album->pairs, seen, (int)album->side, folder, "seen.png"));
-    CM3_TRY(read_pairs(album->pairs + seen, album->count - seen, (int)album->side, folder, "heldout.png"));
+    CM3_TRY(read_pairs(album->pairs + seen, album->count - seen, (int)album->side, folder, "validation.png"));
     return read_rows(album, folder);
 }
 
@@ -241,7 +241,7 @@ cm3_status cm3_album_read(const char *folder, cm3_album *album) {
     json_t *root = NULL;
     cm3_status status = path ? cm3_json_load(path, JSON_MAX, &root) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     if (status == CM3_OK) status = parse(root, path, album);
-    if (status == CM3_OK) status = read_pictures(album, folder);
+    if (status == CM3_OK) status = read_images(album, folder);
     if (status != CM3_OK) cm3_album_free(album);
     json_decref(root);
     free(path);

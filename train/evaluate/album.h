@@ -1,11 +1,11 @@
-/* The album of an evaluation: pictures and captions that a person wants to see, kept in OUT/evaluation so that a page
+/* The album of an evaluation: images and captions that a person wants to see, kept in OUT/evaluation so that a page
  * is made without the model.
  *
- *     seen.png, heldout.png   three pictures a pair: true, after the image tokenizer's codes and back, drawn; nothing
- * between them samples.png             several drawings of each of a few captions, one caption a row album.json
- * captions and verdicts, in the order of the pictures
+ *     seen.png, validation.png   three images a pair: true, after the image tokenizer's codes and back, drawn; nothing
+ * between them samples.png             several requests of each of a few captions, one caption a row album.json
+ * captions and verdicts, in the order of the images
  *
- * All pictures are squares of one side. */
+ * All images are squares of one side. */
 #ifndef CM3_TRAIN_EVALUATE_ALBUM_H
 #define CM3_TRAIN_EVALUATE_ALBUM_H
 
@@ -13,17 +13,17 @@
 
 #include <stdbool.h>
 
-/* Strings and pictures are owned by the album. */
+/* Strings and images are owned by the album. */
 typedef struct cm3_album_pair {
-    char *caption, *written; /* the true one, and what the model wrote for the picture */
-    char *nearest;           /* caption of the picture nearest to the drawing */
-    bool heldout, drawn_right, caption_right;
+    char *caption, *written; /* the true one, and what the model wrote for the image */
+    char *nearest;           /* caption of the image nearest to the drawing */
+    bool validation, drawn_right, caption_right;
     cm3_image truth, decoded, drawn;
 } cm3_album_pair;
 
 typedef struct cm3_album_row {
     char *caption;
-    bool heldout;
+    bool validation;
     cm3_image *drawn; /* (album.samples) */
 } cm3_album_row;
 
@@ -32,8 +32,8 @@ typedef struct cm3_album {
     cm3_album_pair *pairs; /* seen ones first */
     int64_t count;
     cm3_album_row *rows;
-    int64_t row_count, samples; /* samples: drawings of a row */
-    double temperature;         /* of the rows' drawings */
+    int64_t row_count, samples; /* samples: requests of a row */
+    double temperature;         /* of the rows' requests */
 } cm3_album;
 
 /* Room for so many pairs and rows, all empty. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLES = 16 }; /* pictures of a training run's sample sheet */
+enum { SAMPLES = 16 }; /* images of a training run's sample sheet */
 
 /* --- opening ----------------------------------------------------------------------------------------------------- */
 
@@ -102,8 +102,8 @@ static cm3_id_range region(const cm3_artist *a, cm3_region_role role) {
     return (cm3_id_range){.first = r.first, .count = r.count};
 }
 
-static int64_t codes_per_picture(const cm3_artist *a) {
-    return cm3_vqgan_codes_per_picture(&a->recipe->image_tokenizer);
+static int64_t codes_per_image(const cm3_artist *a) {
+    return cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer);
 }
 
 /* Requests with the tokens that their prompts and outputs lie in. */
@@ -137,7 +137,7 @@ static void list_free(request_list *list) {
 static cm3_status prepare_drawing(cm3_artist *a, const cm3_decode_config *config, const char *const *captions,
                                   uint64_t first_sample, request_list *list) {
     const bool guided = config->guidance != 1 || config->method == CM3_DECODE_CD_K;
-    const cm3_phase picture = {.allowed = {region(a, CM3_REGION_IMAGE)}, .ranges = 1, .tokens = codes_per_picture(a)};
+    const cm3_phase image = {.allowed = {region(a, CM3_REGION_IMAGE)}, .ranges = 1, .tokens = codes_per_image(a)};
     CM3_TRY(make_prompt(a, NULL, 0, NULL, 0, &list->unconditional));
     for (int64_t i = 0; i < list->count; i++) {
         cm3_request *r = &list->requests[i];
@@ -152,7 +152,7 @@ static cm3_status prepare_drawing(cm3_artist *a, const cm3_decode_config *config
         r->prompt_tokens[0] = (int64_t)list->prompts[i].count;
         r->prompts[1] = list->unconditional.ids;
         r->prompt_tokens[1] = (int64_t)list->unconditional.count;
-        r->phases[0] = picture;
+        r->phases[0] = image;
         r->phase_count = 1;
         r->sample = first_sample + (uint64_t)i;
     }
@@ -162,12 +162,12 @@ static cm3_status prepare_drawing(cm3_artist *a, const cm3_decode_config *config
 cm3_status cm3_artist_draw_codes(cm3_artist *a, const cm3_decode_config *config, const char *const *captions,
                                  int64_t count, uint64_t first_sample, int32_t *codes,
                                  void (*advanced)(void *context, int64_t done), void *context) {
-    const int64_t per_picture = codes_per_picture(a);
+    const int64_t per_image = codes_per_image(a);
     request_list list;
-    cm3_status status = list_create(count, per_picture, &list);
+    cm3_status status = list_create(count, per_image, &list);
     if (status == CM3_OK) status = prepare_drawing(a, config, captions, first_sample, &list);
     if (status == CM3_OK) status = cm3_generate(a->generator, config, list.requests, count, advanced, context);
-    for (int64_t i = 0; status == CM3_OK && i < count * per_picture; i++)
+    for (int64_t i = 0; status == CM3_OK && i < count * per_image; i++)
         codes[i] = cm3_vocab_number(&a->tokenizers.vocab, CM3_REGION_IMAGE, list.out[i]);
     list_free(&list);
     return status;
@@ -178,14 +178,14 @@ cm3_status cm3_artist_paint(cm3_artist *a, const int32_t *codes, int64_t count, 
 }
 
 static cm3_status prepare_describing(cm3_artist *a, const int32_t *codes, uint64_t first_sample, request_list *list) {
-    const int64_t per_picture = codes_per_picture(a);
+    const int64_t per_image = codes_per_image(a);
     const cm3_phase text = {.allowed = {region(a, CM3_REGION_TEXT), region(a, CM3_REGION_EOSS)},
                             .ranges = 2,
                             .stop = region(a, CM3_REGION_EOSS),
                             .tokens = a->recipe->evaluate.caption_tokens};
     for (int64_t i = 0; i < list->count; i++) {
         cm3_request *r = &list->requests[i];
-        CM3_TRY(make_prompt(a, NULL, 0, codes + i * per_picture, (size_t)per_picture, &list->prompts[i]));
+        CM3_TRY(make_prompt(a, NULL, 0, codes + i * per_image, (size_t)per_image, &list->prompts[i]));
         r->mix = cm3_mix_none();
         r->prompts[0] = list->prompts[i].ids;
         r->prompt_tokens[0] = (int64_t)list->prompts[i].count;
@@ -218,7 +218,7 @@ cm3_status cm3_artist_describe(cm3_artist *a, const cm3_decode_config *config, c
 
 /* --- samples of a training run ----------------------------------------------------------------------------------- */
 
-static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *pictures, int count, int64_t step,
+static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *images, int count, int64_t step,
                               cm3_metrics *metrics) {
     char name[64];
     snprintf(name, sizeof name, "samples/step-%lld.png", (long long)step);
@@ -227,7 +227,7 @@ static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *picture
     uint8_t *png = NULL;
     size_t length = 0;
     cm3_status status = folder && path ? cm3_folder_make(folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    if (status == CM3_OK) status = cm3_image_sheet(pictures, count, 8, 4, (cm3_colour){255, 255, 255}, &sheet);
+    if (status == CM3_OK) status = cm3_image_sheet(images, count, 8, 4, (cm3_colour){255, 255, 255}, &sheet);
     if (status == CM3_OK) status = cm3_image_write_png(&sheet, path);
     if (status == CM3_OK) status = cm3_image_encode_png(&sheet, &png, &length);
     if (status == CM3_OK)
@@ -241,18 +241,17 @@ static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *picture
 }
 
 static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_metrics *metrics) {
-    const int64_t per_picture = codes_per_picture(a), side = a->recipe->image_tokenizer.picture,
-                  values = side * side * 3;
+    const int64_t per_image = codes_per_image(a), side = a->recipe->image_tokenizer.image, values = side * side * 3;
     const cm3_store_info *info = cm3_store_get_info(store);
-    const int64_t training = info->samples - info->heldout, count = training < SAMPLES ? training : SAMPLES;
+    const int64_t training = info->samples - info->validation, count = training < SAMPLES ? training : SAMPLES;
     char *captions[SAMPLES] = {0};
-    cm3_image pictures[2 * SAMPLES] = {0};
-    int32_t *codes = calloc((size_t)(2 * SAMPLES * per_picture), sizeof *codes);
+    cm3_image images[2 * SAMPLES] = {0};
+    int32_t *codes = calloc((size_t)(2 * SAMPLES * per_image), sizeof *codes);
     float *pixels = calloc((size_t)(2 * SAMPLES * values), sizeof *pixels);
-    cm3_status status = codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for sample pictures");
+    cm3_status status = codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for sample images");
     for (int64_t i = 0; i < count && status == CM3_OK; i++) { /* true codes behind the generated ones */
         const int64_t index = cm3_store_training(store, i * training / count);
-        status = cm3_store_image(store, index, codes + (count + i) * per_picture);
+        status = cm3_store_image(store, index, codes + (count + i) * per_image);
         if (status == CM3_OK) status = cm3_store_name(store, index, &captions[i]);
     }
     if (status == CM3_OK)
@@ -261,9 +260,9 @@ static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_
     if (status == CM3_OK) status = cm3_artist_paint(a, codes, 2 * count, pixels);
     for (int64_t i = 0; i < 2 * count && status == CM3_OK; i++) /* true, generated, true, generated ... */
         status = cm3_image_from_float(pixels + (i % 2 ? i / 2 : count + i / 2) * values, (int)side, (int)side, 3,
-                                      &pictures[i]);
-    if (status == CM3_OK) status = write_sheet(a->recipe, pictures, (int)(2 * count), step, metrics);
-    for (int i = 0; i < 2 * SAMPLES; i++) cm3_image_free(&pictures[i]);
+                                      &images[i]);
+    if (status == CM3_OK) status = write_sheet(a->recipe, images, (int)(2 * count), step, metrics);
+    for (int i = 0; i < 2 * SAMPLES; i++) cm3_image_free(&images[i]);
     for (int i = 0; i < SAMPLES; i++) free(captions[i]);
     free(codes);
     free(pixels);

@@ -14,9 +14,9 @@
 #include <string.h>
 
 enum {
-    PAINT_AT_ONCE = 64,    /* pictures that are decoded, or read from the source, together */
+    PAINT_AT_ONCE = 64,    /* images that are decoded, or read from the source, together */
     KEPT_PAIRS = 128,      /* of a split, in the album */
-    KEPT_PIXELS = 1 << 24, /* the same in pixels, for large pictures */
+    KEPT_PIXELS = 1 << 24, /* the same in pixels, for large images */
     SAMPLE_ROWS = 4,
     SAMPLES = 8,
 };
@@ -28,14 +28,14 @@ typedef struct evaluator {
     cm3_artist artist;
     cm3_source *source;
     cm3_store *store;
-    int64_t per_picture, side, bytes; /* codes, pixels, bytes of a picture */
-    int64_t *pairs;                   /* indices of all judged pairs: seen ones, then held-out ones */
-    int64_t seen, heldout, left_out;
+    int64_t per_image, side, bytes; /* codes, pixels, bytes of a image */
+    int64_t *pairs;                 /* indices of all judged pairs: seen ones, then validation ones */
+    int64_t seen, validation, left_out;
     int64_t share, first, count; /* of a rank at most; where mine begin; how many are mine */
     char **captions, **written;  /* (mine) */
-    int32_t *codes, *drawn;      /* (mine, C): of the true pictures; drawn ones */
+    int32_t *codes, *drawn;      /* (mine, C): of the true images; drawn ones */
     uint8_t *drawn_bytes;        /* (mine, bytes) */
-    cm3_hash *hashes;            /* of all pictures of the source */
+    cm3_hash *hashes;            /* of all images of the source */
     cm3_judgement *mine, *all;
     int32_t *all_drawn; /* (all, C) */
     char *all_written;  /* (all, written_size) */
@@ -53,18 +53,19 @@ static bool is_first(const evaluator *e) {
 static cm3_status fits(evaluator *e, int64_t index, bool *fit) {
     int64_t text;
     CM3_TRY(cm3_store_text_count(e->store, index, &text));
-    *fit = 1 + text + 1 + e->per_picture <= e->run->recipe->model.context;
+    *fit = 1 + text + 1 + e->per_image <= e->run->recipe->model.context;
     return CM3_OK;
 }
 
-static cm3_status choose_split(evaluator *e, bool heldout, int64_t *chosen) {
+static cm3_status choose_split(evaluator *e, bool validation, int64_t *chosen) {
     const cm3_store_info *info = cm3_store_get_info(e->store);
-    const int64_t total = heldout ? info->heldout : info->samples - info->heldout, prompts = e->options->prompts;
+    const int64_t total = validation ? info->validation : info->samples - info->validation,
+                  prompts = e->options->prompts;
     const int64_t wanted = prompts && prompts < total ? prompts : total;
     *chosen = 0;
     for (int64_t i = 0; i < wanted; i++) {
         const int64_t k = (int64_t)((double)i * (double)total / (double)wanted);
-        const int64_t index = heldout ? cm3_store_heldout(e->store, k) : cm3_store_training(e->store, k);
+        const int64_t index = validation ? cm3_store_validation(e->store, k) : cm3_store_training(e->store, k);
         bool fit;
         CM3_TRY(fits(e, index, &fit));
         if (fit)
@@ -86,11 +87,11 @@ static cm3_status choose(evaluator *e) {
     int64_t seen;
     CM3_TRY(choose_split(e, false, &seen));
     e->seen = seen;
-    CM3_TRY(choose_split(e, true, &e->heldout));
-    if (e->seen + e->heldout == 0)
+    CM3_TRY(choose_split(e, true, &e->validation));
+    if (e->seen + e->validation == 0)
         return cm3_fail(CM3_ERR_RECIPE, "model.context: no pair fits into %lld tokens",
                         (long long)e->run->recipe->model.context);
-    const int64_t all = e->seen + e->heldout, ranks = cm3_comm_size(e->run->comm);
+    const int64_t all = e->seen + e->validation, ranks = cm3_comm_size(e->run->comm);
     e->share = (all + ranks - 1) / ranks;
     e->first = e->share * cm3_comm_rank(e->run->comm);
     e->count = all - e->first < 0 ? 0 : all - e->first < e->share ? all - e->first : e->share;
@@ -98,7 +99,7 @@ static cm3_status choose(evaluator *e) {
 }
 
 static cm3_status take_memory(evaluator *e) {
-    const size_t share = (size_t)e->share, ranks = (size_t)cm3_comm_size(e->run->comm), codes = (size_t)e->per_picture;
+    const size_t share = (size_t)e->share, ranks = (size_t)cm3_comm_size(e->run->comm), codes = (size_t)e->per_image;
     e->captions = calloc(share, sizeof *e->captions);
     e->written = calloc(share, sizeof *e->written);
     e->codes = calloc(share * codes, sizeof *e->codes);
@@ -116,8 +117,8 @@ static cm3_status take_memory(evaluator *e) {
 static cm3_status set_up(evaluator *e) {
     const cm3_recipe *recipe = e->run->recipe;
     CM3_TRY(cm3_artist_open(recipe, e->run->device->backend, e->options->checkpoint, &e->artist));
-    e->per_picture = cm3_vqgan_codes_per_picture(&recipe->image_tokenizer);
-    e->side = recipe->image_tokenizer.picture;
+    e->per_image = cm3_vqgan_codes_per_image(&recipe->image_tokenizer);
+    e->side = recipe->image_tokenizer.image;
     e->bytes = e->side * e->side * 3;
     CM3_TRY(cm3_source_open(&recipe->source, &e->source));
     char *path = cm3_stage_path(recipe, "tokenize", "store.h5");
@@ -131,7 +132,7 @@ static cm3_status set_up(evaluator *e) {
     for (int64_t i = 0; i < e->count; i++) {
         const int64_t index = e->mine[i].index = e->pairs[e->first + i];
         CM3_TRY(cm3_store_name(e->store, index, &e->captions[i]));
-        CM3_TRY(cm3_store_image(e->store, index, e->codes + i * e->per_picture));
+        CM3_TRY(cm3_store_image(e->store, index, e->codes + i * e->per_image));
     }
     return CM3_OK;
 }
@@ -164,7 +165,7 @@ static void advanced(void *context, int64_t done) {
 }
 
 static cm3_status draw(evaluator *e) {
-    cm3_progress progress = cm3_progress_start("evaluate: draw", "pictures", (uint64_t)e->count);
+    cm3_progress progress = cm3_progress_start("evaluate: draw", "images", (uint64_t)e->count);
     const double begin = cm3_clock_seconds();
     const cm3_status status =
         cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, (const char *const *)e->captions, e->count,
@@ -177,7 +178,7 @@ static cm3_status draw(evaluator *e) {
 static cm3_status describe(evaluator *e) {
     cm3_decode_config greedy = e->run->recipe->generate;
     greedy.temperature = 0;
-    cm3_progress progress = cm3_progress_start("evaluate: describe", "pictures", (uint64_t)e->count);
+    cm3_progress progress = cm3_progress_start("evaluate: describe", "images", (uint64_t)e->count);
     const double begin = cm3_clock_seconds();
     const cm3_status status = cm3_artist_describe(&e->artist, &greedy, e->codes, e->count, (uint64_t)e->first,
                                                   e->written, advanced, is_first(e) ? &progress : NULL);
@@ -188,14 +189,14 @@ static cm3_status describe(evaluator *e) {
     return CM3_OK;
 }
 
-/* Codes to pictures of bytes: what a person would see. */
+/* Codes to images of bytes: what a person would see. */
 static cm3_status paint(evaluator *e, const int32_t *codes, int64_t count, uint8_t *bytes) {
     float *pixels = malloc((size_t)(PAINT_AT_ONCE * e->bytes) * sizeof *pixels);
-    if (!pixels) return cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", PAINT_AT_ONCE);
+    if (!pixels) return cm3_fail(CM3_ERR_MEMORY, "no memory for %d images", PAINT_AT_ONCE);
     cm3_status status = CM3_OK;
     for (int64_t first = 0; first < count && status == CM3_OK; first += PAINT_AT_ONCE) {
         const int64_t n = count - first < PAINT_AT_ONCE ? count - first : PAINT_AT_ONCE;
-        status = cm3_artist_paint(&e->artist, codes + first * e->per_picture, n, pixels);
+        status = cm3_artist_paint(&e->artist, codes + first * e->per_image, n, pixels);
         for (int64_t i = 0; i < n && status == CM3_OK; i++) {
             cm3_image image;
             status = cm3_image_from_float(pixels + i * e->bytes, (int)e->side, (int)e->side, 3, &image);
@@ -222,13 +223,13 @@ static cm3_status read_truth(const evaluator *e, int64_t index, uint8_t *bytes) 
 
 /* --- judging ----------------------------------------------------------------------------------------------------- */
 
-/* The nearest picture of the whole source to each of my drawings. */
+/* The nearest image of the whole source to each of my requests. */
 static cm3_status search(evaluator *e) {
     const int64_t total = cm3_source_count(e->source);
     uint8_t *truth = malloc((size_t)(PAINT_AT_ONCE * e->bytes));
     cm3_match *best = malloc((size_t)e->share * sizeof *best);
     cm3_status status = truth && best ? paint(e, e->drawn, e->count, e->drawn_bytes)
-                                      : cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", PAINT_AT_ONCE);
+                                      : cm3_fail(CM3_ERR_MEMORY, "no memory for %d images", PAINT_AT_ONCE);
     for (int64_t i = 0; i < e->count && status == CM3_OK; i++) best[i] = CM3_MATCH_NONE;
     for (int64_t first = 0; first < total && status == CM3_OK; first += PAINT_AT_ONCE) {
         const int64_t n = total - first < PAINT_AT_ONCE ? total - first : PAINT_AT_ONCE;
@@ -247,18 +248,18 @@ static cm3_status search(evaluator *e) {
     return status;
 }
 
-/* How well pictures come back from their codes. */
+/* How well images come back from their codes. */
 static cm3_status reconstruct(evaluator *e) {
     uint8_t *truth = malloc((size_t)e->bytes), *back = malloc((size_t)(PAINT_AT_ONCE * e->bytes));
-    cm3_status status = truth && back ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %d pictures", PAINT_AT_ONCE);
+    cm3_status status = truth && back ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %d images", PAINT_AT_ONCE);
     for (int64_t first = 0; first < e->count && status == CM3_OK; first += PAINT_AT_ONCE) {
         const int64_t n = e->count - first < PAINT_AT_ONCE ? e->count - first : PAINT_AT_ONCE;
-        status = paint(e, e->codes + first * e->per_picture, n, back);
+        status = paint(e, e->codes + first * e->per_image, n, back);
         for (int64_t i = 0; i < n && status == CM3_OK; i++) {
             cm3_judgement *j = &e->mine[first + i];
             status = read_truth(e, j->index, truth);
             j->bytes = e->bytes;
-            j->squared_error = (int64_t)cm3_picture_distance(truth, back + i * e->bytes, e->bytes, UINT64_MAX);
+            j->squared_error = (int64_t)cm3_image_distance(truth, back + i * e->bytes, e->bytes, UINT64_MAX);
         }
     }
     free(truth);
@@ -272,7 +273,7 @@ static cm3_status render(evaluator *e, int64_t i, int32_t *text, cm3_tokens *sam
     cm3_status status = cm3_store_text(e->store, e->mine[i].index, text, &count);
     if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_TEXT, text, (size_t)count);
     if (status == CM3_OK)
-        status = cm3_document_add(&document, CM3_MODALITY_IMAGE, e->codes + i * e->per_picture, (size_t)e->per_picture);
+        status = cm3_document_add(&document, CM3_MODALITY_IMAGE, e->codes + i * e->per_image, (size_t)e->per_image);
     if (status == CM3_OK) status = cm3_document_render(&document, &e->artist.tokenizers.vocab, sample);
     cm3_document_free(&document);
     return status;
@@ -322,8 +323,8 @@ static cm3_status gather_written(evaluator *e) {
 
 static cm3_status gather(evaluator *e) {
     CM3_TRY(cm3_comm_gather(e->run->comm, e->mine, e->share * (int64_t)sizeof *e->mine, e->all, 0));
-    CM3_TRY(cm3_comm_gather(e->run->comm, e->drawn, e->share * e->per_picture * (int64_t)sizeof *e->drawn, e->all_drawn,
-                            0));
+    CM3_TRY(
+        cm3_comm_gather(e->run->comm, e->drawn, e->share * e->per_image * (int64_t)sizeof *e->drawn, e->all_drawn, 0));
     return gather_written(e);
 }
 
@@ -345,7 +346,7 @@ cm3_score cm3_score_of(const cm3_judgement *judgements, int64_t count) {
     s.caption_exact = (double)s.captions_right / (double)count;
     s.loss_text = text_nats / (double)s.text_tokens;
     s.loss_image = image_nats / (double)s.image_tokens;
-    /* Pictures that come back without any error have no finite ratio; 100 dB is far above what 8 bits can tell apart.
+    /* Images that come back without any error have no finite ratio; 100 dB is far above what 8 bits can tell apart.
      */
     s.vq_psnr = fmin(10 * log10(255.0 * 255.0 * bytes / squared_error), 100);
     return s;
@@ -377,19 +378,19 @@ static cm3_status fill_pair(const evaluator *e, int64_t at, const uint8_t *decod
 
 /* Pairs spread evenly over the judged ones of their split. */
 static cm3_status fill_pairs(evaluator *e, cm3_album *album, int64_t seen) {
-    const int64_t count = album->count, heldout = count - seen;
-    int32_t *codes = malloc((size_t)(2 * count * e->per_picture) * sizeof *codes); /* true ones, then drawn ones */
+    const int64_t count = album->count, validation = count - seen;
+    int32_t *codes = malloc((size_t)(2 * count * e->per_image) * sizeof *codes); /* true ones, then drawn ones */
     uint8_t *bytes = malloc((size_t)((2 * count + 1) * e->bytes));
     int64_t *at = malloc((size_t)count * sizeof *at);
     cm3_status status = codes && bytes && at
                             ? CM3_OK
                             : cm3_fail(CM3_ERR_MEMORY, "no memory for an album of %lld pairs", (long long)count);
     for (int64_t i = 0; i < count && status == CM3_OK; i++) {
-        album->pairs[i].heldout = i >= seen;
-        at[i] = i < seen ? i * e->seen / seen : e->seen + (i - seen) * e->heldout / heldout;
-        status = cm3_store_image(e->store, e->all[at[i]].index, codes + i * e->per_picture);
-        memcpy(codes + (count + i) * e->per_picture, e->all_drawn + at[i] * e->per_picture,
-               (size_t)e->per_picture * sizeof *codes);
+        album->pairs[i].validation = i >= seen;
+        at[i] = i < seen ? i * e->seen / seen : e->seen + (i - seen) * e->validation / validation;
+        status = cm3_store_image(e->store, e->all[at[i]].index, codes + i * e->per_image);
+        memcpy(codes + (count + i) * e->per_image, e->all_drawn + at[i] * e->per_image,
+               (size_t)e->per_image * sizeof *codes);
     }
     if (status == CM3_OK) status = paint(e, codes, 2 * count, bytes);
     for (int64_t i = 0; i < count && status == CM3_OK; i++)
@@ -401,30 +402,30 @@ static cm3_status fill_pairs(evaluator *e, cm3_album *album, int64_t seen) {
     return status;
 }
 
-/* Which pair gives row r its caption: the first half of the rows are of seen pairs, the rest of held-out ones; if there
- * are both. */
+/* Which pair gives row r its caption: the first half of the rows are of seen pairs, the rest of validation ones; if
+ * there are both. */
 static int64_t pair_of_row(const evaluator *e, int64_t r, int64_t rows) {
-    const int64_t of_heldout = !e->heldout ? 0 : !e->seen ? rows : rows / 2, of_seen = rows - of_heldout;
+    const int64_t of_validation = !e->validation ? 0 : !e->seen ? rows : rows / 2, of_seen = rows - of_validation;
     return r < of_seen ? (2 * r + 1) * e->seen / (2 * of_seen)
-                       : e->seen + (2 * (r - of_seen) + 1) * e->heldout / (2 * of_heldout);
+                       : e->seen + (2 * (r - of_seen) + 1) * e->validation / (2 * of_validation);
 }
 
-/* Several drawings of a few captions. The likeliest drawing is always the same one: a recipe that asks for it
+/* Several requests of a few captions. The likeliest drawing is always the same one: a recipe that asks for it
  * (temperature 0) gets its samples at temperature 1. */
 static cm3_status fill_rows(evaluator *e, cm3_album *album) {
     const int64_t rows = album->row_count, count = rows * SAMPLES;
     cm3_decode_config config = e->run->recipe->generate;
     if (config.temperature <= 0) config.temperature = 1;
     album->temperature = config.temperature;
-    int32_t *codes = calloc((size_t)(count * e->per_picture), sizeof *codes);
+    int32_t *codes = calloc((size_t)(count * e->per_image), sizeof *codes);
     uint8_t *bytes = malloc((size_t)(count * e->bytes));
     const char **captions = calloc((size_t)count, sizeof *captions);
     cm3_status status =
-        codes && bytes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld pictures", (long long)count);
+        codes && bytes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld images", (long long)count);
     for (int64_t r = 0; r < rows && status == CM3_OK; r++) {
         const int64_t at = pair_of_row(e, r, rows);
         size_t length;
-        album->rows[r].heldout = at >= e->seen;
+        album->rows[r].validation = at >= e->seen;
         status = cm3_source_text(e->source, e->pairs[at], &album->rows[r].caption, &length);
         for (int s = 0; s < SAMPLES; s++) captions[r * SAMPLES + s] = album->rows[r].caption;
     }
@@ -448,10 +449,10 @@ static int64_t kept(const evaluator *e, int64_t pairs) {
 }
 
 static cm3_status make_album(evaluator *e) {
-    const int64_t seen = kept(e, e->seen), heldout = kept(e, e->heldout);
-    const int64_t rows = e->seen + e->heldout < SAMPLE_ROWS ? 1 : SAMPLE_ROWS;
+    const int64_t seen = kept(e, e->seen), validation = kept(e, e->validation);
+    const int64_t rows = e->seen + e->validation < SAMPLE_ROWS ? 1 : SAMPLE_ROWS;
     cm3_album album;
-    CM3_TRY(cm3_album_create(e->side, seen + heldout, rows, SAMPLES, &album));
+    CM3_TRY(cm3_album_create(e->side, seen + validation, rows, SAMPLES, &album));
     album.step = e->artist.step;
     cm3_status status = fill_pairs(e, &album, seen);
     if (status == CM3_OK) status = fill_rows(e, &album);
@@ -488,13 +489,13 @@ cm3_status cm3_evaluate(const cm3_run *run, const cm3_evaluate_options *options,
         *evaluation = (cm3_evaluation){.step = e.artist.step,
                                        .parameters = cm3_params_elements(cm3_transformer_params(e.artist.model)),
                                        .image_parameters = cm3_params_elements(e.artist.tokenizers.params),
-                                       .pictures = cm3_source_count(e.source),
+                                       .images = cm3_source_count(e.source),
                                        .left_out = e.left_out,
                                        .seconds = cm3_clock_seconds() - begin,
                                        .draw_seconds = e.draw_seconds,
                                        .describe_seconds = e.describe_seconds,
                                        .seen = cm3_score_of(e.all, e.seen),
-                                       .heldout = cm3_score_of(e.all + e.seen, e.heldout)};
+                                       .validation = cm3_score_of(e.all + e.seen, e.validation)};
     tear_down(&e);
     return status;
 }

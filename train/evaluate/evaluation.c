@@ -34,14 +34,14 @@ static void put_evaluation(cm3_json_writer *w, const cm3_evaluation *e, const cm
     cm3_json_begin_object(w, NULL);
     cm3_json_put_int(w, "step", e->step);
     put_score(w, &e->seen);
-    if (e->heldout.pairs) {
+    if (e->validation.pairs) {
         cm3_json_begin_object(w, "heldout");
-        put_score(w, &e->heldout);
+        put_score(w, &e->validation);
         cm3_json_end_object(w);
     } else {
         cm3_json_put_null(w, "heldout");
     }
-    cm3_json_put_int(w, "pictures", e->pictures);
+    cm3_json_put_int(w, "pictures", e->images);
     cm3_json_put_int(w, "left_out", e->left_out);
     cm3_json_put_int(w, "parameters", e->parameters);
     cm3_json_put_int(w, "image_tokenizer_parameters", e->image_parameters);

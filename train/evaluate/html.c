@@ -42,7 +42,7 @@ void cm3_html_base64(FILE *file, const uint8_t *bytes, size_t length) {
     }
 }
 
-cm3_status cm3_html_picture(FILE *file, const cm3_image *image, const char *alt) {
+cm3_status cm3_html_image(FILE *file, const cm3_image *image, const char *alt) {
     uint8_t *png = NULL;
     size_t length = 0;
     CM3_TRY(cm3_image_encode_png(image, &png, &length));

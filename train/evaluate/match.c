@@ -1,10 +1,10 @@
 #include "train/evaluate/match.h"
 
-/* Bytes between two looks at the limit: long enough for vector loops, short enough that most pictures are left early.
+/* Bytes between two looks at the limit: long enough for vector loops, short enough that most images are left early.
  * Their sum fits 32 bits. */
 enum { STRIDE = 1024 };
 
-uint64_t cm3_picture_distance(const uint8_t *a, const uint8_t *b, int64_t bytes, uint64_t limit) {
+uint64_t cm3_image_distance(const uint8_t *a, const uint8_t *b, int64_t bytes, uint64_t limit) {
     uint64_t sum = 0;
     for (int64_t begin = 0; begin < bytes && sum <= limit; begin += STRIDE) {
         const int64_t end = begin + STRIDE < bytes ? begin + STRIDE : bytes;
@@ -18,18 +18,18 @@ uint64_t cm3_picture_distance(const uint8_t *a, const uint8_t *b, int64_t bytes,
     return sum;
 }
 
-static void offer(const uint8_t *drawn, const uint8_t *truth, int64_t first, int64_t pictures, int64_t bytes,
+static void offer(const uint8_t *drawn, const uint8_t *truth, int64_t first, int64_t images, int64_t bytes,
                   cm3_match *best) {
-    for (int64_t p = 0; p < pictures; p++) {
-        const uint64_t distance = cm3_picture_distance(drawn, truth + p * bytes, bytes, best->distance);
+    for (int64_t p = 0; p < images; p++) {
+        const uint64_t distance = cm3_image_distance(drawn, truth + p * bytes, bytes, best->distance);
         const bool nearer =
             distance < best->distance || (distance == best->distance && best->index >= 0 && first + p < best->index);
         if (nearer) *best = (cm3_match){.index = first + p, .distance = distance};
     }
 }
 
-void cm3_match_offer(const uint8_t *drawn, int64_t count, const uint8_t *truth, int64_t first, int64_t pictures,
+void cm3_match_offer(const uint8_t *drawn, int64_t count, const uint8_t *truth, int64_t first, int64_t images,
                      int64_t bytes, cm3_match *best) {
 #pragma omp parallel for schedule(dynamic, 4)
-    for (int64_t i = 0; i < count; i++) offer(drawn + i * bytes, truth, first, pictures, bytes, &best[i]);
+    for (int64_t i = 0; i < count; i++) offer(drawn + i * bytes, truth, first, images, bytes, &best[i]);
 }

@@ -41,11 +41,11 @@ static cm3_status read_stage(const cm3_recipe *recipe, const char *stage, const 
 }
 
 static cm3_status read_stages(cm3__report *r) {
-    const cm3_series_wanted image[] = {{"train", "psnr", &r->psnr}, {"validation", "psnr", &r->heldout_psnr}};
+    const cm3_series_wanted image[] = {{"train", "psnr", &r->psnr}, {"validation", "psnr", &r->validation_psnr}};
     const cm3_series_wanted model[] = {{"train", "loss_text", &r->text},
-                                       {"train", "loss_image", &r->picture},
-                                       {"validation", "loss_text", &r->heldout_text},
-                                       {"validation", "loss_image", &r->heldout_picture}};
+                                       {"train", "loss_image", &r->image_loss},
+                                       {"validation", "loss_text", &r->validation_text},
+                                       {"validation", "loss_image", &r->validation_image}};
     CM3_TRY(read_stage(r->recipe, "image-tokenizer", image, 2, &r->image));
     CM3_TRY(read_stage(r->recipe, "pretrain", model, 4, &r->model));
     cm3_stage_plan plan;
@@ -80,11 +80,11 @@ static cm3_status read_curve(cm3__report *r) {
     cm3_status status = CM3_OK;
     json_array_foreach(json_object_get(root, "points"), i, point) {
         const double step = json_number_value(json_object_get(point, "step"));
-        const json_t *heldout = json_object_get(point, "heldout");
+        const json_t *validation = json_object_get(point, "heldout");
         if (status == CM3_OK) status = add_point(point, "text_to_image_top1", step, &r->top1);
         if (status == CM3_OK) status = add_point(point, "caption_exact", step, &r->caption);
-        if (status == CM3_OK) status = add_point(heldout, "text_to_image_top1", step, &r->heldout_top1);
-        if (status == CM3_OK) status = add_point(heldout, "caption_exact", step, &r->heldout_caption);
+        if (status == CM3_OK) status = add_point(validation, "text_to_image_top1", step, &r->validation_top1);
+        if (status == CM3_OK) status = add_point(validation, "caption_exact", step, &r->validation_caption);
     }
     json_decref(root);
     return status;
@@ -120,9 +120,16 @@ cm3_status cm3_report_write(const cm3_recipe *recipe, const char *config_text) {
     if (status == CM3_OK) status = read_curve(&r);
     if (status == CM3_OK) status = read_album(&r);
     if (status == CM3_OK) status = write_page(&r);
-    cm3_series *const all[] = {&r.psnr,         &r.heldout_psnr,    &r.text, &r.picture,
-                               &r.heldout_text, &r.heldout_picture, &r.top1, &r.caption,
-                               &r.heldout_top1, &r.heldout_caption};
+    cm3_series *const all[] = {&r.psnr,
+                               &r.validation_psnr,
+                               &r.text,
+                               &r.image_loss,
+                               &r.validation_text,
+                               &r.validation_image,
+                               &r.top1,
+                               &r.caption,
+                               &r.validation_top1,
+                               &r.validation_caption};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) cm3_series_free(all[i]);
     json_decref(r.evaluation);
     cm3_album_free(&r.album);

@@ -1,8 +1,8 @@
 /* The page of a run: one HTML file that needs no network, no other file and no script.
  *
- * It shows what is there - recipe, training curves, and, after `evaluate`, pictures drawn from captions, captions
- * written for pictures, reconstructions and the table of figures - and says of what is missing how it is made. Nothing
- * on it is chosen by hand: pictures are spread evenly over the pairs that were judged. It reads the run folder and
+ * It shows what is there - recipe, training curves, and, after `evaluate`, images drawn from captions, captions
+ * written for images, reconstructions and the table of figures - and says of what is missing how it is made. Nothing
+ * on it is chosen by hand: images are spread evenly over the pairs that were judged. It reads the run folder and
  * computes nothing with the model. */
 #ifndef CM3_TRAIN_EVALUATE_REPORT_H
 #define CM3_TRAIN_EVALUATE_REPORT_H

@@ -39,9 +39,9 @@ static double number(const json_t *object, const char *key) {
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static const json_t *heldout_of(const cm3__report *r) {
-    const json_t *heldout = json_object_get(r->evaluation, "heldout");
-    return json_is_object(heldout) ? heldout : NULL;
+static const json_t *validation_of(const cm3__report *r) {
+    const json_t *validation = json_object_get(r->evaluation, "heldout");
+    return json_is_object(validation) ? validation : NULL;
 }
 
 /* The last part of a path: what the run is called. */
@@ -68,9 +68,9 @@ static void write_facts(FILE *file, const cm3__report *r) {
     char text[32];
     fputs("<ul class=\"facts\">\n", file);
     share_fact(file, r->evaluation, "text_to_image_top1",
-               "of the pictures drawn from seen captions look most like the true one, among all pictures");
-    share_fact(file, heldout_of(r), "text_to_image_top1", "of those drawn from combinations it has never seen");
-    share_fact(file, r->evaluation, "caption_exact", "of the captions written for pictures are exactly right");
+               "of the images drawn from seen captions look most like the true one, among all images");
+    share_fact(file, validation_of(r), "text_to_image_top1", "of those drawn from combinations it has never seen");
+    share_fact(file, r->evaluation, "caption_exact", "of the captions written for images are exactly right");
     if (r->model.there) {
         fact(file, duration(r->image.seconds + r->model.seconds, text), "of training, both networks");
         fact(file, amount((double)(r->image.parameters + r->model.parameters), text), "parameters, both networks");
@@ -86,12 +86,12 @@ static void write_head(FILE *file, const cm3__report *r) {
     if (r->model.there) {
         fprintf(file, "A CM3Leon model of %s parameters, trained from scratch on ",
                 amount((double)r->model.parameters, text));
-        const double pictures = number(r->evaluation, "pictures");
-        if (isfinite(pictures))
-            fprintf(file, "a set of %.0f pictures and their captions", pictures);
+        const double images = number(r->evaluation, "pictures");
+        if (isfinite(images))
+            fprintf(file, "a set of %.0f images and their captions", images);
         else
-            fputs("pictures and their captions", file);
-        fputs(". It draws pictures for captions and writes captions for pictures.", file);
+            fputs("images and their captions", file);
+        fputs(". It draws images for captions and writes captions for images.", file);
     } else {
         fputs("A CM3Leon run that has not trained its model yet.", file);
     }
@@ -108,23 +108,24 @@ static cm3_status write_curves(FILE *file, const cm3__report *r) {
                             .unit = "",
                             .count = 4,
                             .lines = {{"text", "a", false, &r->text},
-                                      {"image", "b", false, &r->picture},
-                                      {"text, held out", "a", true, &r->heldout_text},
-                                      {"image, held out", "b", true, &r->heldout_picture}}};
-    const cm3_chart psnr = {.title = "Image tokenizer: pictures from their codes, PSNR",
-                            .decimals = 2,
-                            .unit = " dB",
-                            .count = 2,
-                            .lines = {{"training", "b", false, &r->psnr}, {"held out", "b", true, &r->heldout_psnr}}};
+                                      {"image", "b", false, &r->image_loss},
+                                      {"text, validation", "a", true, &r->validation_text},
+                                      {"image, validation", "b", true, &r->validation_image}}};
+    const cm3_chart psnr = {
+        .title = "Image tokenizer: images from their codes, PSNR",
+        .decimals = 2,
+        .unit = " dB",
+        .count = 2,
+        .lines = {{"training", "b", false, &r->psnr}, {"validation", "b", true, &r->validation_psnr}}};
     const cm3_chart curve = {.title = "Evaluated checkpoints: share that is right",
                              .decimals = 3,
                              .unit = "",
                              .from_zero = true,
                              .count = 4,
-                             .lines = {{"drawings", "b", true, &r->top1},
+                             .lines = {{"requests", "b", true, &r->top1},
                                        {"captions", "a", true, &r->caption},
-                                       {"drawings, held out", "c", true, &r->heldout_top1},
-                                       {"captions, held out", "d", true, &r->heldout_caption}}};
+                                       {"requests, validation", "c", true, &r->validation_top1},
+                                       {"captions, validation", "d", true, &r->validation_caption}}};
     fputs("<h2>Learning</h2>\n", file);
     if (!r->image.there && !r->model.there) missing(file, r, "No network has been trained yet.", "run RECIPE out=");
     fputs("<div class=\"charts\">\n", file);
@@ -160,16 +161,16 @@ static void write_evaluation(FILE *file, const cm3__report *r) {
         missing(file, r, "This run has not been evaluated yet.", "evaluate");
         return;
     }
-    const json_t *columns[] = {r->evaluation, heldout_of(r)};
+    const json_t *columns[] = {r->evaluation, validation_of(r)};
     const int count = columns[1] ? 2 : 1;
     char text[32];
     fprintf(file, "<div class=\"wide\"><table><thead><tr><th></th><th>seen in training</th>%s</tr></thead><tbody>\n",
-            count > 1 ? "<th>held out</th>" : "");
-    fputs("<tr><th>Drawing is nearest to its own picture, among all</th>", file);
+            count > 1 ? "<th>validation</th>" : "");
+    fputs("<tr><th>Drawing is nearest to its own image, among all</th>", file);
     for (int i = 0; i < count; i++) share_cell(file, columns[i], "text_to_image_top1", "drawn_right");
     fputs("</tr>\n<tr><th>Caption is exactly the true one</th>", file);
     for (int i = 0; i < count; i++) share_cell(file, columns[i], "caption_exact", "captions_right");
-    fputs("</tr>\n<tr><th>Pictures from their codes, PSNR</th>", file);
+    fputs("</tr>\n<tr><th>Images from their codes, PSNR</th>", file);
     for (int i = 0; i < count; i++) value_cell(file, columns[i], "vq_psnr", 2, " dB");
     fputs("</tr>\n<tr><th>Loss of text, nats a token</th>", file);
     for (int i = 0; i < count; i++) value_cell(file, columns[i], "loss_text", 3, "");
@@ -178,7 +179,7 @@ static void write_evaluation(FILE *file, const cm3__report *r) {
     const json_t *decode = json_object_get(r->evaluation, "decode");
     fprintf(file,
             "</tr>\n</tbody></table></div>\n<p><em>One drawing a caption at step %.0f, compared by squared differences "
-            "of pixels with all %.0f pictures; ",
+            "of pixels with all %.0f images; ",
             number(r->evaluation, "step"), number(r->evaluation, "pictures"));
     fprintf(file,
             "guidance %g, top-p %g, temperature %g. Captions are written greedily. Losses are of whole samples, read "
@@ -207,7 +208,7 @@ static void write_run(FILE *file, const cm3__report *r) {
         "from</th><th>time</th>"
         "<th>speed</th><th>FLOPs</th></tr></thead><tbody>\n",
         file);
-    stage_row(file, "Image tokenizer", "pictures", &r->image);
+    stage_row(file, "Image tokenizer", "images", &r->image);
     stage_row(file, "Transformer", "tokens", &r->model);
     fputs("</tbody></table></div>\n", file);
     fprintf(file,
@@ -216,9 +217,9 @@ static void write_run(FILE *file, const cm3__report *r) {
             (long long)recipe->model.layers, (long long)recipe->model.width, (long long)recipe->model.heads,
             (long long)recipe->data.context, (long long)recipe->data.lanes);
     const long long side = (long long)cm3_vqgan_code_side(&recipe->image_tokenizer),
-                    picture = (long long)recipe->image_tokenizer.picture;
-    fprintf(file, "A picture of %lld × %lld pixels is %lld × %lld codes out of %lld. The peak learning rate was %g.",
-            picture, picture, side, side, (long long)recipe->image_tokenizer.codes, recipe->optimizer.learning_rate);
+                    image = (long long)recipe->image_tokenizer.image;
+    fprintf(file, "A image of %lld × %lld pixels is %lld × %lld codes out of %lld. The peak learning rate was %g.",
+            image, image, side, side, (long long)recipe->image_tokenizer.codes, recipe->optimizer.learning_rate);
     /* Above 1 the rate was measured while the machine was busy with something else: no figure to show. */
     if (r->model.mfu > 0 && r->model.mfu <= 1)
         fprintf(file, " Its training used %.0f %% of the rate at which this machine multiplies matrices.",
@@ -228,31 +229,31 @@ static void write_run(FILE *file, const cm3__report *r) {
     fputs("</pre></details>\n", file);
 }
 
-/* --- pictures ---------------------------------------------------------------------------------------------------- */
+/* --- images ---------------------------------------------------------------------------------------------------- */
 
-static cm3_status write_pictures(FILE *file, const cm3__report *r) {
+static cm3_status write_images(FILE *file, const cm3__report *r) {
     fputs("<h2>Drawn from words</h2>\n", file);
     if (r->album.count == 0) {
-        missing(file, r, "There are no drawings yet.", "evaluate");
+        missing(file, r, "There are no requests yet.", "evaluate");
         return CM3_OK;
     }
     fprintf(file,
-            "<p>Each caption was drawn once, at step %lld; beside it is the true picture. "
-            "<span class=\"right\">✓</span> says that of all pictures the true one is the nearest to the drawing. "
+            "<p>Each caption was drawn once, at step %lld; beside it is the true image. "
+            "<span class=\"right\">✓</span> says that of all images the true one is the nearest to the drawing. "
             "Nothing here is chosen: pairs are spread evenly over the set.</p>\n",
             (long long)r->album.step);
     CM3_TRY(cm3__report_drawings(file, r));
     if (r->album.row_count) {
         fprintf(file,
-                "<h2>One caption, several drawings</h2>\n<p>Other draws of the same captions, at temperature %g.</p>\n",
+                "<h2>One caption, several requests</h2>\n<p>Other draws of the same captions, at temperature %g.</p>\n",
                 r->album.temperature);
         CM3_TRY(cm3__report_samples(file, r));
     }
-    fputs("<h2>Words for pictures</h2>\n<p>The caption that the model writes for a picture, greedily; right only if it "
+    fputs("<h2>Words for images</h2>\n<p>The caption that the model writes for a image, greedily; right only if it "
           "is the true one to the letter.</p>\n",
           file);
     CM3_TRY(cm3__report_captions(file, r));
-    fputs("<h2>Pictures and their codes</h2>\n<p>What the model can see and draw at best: each picture after it went "
+    fputs("<h2>Images and their codes</h2>\n<p>What the model can see and draw at best: each image after it went "
           "through the image tokenizer and back.</p>\n",
           file);
     return cm3__report_reconstructions(file, r);
@@ -267,7 +268,7 @@ cm3_status cm3__report_page(FILE *file, const cm3__report *r) {
     fputs(cm3__report_style, file);
     fputs("</style>\n</head>\n<body>\n<main>\n", file);
     write_head(file, r);
-    CM3_TRY(write_pictures(file, r));
+    CM3_TRY(write_images(file, r));
     CM3_TRY(write_curves(file, r));
     write_evaluation(file, r);
     write_run(file, r);

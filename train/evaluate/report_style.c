@@ -1,4 +1,4 @@
-/* The style sheet of the page: one column of text, pictures in grids, two colours for two kinds of tokens. Light and
+/* The style sheet of the page: one column of text, images in grids, two colours for two kinds of tokens. Light and
  * dark by the reader's own setting. */
 #include "train/evaluate/report_internal.h"
 

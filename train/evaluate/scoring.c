@@ -1,6 +1,6 @@
 #include "train/evaluate/scoring.h"
 
-#include "core/tensor/mirror.h"
+#include "core/tensor/staged_buffer.h"
 
 #include <stdlib.h>
 
@@ -10,8 +10,8 @@ enum { TOKENS_AT_ONCE = 8192 };
 typedef struct scorer {
     const cm3_vocab *vocab;
     int64_t rows, sequence;
-    cm3_mirror inputs;      /* ids, targets, positions, (rows, sequence) each, and one float */
-    int32_t *ids, *targets; /* the first two as the host writes them */
+    cm3_staged_buffer inputs; /* ids, targets, positions, (rows, sequence) each, and one float */
+    int32_t *ids, *targets;   /* the first two as the host writes them */
     cm3_tape *tape;
     cm3_var *made;
     float *losses; /* (rows sequence), fetched from there */
@@ -22,8 +22,8 @@ static cm3_status scorer_open(const cm3_transformer *model, int64_t rows, int64_
     s->sequence = sequence;
     const int64_t tokens = rows * sequence;
     const cm3_tape_options options = cm3_params_tape_options(cm3_transformer_params(model));
-    CM3_TRY(cm3_mirror_take(options.backend->memory, (size_t)(3 * tokens) * sizeof(int32_t) + sizeof(float),
-                            "samples that are scored", &s->inputs));
+    CM3_TRY(cm3_staged_buffer_alloc(options.backend->memory, (size_t)(3 * tokens) * sizeof(int32_t) + sizeof(float),
+                                    "samples that are scored", &s->inputs));
     s->losses = calloc((size_t)tokens, sizeof *s->losses);
     if (!s->losses) return cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)rows);
     int32_t *there = s->inputs.there;
@@ -44,13 +44,13 @@ static cm3_status scorer_open(const cm3_transformer *model, int64_t rows, int64_
 
 static void scorer_close(scorer *s) {
     cm3_tape_free(s->tape);
-    cm3_mirror_give(&s->inputs);
+    cm3_staged_buffer_free(&s->inputs);
     free(s->losses);
 }
 
 static cm3_status run(scorer *s) {
     const cm3_tensor *made = cm3_var_tensor(s->made);
-    CM3_TRY(cm3_mirror_upload(&s->inputs));
+    CM3_TRY(cm3_staged_buffer_upload(&s->inputs));
     CM3_TRY(cm3_tape_run(s->tape, NULL));
     return s->inputs.memory->download(s->losses, made->data, cm3_tensor_bytes(made));
 }

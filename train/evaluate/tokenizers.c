@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-/* Pictures that the codec takes at once. */
+/* Images that the codec takes at once. */
 enum { CODEC_BATCH = 16 };
 
 static cm3_status open_text(const cm3_recipe *recipe, cm3_tokenizers *t) {

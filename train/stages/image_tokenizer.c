@@ -1,9 +1,9 @@
-/* Pictures -> VQ network: fills the loop (train/trainer.h) with batches of pictures and cares for the codebook. */
+/* Images -> VQ network: fills the loop (train/trainer.h) with batches of images and cares for the codebook. */
 #include "train/stages/stage.h"
 
 #include "core/log.h"
-#include "core/tensor/mirror.h"
-#include "data/pictures.h"
+#include "core/tensor/staged_buffer.h"
+#include "data/image_batches.h"
 #include "model/vqgan.h"
 #include "model/vqgan_codebook.h"
 
@@ -20,16 +20,16 @@ enum { LOSS, PIXEL_LOSS, CODE_LOSS, SQUARED_ERROR, VALUES };
 typedef struct image_learner {
     const cm3_run *run;
     cm3_source *source;
-    cm3_pictures *pictures;
+    cm3_images *images;
     cm3_params *params;
     cm3_vqgan *model;
     cm3_codebook *book;
     cm3_tape *tape;
     cm3_vqgan_step step;
-    int64_t local, micro; /* pictures of this rank, and of one micro-batch */
-    float *pixels;        /* (micro, side, side, 3) */
-    cm3_mirror folded;    /* the same, folded: what the tape reads */
-    cm3_mirror scales;    /* (2): of pixels, of codes */
+    int64_t local, micro;     /* images of this rank, and of one micro-batch */
+    float *pixels;            /* (micro, side, side, 3) */
+    cm3_staged_buffer folded; /* the same, folded: what the tape reads */
+    cm3_staged_buffer scales; /* (2): of pixels, of codes */
     /* Of the whole step, for the codebook: */
     float *z;       /* (local N, D), in the backend's memory */
     int32_t *codes; /* (local N), on the host */
@@ -38,42 +38,41 @@ typedef struct image_learner {
     cm3_codebook_report report;
 } image_learner;
 
-static int64_t codes_of(const image_learner *l, int64_t pictures) {
-    return pictures * cm3_vqgan_codes_per_picture(cm3_vqgan_get_config(l->model));
+static int64_t codes_of(const image_learner *l, int64_t images) {
+    return images * cm3_vqgan_codes_per_image(cm3_vqgan_get_config(l->model));
 }
 
 static const cm3_memory *memory_of(const image_learner *l) {
     return l->run->device->backend->memory;
 }
 
-static size_t z_bytes(const image_learner *l, int64_t pictures) {
-    return (size_t)(codes_of(l, pictures) * cm3_vqgan_get_config(l->model)->code_width) * sizeof(float);
+static size_t z_bytes(const image_learner *l, int64_t images) {
+    return (size_t)(codes_of(l, images) * cm3_vqgan_get_config(l->model)->code_width) * sizeof(float);
 }
 
 /* --- what the loop asks for ------------------------------------------------------------------------------------- */
 
-static cm3_status load_pictures(image_learner *l, const int64_t *indices, int64_t count) {
+static cm3_status load_images(image_learner *l, const int64_t *indices, int64_t count) {
     const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
-    const int64_t values = config->picture * config->picture * 3;
-    for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_pictures_get(l->pictures, indices[i], l->pixels + i * values));
+    const int64_t values = config->image * config->image * 3;
+    for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_images_get(l->images, indices[i], l->pixels + i * values));
     cm3_vqgan_fold(config, l->pixels, l->micro, l->folded.host);
-    return cm3_mirror_upload(&l->folded);
+    return cm3_staged_buffer_upload(&l->folded);
 }
 
 static cm3_status load(void *context, int64_t step, int64_t micro) {
     image_learner *l = context;
-    const cm3_pictures_config *config = &l->run->recipe->pictures;
+    const cm3_images_config *config = &l->run->recipe->images;
     const int64_t first = step * config->batch + cm3_comm_rank(l->run->comm) * l->local + micro * l->micro;
     int64_t *indices = calloc((size_t)l->micro, sizeof *indices);
     if (!indices) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch");
-    for (int64_t i = 0; i < l->micro; i++)
-        indices[i] = cm3_pictures_order(l->pictures, (uint64_t)config->seed, first + i);
-    const cm3_status status = load_pictures(l, indices, l->micro);
+    for (int64_t i = 0; i < l->micro; i++) indices[i] = cm3_images_order(l->images, (uint64_t)config->seed, first + i);
+    const cm3_status status = load_images(l, indices, l->micro);
     free(indices);
     CM3_TRY(status);
     if (micro == 0) l->done = 0;
     if (step > 0 || micro > 0) return CM3_OK;
-    /* Before the first step the codebook is filled with what the new encoder makes of the first pictures. */
+    /* Before the first step the codebook is filled with what the new encoder makes of the first images. */
     CM3_TRY(cm3_tape_run(l->tape, NULL));
     return cm3_codebook_start(l->book, l->run->comm, cm3_var_tensor(l->step.z)->data, codes_of(l, l->micro));
 }
@@ -81,7 +80,7 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
 /* Waits for a micro-batch: what it measured, and its codes. */
 static cm3_status collect(image_learner *l, double sums[CM3_SUMS_MAX]) {
     const int64_t rows = codes_of(l, l->micro), width = cm3_vqgan_get_config(l->model)->code_width;
-    const int64_t side = cm3_vqgan_get_config(l->model)->picture;
+    const int64_t side = cm3_vqgan_get_config(l->model)->image;
     const double pixels = (double)cm3_var_scalar(l->step.pixel_loss), codes = (double)cm3_var_scalar(l->step.code_loss);
     sums[PIXEL_LOSS] += pixels;
     sums[CODE_LOSS] += codes;
@@ -141,22 +140,22 @@ static cm3_status updated(void *context, cm3_comm *comm, int64_t step, float *m,
     return CM3_OK;
 }
 
-/* How well held-out pictures come back; there may be none. */
+/* How well validation images come back; there may be none. */
 static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metrics *metrics, double *score) {
     image_learner *l = context;
     (void)step;
-    const int64_t count = cm3_pictures_count(l->pictures, CM3_SPLIT_HELDOUT);
+    const int64_t count = cm3_images_count(l->images, CM3_SPLIT_VALIDATION);
     double sums[CM3_SUMS_MAX] = {0};
     int64_t *indices = calloc((size_t)l->micro, sizeof *indices);
     cm3_status status = indices ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch");
     const int64_t stride = l->micro * cm3_comm_size(comm);
-    /* Whole micro-batches only: the last one repeats its last pictures, which all ranks agree on. */
+    /* Whole micro-batches only: the last one repeats its last images, which all ranks agree on. */
     for (int64_t base = 0; base < count && status == CM3_OK; base += stride) {
         const int64_t first = base + cm3_comm_rank(comm) * l->micro;
         if (first >= count) continue;
         for (int64_t i = 0; i < l->micro; i++)
-            indices[i] = cm3_pictures_index(l->pictures, CM3_SPLIT_HELDOUT, first + i < count ? first + i : count - 1);
-        status = load_pictures(l, indices, l->micro);
+            indices[i] = cm3_images_index(l->images, CM3_SPLIT_VALIDATION, first + i < count ? first + i : count - 1);
+        status = load_images(l, indices, l->micro);
         if (status == CM3_OK) status = cm3_tape_run(l->tape, NULL);
         if (status == CM3_OK) {
             l->done = 0;
@@ -170,14 +169,14 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
     *score = sums[SQUARED_ERROR] / sums[VALUES];
     cm3_metrics_put(metrics, "psnr", psnr(sums[SQUARED_ERROR], sums[VALUES]));
     if (cm3_comm_rank(comm) == 0)
-        cm3_log_info("held-out pictures: psnr %.2f dB", psnr(sums[SQUARED_ERROR], sums[VALUES]));
+        cm3_log_info("validation images: psnr %.2f dB", psnr(sums[SQUARED_ERROR], sums[VALUES]));
     return CM3_OK;
 }
 
 static cm3_status save(void *context, cm3_comm *comm, char **text) {
     (void)context;
     (void)comm;
-    *text = strdup("{}"); /* the step tells which pictures come next */
+    *text = strdup("{}"); /* the step tells which images come next */
     return *text ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a checkpoint");
 }
 
@@ -194,21 +193,21 @@ static cm3_status restore(void *context, const char *name, const char *text, int
 static cm3_status set_up(image_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;
     const int ranks = cm3_comm_size(l->run->comm);
-    if (recipe->pictures.batch % ranks)
-        return cm3_fail(CM3_ERR_RECIPE, "pictures.batch: %lld pictures cannot be shared by %d ranks",
-                        (long long)recipe->pictures.batch, ranks);
-    l->local = recipe->pictures.batch / ranks;
+    if (recipe->images.batch % ranks)
+        return cm3_fail(CM3_ERR_RECIPE, "images.batch: %lld images cannot be shared by %d ranks",
+                        (long long)recipe->images.batch, ranks);
+    l->local = recipe->images.batch / ranks;
     l->micro = recipe->image_train.micro_batch && recipe->image_train.micro_batch < l->local
                    ? recipe->image_train.micro_batch
                    : l->local;
     if (l->local % l->micro)
-        return cm3_fail(CM3_ERR_RECIPE, "image_train.micro_batch: %lld does not divide the %lld pictures of a rank",
+        return cm3_fail(CM3_ERR_RECIPE, "image_train.micro_batch: %lld does not divide the %lld images of a rank",
                         (long long)l->micro, (long long)l->local);
 
     CM3_TRY(cm3_source_open(&recipe->source, &l->source));
-    CM3_TRY(cm3_pictures_open(l->source, recipe->image_tokenizer.picture, recipe->pictures.memory, &l->pictures));
-    if (cm3_pictures_count(l->pictures, CM3_SPLIT_TRAIN) < 1)
-        return cm3_fail(CM3_ERR_RECIPE, "source.heldout: no picture is left to train on");
+    CM3_TRY(cm3_images_open(l->source, recipe->image_tokenizer.image, recipe->images.memory, &l->images));
+    if (cm3_images_count(l->images, CM3_SPLIT_TRAIN) < 1)
+        return cm3_fail(CM3_ERR_RECIPE, "source.validation: no image is left to train on");
     CM3_TRY(cm3_params_create(&l->params));
     CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer, l->params, &l->model));
     CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
@@ -217,36 +216,36 @@ static cm3_status set_up(image_learner *l) {
     cm3_params_init(l->params, (uint64_t)recipe->run.seed);
     CM3_TRY(cm3_codebook_create(l->model, (uint64_t)recipe->run.seed, &l->book));
 
-    const int64_t values = l->micro * recipe->image_tokenizer.picture * recipe->image_tokenizer.picture * 3;
-    CM3_TRY(cm3_mirror_take(memory_of(l), (size_t)values * sizeof(float), "a batch of pictures", &l->folded));
-    CM3_TRY(cm3_mirror_take(memory_of(l), 2 * sizeof(float), "a batch of pictures", &l->scales));
+    const int64_t values = l->micro * recipe->image_tokenizer.image * recipe->image_tokenizer.image * 3;
+    CM3_TRY(cm3_staged_buffer_alloc(memory_of(l), (size_t)values * sizeof(float), "a batch of images", &l->folded));
+    CM3_TRY(cm3_staged_buffer_alloc(memory_of(l), 2 * sizeof(float), "a batch of images", &l->scales));
     l->pixels = calloc((size_t)values, sizeof(float));
-    l->z = memory_of(l)->take(z_bytes(l, l->local));
+    l->z = memory_of(l)->alloc(z_bytes(l, l->local));
     l->codes = calloc((size_t)codes_of(l, l->local), sizeof(int32_t));
-    if (!l->pixels || !l->z || !l->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of pictures");
+    if (!l->pixels || !l->z || !l->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of images");
     float *scales = l->scales.host, *there = l->scales.there;
-    cm3_vqgan_scales(&recipe->image_tokenizer, recipe->pictures.batch, &scales[0], &scales[1]);
-    CM3_TRY(cm3_mirror_upload(&l->scales));
+    cm3_vqgan_scales(&recipe->image_tokenizer, recipe->images.batch, &scales[0], &scales[1]);
+    CM3_TRY(cm3_staged_buffer_upload(&l->scales));
 
     cm3_tape_options options = cm3_params_tape_options(l->params);
     options.recompute = (cm3_recompute)recipe->image_tokenizer.recompute;
-    options.exchange_from = l->micro == l->local ? CM3_EXCHANGE_FROM : 0;
+    options.share_pages_from = l->micro == l->local ? CM3_SHARE_PAGES_FROM : 0;
     CM3_TRY(cm3_tape_create(&options, &l->tape));
     const cm3_vqgan_batch batch = {
-        .pictures = l->micro, .pixels = l->folded.there, .pixel_scale = &there[0], .code_scale = &there[1]};
+        .images = l->micro, .pixels = l->folded.there, .pixel_scale = &there[0], .code_scale = &there[1]};
     l->step = cm3_vqgan_train(l->model, l->tape, &batch);
     return cm3_tape_plan(l->tape);
 }
 
 static void tear_down(image_learner *l) {
     cm3_tape_free(l->tape);
-    if (l->z) memory_of(l)->give(l->z, z_bytes(l, l->local));
-    cm3_mirror_give(&l->folded);
-    cm3_mirror_give(&l->scales);
+    if (l->z) memory_of(l)->free(l->z, z_bytes(l, l->local));
+    cm3_staged_buffer_free(&l->folded);
+    cm3_staged_buffer_free(&l->scales);
     cm3_codebook_free(l->book);
     cm3_vqgan_free(l->model);
     cm3_params_free(l->params);
-    cm3_pictures_close(l->pictures);
+    cm3_images_close(l->images);
     cm3_source_close(l->source);
     free(l->pixels);
     free(l->codes);
@@ -258,9 +257,8 @@ static cm3_status learn(image_learner *l, const char *folder) {
                                  .params = l->params,
                                  .tape = l->tape,
                                  .micro_batches = l->local / l->micro,
-                                 .tokens_per_step = recipe->pictures.batch,
-                                 .flops_per_step =
-                                     cm3_vqgan_flops_per_picture(l->model) * (double)recipe->pictures.batch,
+                                 .tokens_per_step = recipe->images.batch,
+                                 .flops_per_step = cm3_vqgan_flops_per_image(l->model) * (double)recipe->images.batch,
                                  .context = l,
                                  .load = load,
                                  .note = note,
@@ -285,11 +283,11 @@ static cm3_status learn(image_learner *l, const char *folder) {
                                        .checkpoint = &recipe->checkpoint,
                                        .guard = &recipe->guard};
     if (cm3_run_is_first(l->run))
-        cm3_log_info("image-tokenizer: %lld parameters, %lld pictures (%lld held out), %lld codes each, %.2f GFLOP a "
-                     "picture, step memory %.1f MiB",
+        cm3_log_info("image-tokenizer: %lld parameters, %lld images (%lld validation), %lld codes each, %.2f GFLOP a "
+                     "image, step memory %.1f MiB",
                      (long long)cm3_params_elements(l->params), (long long)cm3_source_count(l->source),
-                     (long long)cm3_pictures_count(l->pictures, CM3_SPLIT_HELDOUT), (long long)codes_of(l, 1),
-                     cm3_vqgan_flops_per_picture(l->model) / 1e9,
+                     (long long)cm3_images_count(l->images, CM3_SPLIT_VALIDATION), (long long)codes_of(l, 1),
+                     cm3_vqgan_flops_per_image(l->model) / 1e9,
                      (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);
     return cm3_train(&config, &learner, l->run->comm);
 }

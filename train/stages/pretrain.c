@@ -100,15 +100,15 @@ static cm3_status score(token_learner *l, const cm3_batch *batch, double sums[CM
     CM3_TRY(cm3_token_pages_send(&l->pages, page, batch));
     CM3_TRY(cm3_tape_run(l->tapes.scoring, NULL));
     CM3_TRY(cm3_token_pages_fetch(&l->pages, page, NULL, l->tapes.scored));
-    CM3_TRY(l->pages.memory->wait());
+    CM3_TRY(l->pages.memory->sync());
     add_losses(l, page, sums);
     return CM3_OK;
 }
 
-static cm3_status score_heldout(token_learner *l, cm3_comm *comm, double sums[CM3_SUMS_MAX]) {
+static cm3_status score_validation(token_learner *l, cm3_comm *comm, double sums[CM3_SUMS_MAX]) {
     const int64_t stride = l->micro * cm3_comm_size(comm), limit = l->run->recipe->train.validate_batches;
     int64_t blocks;
-    CM3_TRY(cm3_heldout_blocks(l->packer, &blocks));
+    CM3_TRY(cm3_validation_blocks(l->packer, &blocks));
     cm3_block block = {0};
     cm3_batch batch = {0};
     cm3_status status = cm3_block_init(&block, &l->run->recipe->data);
@@ -119,7 +119,7 @@ static cm3_status score_heldout(token_learner *l, cm3_comm *comm, double sums[CM
         if (first >= blocks) continue;
         for (int64_t row = 0; row < l->micro && status == CM3_OK; row++) {
             const bool there = first + row < blocks;
-            if (there) status = cm3_heldout_block(l->packer, first + row, &block);
+            if (there) status = cm3_validation_block(l->packer, first + row, &block);
             if (status == CM3_OK) cm3_batch_set(&batch, &l->vocab, row, there ? &block : NULL);
         }
         if (status == CM3_OK) status = score(l, &batch, sums);
@@ -133,16 +133,16 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
     token_learner *l = context;
     (void)step;
     double sums[CM3_SUMS_MAX] = {0};
-    CM3_TRY(cm3_comm_agree_status(comm, score_heldout(l, comm, sums)));
+    CM3_TRY(cm3_comm_agree_status(comm, score_validation(l, comm, sums)));
     CM3_TRY(cm3_comm_reduce_f64(comm, sums, CM3_SUMS_MAX, CM3_REDUCE_SUM));
-    if (sums[ALL_COUNT] <= 0) return CM3_OK; /* nothing is held out */
+    if (sums[ALL_COUNT] <= 0) return CM3_OK; /* nothing is validation */
     put_losses(sums, metrics);
     /* Perplexity in base 2, as the lineage reports it: 2^(loss in bits), which is e^(loss in nats). */
     cm3_metrics_put(metrics, "perplexity_text", exp2(sums[TEXT] / sums[TEXT_COUNT] / M_LN2));
     cm3_metrics_put(metrics, "perplexity_image", exp2(sums[IMAGE] / sums[IMAGE_COUNT] / M_LN2));
     *score = sums[ALL] / sums[ALL_COUNT];
     if (cm3_comm_rank(comm) == 0)
-        cm3_log_info("held-out loss %.4f (text %.3f, image %.3f)", *score, sums[TEXT] / sums[TEXT_COUNT],
+        cm3_log_info("validation loss %.4f (text %.3f, image %.3f)", *score, sums[TEXT] / sums[TEXT_COUNT],
                      sums[IMAGE] / sums[IMAGE_COUNT]);
     return CM3_OK;
 }
@@ -225,7 +225,7 @@ static cm3_status build_model(token_learner *l) {
     const cm3_tape_options options = {.backend = backend,
                                       .compute = compute,
                                       .recompute = (cm3_recompute)recipe->model.recompute,
-                                      .exchange_from = l->micro == l->local ? CM3_EXCHANGE_FROM : 0};
+                                      .share_pages_from = l->micro == l->local ? CM3_SHARE_PAGES_FROM : 0};
     return cm3_token_tapes_open(l->model, &batch, &options, &l->tapes);
 }
 
@@ -235,7 +235,7 @@ static cm3_status set_up(token_learner *l) {
     CM3_TRY(open_data(l));
     const cm3_memory *memory = l->run->device->backend->memory;
     CM3_TRY(cm3_token_pages_open(memory, l->micro * recipe->data.context, l->local / l->micro, &l->pages));
-    l->scale = memory->take(sizeof *l->scale);
+    l->scale = memory->alloc(sizeof *l->scale);
     l->cursors = calloc((size_t)recipe->data.lanes, sizeof *l->cursors);
     if (!l->scale || !l->cursors) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of tokens");
     for (int64_t lane = 0; lane < recipe->data.lanes; lane++) l->cursors[lane] = cm3_lane_start(lane);
@@ -253,7 +253,7 @@ static void tear_down(token_learner *l) {
     cm3_packer_free(l->packer);
     cm3_store_close(l->store);
     cm3_token_pages_close(&l->pages);
-    l->run->device->backend->memory->give(l->scale, sizeof *l->scale);
+    l->run->device->backend->memory->free(l->scale, sizeof *l->scale);
     free(l->cursors);
 }
 

@@ -2,7 +2,7 @@
  * `out`:
  *
  *     OUT/text-tokenizer/tokenizer.json      captions -> byte-level BPE
- *     OUT/image-tokenizer/checkpoints/...    pictures -> VQ network
+ *     OUT/image-tokenizer/checkpoints/...    images -> VQ network
  *     OUT/tokenize/store.h5, vocab.json      both -> tokens of every pair
  *     OUT/pretrain/checkpoints/...           tokens -> transformer
  *

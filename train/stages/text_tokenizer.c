@@ -1,4 +1,4 @@
-/* Captions -> byte-level BPE. Only training captions: held-out ones stay unseen in every respect. */
+/* Captions -> byte-level BPE. Only training captions: validation ones stay unseen in every respect. */
 #include "train/stages/stage.h"
 
 #include "core/file.h"

@@ -18,8 +18,8 @@ static size_t page_count(const cm3_token_pages *p) {
 cm3_status cm3_token_pages_open(const cm3_memory *memory, int64_t tokens, int64_t micro_batches, cm3_token_pages *p) {
     *p = (cm3_token_pages){.memory = memory, .tokens = tokens, .micro_batches = micro_batches};
     const size_t count = page_count(p), words = page_words(p);
-    p->ids = memory->take(PARTS * (size_t)tokens * sizeof *p->ids);
-    p->pinned = memory->take_pinned(count * words * sizeof(int32_t));
+    p->ids = memory->alloc(PARTS * (size_t)tokens * sizeof *p->ids);
+    p->pinned = memory->alloc_pinned(count * words * sizeof(int32_t));
     p->classes = calloc(count, (size_t)tokens);
     p->pages = calloc(count, sizeof *p->pages);
     if (!p->ids || !p->pinned || !p->classes || !p->pages)
@@ -36,8 +36,8 @@ cm3_status cm3_token_pages_open(const cm3_memory *memory, int64_t tokens, int64_
 
 void cm3_token_pages_close(cm3_token_pages *p) {
     if (!p->memory) return;
-    p->memory->give(p->ids, PARTS * (size_t)p->tokens * sizeof *p->ids);
-    p->memory->give_pinned(p->pinned, page_count(p) * page_words(p) * sizeof(int32_t));
+    p->memory->free(p->ids, PARTS * (size_t)p->tokens * sizeof *p->ids);
+    p->memory->free_pinned(p->pinned, page_count(p) * page_words(p) * sizeof(int32_t));
     free(p->classes);
     free(p->pages);
     *p = (cm3_token_pages){0};
@@ -54,12 +54,12 @@ cm3_status cm3_token_pages_send(const cm3_token_pages *p, cm3_token_page *page, 
     memcpy(page->tokens + 2 * p->tokens, batch->positions, bytes);
     memcpy(page->classes, batch->classes, (size_t)p->tokens);
     memcpy(page->counts, batch->counts, sizeof page->counts);
-    return p->memory->send(p->ids, page->tokens, PARTS * bytes);
+    return p->memory->upload_async(p->ids, page->tokens, PARTS * bytes);
 }
 
 cm3_status cm3_token_pages_fetch(const cm3_token_pages *p, cm3_token_page *page, const cm3_var *loss,
                                  const cm3_var *per_token) {
-    if (loss) CM3_TRY(p->memory->fetch(page->losses, cm3_var_tensor(loss)->data, sizeof *page->losses));
+    if (loss) CM3_TRY(p->memory->download_async(page->losses, cm3_var_tensor(loss)->data, sizeof *page->losses));
     const cm3_tensor *losses = cm3_var_tensor(per_token);
-    return p->memory->fetch(page->losses + 1, losses->data, cm3_tensor_bytes(losses));
+    return p->memory->download_async(page->losses + 1, losses->data, cm3_tensor_bytes(losses));
 }

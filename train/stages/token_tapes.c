@@ -9,7 +9,7 @@ cm3_status cm3_token_tapes_open(const cm3_transformer *model, const cm3_sequence
     CM3_TRY(cm3_tape_plan(tapes->step));
     cm3_tape_options scoring = *options;
     scoring.shares = tapes->step;
-    scoring.exchange_from = 0;
+    scoring.share_pages_from = 0;
     CM3_TRY(cm3_tape_create(&scoring, &tapes->scoring));
     cm3_tape_keep(tapes->scoring, cm3_transformer_loss(model, tapes->scoring, batch, &tapes->scored));
     return cm3_tape_plan(tapes->scoring);

@@ -1,4 +1,4 @@
-/* The two tapes of a transformer in training: the step, and the scoring of held-out blocks. They use the same memory,
+/* The two tapes of a transformer in training: the step, and the scoring of validation blocks. They use the same memory,
  * since they take turns. The stage runs them, train/plan.c only counts them. */
 #ifndef CM3_TRAIN_STAGES_TOKEN_TAPES_H
 #define CM3_TRAIN_STAGES_TOKEN_TAPES_H

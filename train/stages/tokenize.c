@@ -5,7 +5,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/progress.h"
-#include "data/pictures.h"
+#include "data/image_batches.h"
 #include "data/store.h"
 #include "train/evaluate/tokenizers.h"
 
@@ -19,7 +19,7 @@ typedef struct tokenizing {
     const cm3_run *run;
     cm3_tokenizers tokenizers;
     cm3_source *source;
-    cm3_pictures *pictures;
+    cm3_images *images;
     cm3_store_writer *writer; /* rank 0 */
     float *pixels;            /* (CHUNK, side, side, 3) */
     int32_t *codes, *all;     /* (CHUNK, C) and (ranks, CHUNK, C) */
@@ -28,9 +28,8 @@ typedef struct tokenizing {
 } tokenizing;
 
 static cm3_status encode_chunk(tokenizing *t, int64_t first, int64_t count) {
-    const int64_t side = t->run->recipe->image_tokenizer.picture;
-    for (int64_t i = 0; i < count; i++)
-        CM3_TRY(cm3_pictures_get(t->pictures, first + i, t->pixels + i * side * side * 3));
+    const int64_t side = t->run->recipe->image_tokenizer.image;
+    for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_images_get(t->images, first + i, t->pixels + i * side * side * 3));
     return count > 0 ? cm3_image_codec_encode(t->tokenizers.codec, t->pixels, count, t->codes) : CM3_OK;
 }
 
@@ -49,17 +48,17 @@ static cm3_status add_sample(tokenizing *t, int64_t index, const int32_t *codes)
         status = cm3_bpe_encode(t->tokenizers.encoder, text, length, t->text, t->text_capacity, &count);
     if (status == CM3_OK)
         status = cm3_store_add(t->writer, t->text, (int64_t)count, codes, text,
-                               cm3_source_split(t->source, index) == CM3_SPLIT_HELDOUT);
+                               cm3_source_split(t->source, index) == CM3_SPLIT_VALIDATION);
     free(text);
     return status;
 }
 
-static cm3_status write_round(tokenizing *t, int64_t base, int64_t per_picture) {
+static cm3_status write_round(tokenizing *t, int64_t base, int64_t per_image) {
     for (int rank = 0; rank < cm3_comm_size(t->run->comm); rank++)
         for (int64_t i = 0; i < CHUNK; i++) {
             const int64_t index = base + rank * CHUNK + i;
             if (index < cm3_source_count(t->source))
-                CM3_TRY(add_sample(t, index, t->all + (rank * CHUNK + i) * per_picture));
+                CM3_TRY(add_sample(t, index, t->all + (rank * CHUNK + i) * per_image));
         }
     return CM3_OK;
 }
@@ -67,15 +66,15 @@ static cm3_status write_round(tokenizing *t, int64_t base, int64_t per_picture) 
 static cm3_status tokenize_all(tokenizing *t) {
     cm3_comm *comm = t->run->comm;
     const int64_t total = cm3_source_count(t->source),
-                  per_picture = cm3_vqgan_codes_per_picture(&t->run->recipe->image_tokenizer);
+                  per_image = cm3_vqgan_codes_per_image(&t->run->recipe->image_tokenizer);
     const int64_t stride = (int64_t)CHUNK * cm3_comm_size(comm);
     cm3_progress progress = cm3_progress_start("tokenize", "pairs", (uint64_t)total);
     for (int64_t base = 0; base < total; base += stride) {
         const int64_t first = base + (int64_t)CHUNK * cm3_comm_rank(comm);
         const int64_t left = total - first, count = left < 0 ? 0 : left < CHUNK ? left : CHUNK;
         CM3_TRY(cm3_comm_agree_status(comm, encode_chunk(t, first, count)));
-        CM3_TRY(cm3_comm_gather(comm, t->codes, CHUNK * per_picture * (int64_t)sizeof(int32_t), t->all, 0));
-        CM3_TRY(cm3_comm_agree_status(comm, cm3_run_is_first(t->run) ? write_round(t, base, per_picture) : CM3_OK));
+        CM3_TRY(cm3_comm_gather(comm, t->codes, CHUNK * per_image * (int64_t)sizeof(int32_t), t->all, 0));
+        CM3_TRY(cm3_comm_agree_status(comm, cm3_run_is_first(t->run) ? write_round(t, base, per_image) : CM3_OK));
         if (cm3_run_is_first(t->run))
             cm3_progress_update(&progress, (uint64_t)(base + stride < total ? base + stride : total));
     }
@@ -85,14 +84,13 @@ static cm3_status tokenize_all(tokenizing *t) {
 
 static cm3_status begin(tokenizing *t, const char *store_path, cm3_hash inputs) {
     const cm3_recipe *recipe = t->run->recipe;
-    const int64_t side = recipe->image_tokenizer.picture,
-                  per_picture = cm3_vqgan_codes_per_picture(&recipe->image_tokenizer);
+    const int64_t side = recipe->image_tokenizer.image, per_image = cm3_vqgan_codes_per_image(&recipe->image_tokenizer);
     CM3_TRY(cm3_source_open(&recipe->source, &t->source));
-    CM3_TRY(cm3_pictures_open(t->source, side, 0, &t->pictures));
+    CM3_TRY(cm3_images_open(t->source, side, 0, &t->images));
     t->pixels = malloc((size_t)(CHUNK * side * side * 3) * sizeof(float));
-    t->codes = calloc((size_t)(CHUNK * per_picture), sizeof(int32_t));
-    t->all = calloc((size_t)(cm3_comm_size(t->run->comm) * CHUNK * per_picture), sizeof(int32_t));
-    if (!t->pixels || !t->codes || !t->all) return cm3_fail(CM3_ERR_MEMORY, "no memory to encode %d pictures", CHUNK);
+    t->codes = calloc((size_t)(CHUNK * per_image), sizeof(int32_t));
+    t->all = calloc((size_t)(cm3_comm_size(t->run->comm) * CHUNK * per_image), sizeof(int32_t));
+    if (!t->pixels || !t->codes || !t->all) return cm3_fail(CM3_ERR_MEMORY, "no memory to encode %d images", CHUNK);
     if (!cm3_run_is_first(t->run)) return CM3_OK;
     const cm3_store_info info = {.vocabulary = t->tokenizers.vocab.fingerprint,
                                  .source = inputs,
@@ -133,7 +131,7 @@ cm3_status cm3_stage_tokenize(const cm3_run *run) {
         if (status == CM3_OK && !known) status = work(&t, store_path, vocab_path, inputs);
     }
     cm3_store_discard(t.writer);
-    cm3_pictures_close(t.pictures);
+    cm3_images_close(t.images);
     cm3_source_close(t.source);
     cm3_tokenizers_close(&t.tokenizers);
     free(t.pixels);

@@ -24,7 +24,7 @@ enum { SCRATCH_A = CM3__GEMM_B, SCRATCH = CM3__GEMM_B + CM3__GEMM_A };
  * memory. */
 static float *scratch_of_thread(void) {
     static _Thread_local float *scratch;
-    if (!scratch) scratch = cm3_pages_take(SCRATCH * sizeof *scratch);
+    if (!scratch) scratch = cm3_pages_alloc(SCRATCH * sizeof *scratch);
     return scratch;
 }
 

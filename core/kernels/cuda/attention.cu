@@ -4,7 +4,7 @@
 #include "core/kernels/cuda/attention_cudnn.h"
 #include "core/kernels/cuda/attention_plain.h"
 #include "core/kernels/cuda/attention_tensor.h"
-#include "core/kernels/cuda/choice.h"
+#include "core/kernels/cuda/autotune.h"
 #include "core/kernels/cuda/cuda.h"
 
 #include <stdio.h>
@@ -113,10 +113,10 @@ static const cm3_kernel *kernel_for(const cm3_call *call, bool backward) {
     snprintf(what, sizeof what, "attention %s, %lld x %lld, %d heads of %lld, %d of keys%s",
              backward ? "backward" : "forward", (long long)(dim[0] / rows), (long long)rows, attr->heads, (long long)d,
              attr->kv_heads, attr->causal ? ", causal" : "");
-    cm3__choice of = {"cuDNN", &own, &cm3__cudnn_attention, {}, backward};
+    cm3__autotune of = {"cuDNN", &own, &cm3__cudnn_attention, {}, backward};
     of.results[0] = {rows, backward ? all : heads, d};
     if (!backward) of.results[1] = {rows, 1, 1};
-    return cm3__choose(what, call, of);
+    return cm3__autotune_pick(what, call, of);
 }
 
 static cm3_status forward(const cm3_call *call) {

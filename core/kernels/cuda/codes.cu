@@ -1,6 +1,6 @@
 /* NEAREST_CODE, CODE_LOOKUP, CODE_LOSS: the vector quantisation of the image tokenizer. A code that is not in the
  * codebook counts as a row of NaN: the device cannot fail, and a loss that is not finite is seen. */
-#include "core/kernels/cuda/by_id.h"
+#include "core/kernels/cuda/sorted_scatter_add.h"
 #include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/elementwise.h"
 #include "core/kernels/cuda/gemm.h"

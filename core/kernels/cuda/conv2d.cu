@@ -1,7 +1,7 @@
-/* CONV2D by matrix products: windows of the pictures are laid out as rows (im2col), as many as a workspace of bounded
+/* CONV2D by matrix products: windows of the images are laid out as rows (im2col), as many as a workspace of bounded
  * size holds, and multiplied with the weights. A 1 x 1 convolution needs no layout. In f32 and deterministic: the
  * reference beside cuDNN's convolutions, which are taken where they are right, repeatable and faster. */
-#include "core/kernels/cuda/choice.h"
+#include "core/kernels/cuda/autotune.h"
 #include "core/kernels/cuda/columns.h"
 #include "core/kernels/cuda/conv2d_cudnn.h"
 #include "core/kernels/cuda/cuda.h"
@@ -18,7 +18,7 @@ constexpr int64_t WINDOWS = 4 << 10;
 #endif
 
 typedef struct conv {
-    int64_t batch, rows, columns, channels; /* of the pictures */
+    int64_t batch, rows, columns, channels; /* of the images */
     int64_t out_rows, out_columns, outputs; /* of the result */
     int64_t kernel, stride, pad, window;    /* window: k k C values */
 } conv;
@@ -28,7 +28,7 @@ static conv conv_of(const cm3_call *call, const cm3_tensor *y) {
     return {x[0], x[1], x[2], x[3], to[1], to[2], to[3], w[1], call->attr->stride, call->attr->pad, w[1] * w[1] * x[3]};
 }
 
-/* Whether the pictures are their own windows. */
+/* Whether the images are their own windows. */
 static bool is_plain(const conv &s) {
     return s.kernel == 1 && s.stride == 1 && s.out_rows == s.rows && s.out_columns == s.columns;
 }
@@ -55,28 +55,28 @@ static cm3__cuda_gemm product_of(const float *a, const float *b, float *c, int64
 
 /* --- windows ----------------------------------------------------------------------------------------------------- */
 
-/* The windows of results first .. first + count: (count, k, k, C), zero outside of the picture. 32 bits count what is
- * laid out at once; `first` is pixel `pixel` of picture `image`. */
+/* The windows of results first .. first + count: (count, k, k, C), zero outside of the image. 32 bits count what is
+ * laid out at once; `first` is pixel `pixel` of image `image`. */
 template <int N>
 static __global__ void lay_out(const float *x, conv s, int64_t image, uint32_t pixel, uint32_t size, float *windows) {
     const uint32_t at = (blockIdx.x * THREADS + threadIdx.x) * N;
     if (at >= size) return;
-    const uint32_t result = pixel + at / (uint32_t)s.window, of_picture = (uint32_t)(s.out_rows * s.out_columns);
+    const uint32_t result = pixel + at / (uint32_t)s.window, of_image = (uint32_t)(s.out_rows * s.out_columns);
     const uint32_t rest = at % (uint32_t)s.window, tap = rest / (uint32_t)s.channels, k = (uint32_t)s.kernel;
-    const uint32_t place = result % of_picture, width = (uint32_t)s.out_columns;
+    const uint32_t place = result % of_image, width = (uint32_t)s.out_columns;
     const int64_t y = place / width * s.stride - s.pad + tap / k;
     const int64_t column = place % width * s.stride - s.pad + tap % k;
     float v[N] = {};
     if (y >= 0 && y < s.rows && column >= 0 && column < s.columns)
-        load<float, N>(v, x + (((image + result / of_picture) * s.rows + y) * s.columns + column) * s.channels +
+        load<float, N>(v, x + (((image + result / of_image) * s.rows + y) * s.columns + column) * s.channels +
                               rest % (uint32_t)s.channels);
     store<float, N>(windows + at, v);
 }
 
 static const float *windows_of(const conv &s, const float *x, int64_t first, int64_t count, float *windows) {
     if (is_plain(s)) return x + first * s.window;
-    const int64_t of_picture = s.out_rows * s.out_columns, size = count * s.window, image = first / of_picture;
-    const uint32_t pixel = (uint32_t)(first % of_picture);
+    const int64_t of_image = s.out_rows * s.out_columns, size = count * s.window, image = first / of_image;
+    const uint32_t pixel = (uint32_t)(first % of_image);
     if (can_use_vectors<float>(s.channels, x))
         CM3_LAUNCH((lay_out<4>), cm3__blocks_for(size, 4 * THREADS), THREADS, 0, x, s, image, pixel, (uint32_t)size,
                    windows);
@@ -94,13 +94,13 @@ static int64_t results_at_once(const conv &s) {
 
 /* --- forward ----------------------------------------------------------------------------------------------------- */
 
-/* Of one picture, of a row of one, and of a window: what the kernels above count in 32 bits. */
+/* Of one image, of a row of one, and of a window: what the kernels above count in 32 bits. */
 static cm3_status expect_countable(const conv &s) {
     const int64_t limit = INT32_MAX / 2;
     if (s.rows * s.columns < limit && s.columns * s.channels < limit && s.out_rows * s.out_columns < limit &&
         s.window < limit && s.batch < limit)
         return CM3_OK;
-    return cm3_fail(CM3_ERR_UNSUPPORTED, "conv2d: pictures of %lld x %lld x %lld are too large for a GPU",
+    return cm3_fail(CM3_ERR_UNSUPPORTED, "conv2d: images of %lld x %lld x %lld are too large for a GPU",
                     (long long)s.rows, (long long)s.columns, (long long)s.channels);
 }
 
@@ -142,9 +142,9 @@ static cm3_status weight_gradient(const cm3_call *call, const conv &s) {
     return CM3_OK;
 }
 
-/* --- gradient of the pictures ------------------------------------------------------------------------------------ */
+/* --- gradient of the images ------------------------------------------------------------------------------------ */
 
-/* Rows y .. y_end of `images` pictures, and the rows of results from `out` to `out_end` whose windows reach them. */
+/* Rows y .. y_end of `images` images, and the rows of results from `out` to `out_end` whose windows reach them. */
 typedef struct band {
     int64_t image, images, y, y_end, out, out_end;
 } band;
@@ -178,7 +178,7 @@ template <int N> static __global__ void gather(const float *windows, conv s, ban
     store<float, N>(to, sum);
 }
 
-/* The first band: as many whole pictures as fit, or as many rows of one as fit with the windows that reach into them
+/* The first band: as many whole images as fit, or as many rows of one as fit with the windows that reach into them
  * from beside. */
 static band first_band(const conv &s) {
     const int64_t row = s.out_columns * s.window, fitting = most(1, WINDOWS / row), images = fitting / s.out_rows;
@@ -212,7 +212,7 @@ static cm3_status run_band(const cm3_call *call, const conv &s, const band &b) {
     return CM3_OK;
 }
 
-static cm3_status picture_gradient(const cm3_call *call, const conv &s) {
+static cm3_status image_gradient(const cm3_call *call, const conv &s) {
     if (is_plain(s)) {
         cm3__cuda_gemm product =
             product_of((const float *)call->grad_out.data, (const float *)call->in[1].data,
@@ -248,7 +248,7 @@ static cm3_status own_backward(const cm3_call *call) {
     const conv s = conv_of(call, &call->grad_out);
     if (call->grad_in[2].data) bias_gradient(call, s);
     if (call->grad_in[1].data) CM3_TRY(weight_gradient(call, s));
-    if (call->grad_in[0].data) CM3_TRY(picture_gradient(call, s));
+    if (call->grad_in[0].data) CM3_TRY(image_gradient(call, s));
     return cm3__cuda_launched("conv2d, backward");
 }
 
@@ -262,20 +262,20 @@ static const cm3_kernel own = {own_forward, own_backward, own_forward_workspace,
 
 /* --- ours or cuDNN's: the workspace is enough for both ------------------------------------------------------------ */
 
-/* For the forward pass, or for one gradient: of the pictures (0) or the weights (1). Compared are rows of pictures, at
+/* For the forward pass, or for one gradient: of the images (0) or the weights (1). Compared are rows of images, at
  * whose edges padding shows, and the weights of one output. */
 static const cm3_kernel *kernel_for(const cm3_call *call, const conv &s, bool backward, int gradient) {
-    static const char *const gradients[] = {"pictures' gradient", "weights' gradient"};
+    static const char *const gradients[] = {"images' gradient", "weights' gradient"};
     const bool adds = backward ? call->accumulate[gradient] : call->in[2].shape.rank > 0;
     char what[128];
     snprintf(what, sizeof what, "conv2d %s%s, %lld x %lld x %lld x %lld to %lld, kernel %lld, stride %d, pad %d and %d",
              backward ? gradients[gradient] : "forward", !adds ? "" : backward ? ", added" : ", bias",
              (long long)s.batch, (long long)s.rows, (long long)s.columns, (long long)s.channels, (long long)s.outputs,
              (long long)s.kernel, call->attr->stride, call->attr->pad, call->attr->pad_after);
-    cm3__choice of = {"cuDNN", &own, &cm3__cudnn_conv2d, {}, backward};
+    cm3__autotune of = {"cuDNN", &own, &cm3__cudnn_conv2d, {}, backward};
     of.results[0] = {1, 1, backward ? s.columns * s.channels : s.out_columns * s.outputs};
     of.results[1] = {1, 1, s.window};
-    return cm3__choose(what, call, of);
+    return cm3__autotune_pick(what, call, of);
 }
 
 static cm3_status forward(const cm3_call *call) {

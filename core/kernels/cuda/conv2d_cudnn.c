@@ -57,7 +57,7 @@ static cm3_status gradient(const cm3_call *call, cm3__conv2d_pass pass) {
 static cm3_status backward(const cm3_call *call) {
     if (call->grad_in[2].data) return cm3_fail(CM3_ERR_UNSUPPORTED, "cuDNN does not sum up gradients of a bias");
     if (call->grad_in[1].data) CM3_TRY(gradient(call, CM3__CONV2D_OF_WEIGHTS));
-    if (call->grad_in[0].data) CM3_TRY(gradient(call, CM3__CONV2D_OF_PICTURES));
+    if (call->grad_in[0].data) CM3_TRY(gradient(call, CM3__CONV2D_OF_IMAGES));
     return CM3_OK;
 }
 

@@ -1,5 +1,5 @@
 /* CONV2D by cuDNN, in f32 without TF32. Runs fail where there is no cuDNN. Of the backward pass it computes gradients
- * of pictures and weights, also added to what is there, but not that of the bias. */
+ * of images and weights, also added to what is there, but not that of the bias. */
 #ifndef CM3_CORE_KERNELS_CUDA_CONV2D_CUDNN_H
 #define CM3_CORE_KERNELS_CUDA_CONV2D_CUDNN_H
 

@@ -2,15 +2,15 @@
 
 #include "core/kernels/cuda/cudnn_graph.h"
 
-/* Engines that compute with channels outermost turn pictures, results and weights round first: they get what that
+/* Engines that compute with channels outermost turn images, results and weights round first: they get what that
  * takes, and counters, up to a limit. Above it only engines are left that read what is there. */
 static int64_t room(const void *shape) {
     const cm3__conv2d_shape *s = shape;
     const int64_t limit = 1 << 30, counters = 64 << 10;
-    const int64_t pictures = s->batch * s->rows * s->columns * s->channels;
+    const int64_t images = s->batch * s->rows * s->columns * s->channels;
     const int64_t results = s->batch * s->out_rows * s->out_columns * s->outputs;
     const int64_t weights = s->outputs * s->kernel * s->kernel * s->channels;
-    const int64_t bytes = (pictures + results + weights) * (int64_t)sizeof(float) + counters;
+    const int64_t bytes = (images + results + weights) * (int64_t)sizeof(float) + counters;
     return bytes < limit ? bytes : limit;
 }
 
@@ -53,8 +53,8 @@ static const struct direction {
     cudnnBackendAttributeName_t geometry, x, weight, y, alpha, beta;
 } directions[] = {
     [CM3__CONV2D_FORWARD] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, ATTRIBUTES(FORWARD, X, W, Y)},
-    [CM3__CONV2D_OF_PICTURES] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
-                                 ATTRIBUTES(BWD_DATA, DX, W, DY)},
+    [CM3__CONV2D_OF_IMAGES] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+                               ATTRIBUTES(BWD_DATA, DX, W, DY)},
     [CM3__CONV2D_OF_WEIGHTS] = {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR,
                                 ATTRIBUTES(BWD_FILTER, X, DW, DY)}};
 

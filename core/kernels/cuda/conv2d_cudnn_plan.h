@@ -1,4 +1,4 @@
-/* cuDNN's graphs of CONV2D: a convolution with its bias, and its two gradients. Pictures lie as (B,H,W,C) and weights
+/* cuDNN's graphs of CONV2D: a convolution with its bias, and its two gradients. Images lie as (B,H,W,C) and weights
  * as (O,k,k,C), which cuDNN calls NHWC for both. */
 #ifndef CM3_CORE_KERNELS_CUDA_CONV2D_CUDNN_PLAN_H
 #define CM3_CORE_KERNELS_CUDA_CONV2D_CUDNN_PLAN_H
@@ -9,11 +9,11 @@ extern "C" {
 
 #include "core/kernels/cuda/cudnn_run.h"
 
-typedef enum cm3__conv2d_pass { CM3__CONV2D_FORWARD, CM3__CONV2D_OF_PICTURES, CM3__CONV2D_OF_WEIGHTS } cm3__conv2d_pass;
+typedef enum cm3__conv2d_pass { CM3__CONV2D_FORWARD, CM3__CONV2D_OF_IMAGES, CM3__CONV2D_OF_WEIGHTS } cm3__conv2d_pass;
 
 typedef struct cm3__conv2d_shape {
     int64_t pass;
-    int64_t batch, rows, columns, channels; /* of the pictures */
+    int64_t batch, rows, columns, channels; /* of the images */
     int64_t out_rows, out_columns, outputs; /* of the results */
     int64_t kernel, stride, pad, pad_after;
     int64_t bias;       /* 0 or 1: forward adds one */

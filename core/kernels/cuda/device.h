@@ -27,7 +27,7 @@ cm3_status cm3__device_clock_start(void);
 cm3_status cm3__device_clock_stop(double *seconds);
 
 extern const cm3_memory cm3__device_memory;
-extern const cm3_replay cm3__device_replay;
+extern const cm3_graph_api cm3__device_graph;
 extern const cm3_collective cm3__device_collective __attribute__((weak)); /* where NCCL is known */
 
 #ifdef __cplusplus

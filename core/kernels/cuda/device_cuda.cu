@@ -221,4 +221,4 @@ static void free_graph(void *graph) {
     if (graph) cudaGraphExecDestroy((cudaGraphExec_t)graph);
 }
 
-extern "C" const cm3_replay cm3__device_replay = {begin_graph, end_graph, run_graph, free_graph};
+extern "C" const cm3_graph_api cm3__device_graph = {begin_graph, end_graph, run_graph, free_graph};

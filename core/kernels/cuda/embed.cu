@@ -1,6 +1,6 @@
 /* EMBED. An id that is not in the table gives a row of NaN: the device cannot fail, and a loss that is not finite is
  * seen. */
-#include "core/kernels/cuda/by_id.h"
+#include "core/kernels/cuda/sorted_scatter_add.h"
 #include "core/kernels/cuda/cuda.h"
 
 constexpr int ROWS = 8; /* of a block: a warp each */

@@ -56,7 +56,7 @@ typedef struct sums {
 
 static cm3_status take_sums(sums **kept) {
     static sums *taken;
-    if (!taken) taken = (sums *)cm3__device_memory.take(sizeof *taken);
+    if (!taken) taken = (sums *)cm3__device_memory.alloc(sizeof *taken);
     *kept = taken;
     return taken ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a sum of squares");
 }
@@ -141,9 +141,10 @@ template <int N> static __global__ void flat_adamw(const __grid_constant__ updat
 }
 
 extern "C" cm3_status cm3__flat_adamw(const cm3_flat_adamw *a, const cm3_flat_verdict *verdict) {
-    const bool vectors = can_use_vectors<float>(0, a->value, a->m, a->v) && can_use_vectors<float>(0, a->grad, a->copy);
+    const bool vectors = can_use_vectors<float>(0, a->value, a->m, a->v) &&
+                         can_use_vectors<float>(0, a->grad, a->bf16_weights);
     update_of u = {a->clip, a->beta1, a->beta2, a->gain1,        a->gain2, a->rate, a->epsilon, a->decay, a->value,
-                   a->m,    a->v,     a->grad,  (bf16 *)a->copy, verdict, 0,       0,          {}};
+                   a->m,    a->v,     a->grad,  (bf16 *)a->bf16_weights, verdict, 0,       0,          {}};
     for (int64_t s = 0; s < a->span_count; s += u.spans) {
         u.spans = a->span_count - s < SPANS ? (int)(a->span_count - s) : SPANS;
         for (int i = 0; i < u.spans; i++) u.span[i] = a->spans[s + i];
@@ -166,7 +167,7 @@ static cm3_status clipped_adamw(const cm3_flat_adamw *update, double limit, cons
     CM3_TRY(cm3__flat_squares(update->grad, update->size, false, s->work, &s->sum));
     CM3_TRY(cm3__flat_judge(&s->sum, limit, loss, &s->verdict));
     CM3_TRY(cm3__flat_adamw(update, &s->verdict));
-    return cm3__device_memory.fetch(verdict, &s->verdict, sizeof *verdict);
+    return cm3__device_memory.download_async(verdict, &s->verdict, sizeof *verdict);
 }
 
 extern "C" const cm3_flat cm3__cuda_flat = {sum_of_squares, clipped_adamw};

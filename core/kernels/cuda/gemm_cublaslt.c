@@ -66,7 +66,7 @@ static cublasLtEpilogue_t epilogue_of(const cm3__cuda_gemm *p) {
 static cm3_status open_library(void) {
     if (handle) return CM3_OK;
     LT_TRY("opening it", cublasLtCreate(&handle));
-    workspace = cm3__device_memory.take(WORKSPACE);
+    workspace = cm3__device_memory.alloc(WORKSPACE);
     return workspace ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no GPU memory for cuBLASLt's workspace");
 }
 

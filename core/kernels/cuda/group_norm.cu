@@ -1,5 +1,5 @@
-/* GROUP_NORM with an optional SiLU behind it. A picture is cut into stretches of pixels; a block sums a stretch for its
- * channels, then a warp a group puts the sums together, in double and in a fixed order. So the picture crosses memory
+/* GROUP_NORM with an optional SiLU behind it. A image is cut into stretches of pixels; a block sums a stretch for its
+ * channels, then a warp a group puts the sums together, in double and in a fixed order. So the image crosses memory
  * twice: for its sums, and for the result. */
 #include "core/kernels/cuda/activation.h"
 #include "core/kernels/cuda/columns.h"
@@ -10,7 +10,7 @@ constexpr int64_t LEAST = 4, MOST = 32, BLOCKS = 528; /* pixels that a thread su
 
 typedef struct layout {
     int64_t batch, pixels, channels, groups, width; /* width: channels of a group */
-    int64_t stretch, stretches;                     /* pixels of a stretch; stretches of a picture */
+    int64_t stretch, stretches;                     /* pixels of a stretch; stretches of a image */
 } layout;
 
 /* Threads of a block: `columns` have vectors of channels, each of `rows` other pixels. */
@@ -56,7 +56,7 @@ static size_t backward_workspace(const cm3_call *call) {
            cm3__columns_workspace(s.channels) * sizeof(float);
 }
 
-/* Where a thread is: its channels, and the pixels first, first + rows, ... before last of picture `image`. */
+/* Where a thread is: its channels, and the pixels first, first + rows, ... before last of image `image`. */
 typedef struct spot {
     int64_t image, stretch, first, last, channel;
 } spot;
@@ -69,7 +69,7 @@ static __device__ __forceinline__ spot spot_of(const layout &s, int n) {
 
 /* --- sums -------------------------------------------------------------------------------------------------------- */
 
-/* What a channel of a picture is made with. */
+/* What a channel of a image is made with. */
 typedef struct channel_of {
     float mean, rstd, factor, offset; /* before the activation: factor x + offset */
 } channel_of;
@@ -89,7 +89,7 @@ static __device__ __forceinline__ float gradient_before(float dy, float x, const
     return silu ? dy * slope(x * c.factor + c.offset, CM3_ACT_SILU) : dy;
 }
 
-/* Forward (dy NULL): for each channel of a stretch the sums of x - pivot and of its square; the pivot is the picture's
+/* Forward (dy NULL): for each channel of a stretch the sums of x - pivot and of its square; the pivot is the image's
  * first value of the channel, so that nothing cancels. Backward: the sums of g and of g (x - mean). */
 template <int N>
 static __global__ void stretch_sums(const float *x, const float *dy, tables t, layout s, bool silu, float *sums) {
@@ -99,13 +99,13 @@ static __global__ void stretch_sums(const float *x, const float *dy, tables t, l
     float sum[N] = {}, product[N] = {}, pivot[N] = {};
     channel_of made[N] = {};
     if (mine) {
-        const int64_t picture = p.image * s.pixels * s.channels + p.channel;
-        if (!dy) load<float, N>(pivot, x + picture);
+        const int64_t image = p.image * s.pixels * s.channels + p.channel;
+        if (!dy) load<float, N>(pivot, x + image);
         if (dy) CM3_UNROLL for (int k = 0; k < N; k++) made[k] = channel_at(t, s, p.image, p.channel + k);
         for (int64_t i = p.first; i < p.last; i += blockDim.y) {
             float v[N], g[N];
-            load<float, N>(v, x + picture + i * s.channels);
-            if (dy) load<float, N>(g, dy + picture + i * s.channels);
+            load<float, N>(v, x + image + i * s.channels);
+            if (dy) load<float, N>(g, dy + image + i * s.channels);
             CM3_UNROLL for (int k = 0; k < N; k++) {
                 const float shifted = v[k] - (dy ? made[k].mean : pivot[k]);
                 const float factor = dy ? gradient_before(g[k], v[k], made[k], silu) : shifted;
@@ -135,7 +135,7 @@ static __device__ __forceinline__ double warp_total(double x) {
     return x;
 }
 
-/* Mean and rstd of a group of a picture, by a warp. */
+/* Mean and rstd of a group of a image, by a warp. */
 static __global__ void group_moments(const float *x, const float *sums, layout s, float epsilon, float *mean,
                                      float *rstd) {
     const int64_t at = (int64_t)blockIdx.x * WARPS + threadIdx.x / CM3_WARP;
@@ -245,7 +245,7 @@ template <int N> static void run_forward(const cm3_call *call) {
     CM3_LAUNCH((apply<N>), grid, block, 0, x, t, s, silu, (float *)call->out[0].data);
 }
 
-/* dgain = sum g n, dbias = sum g: sums over the stretches of all pictures. */
+/* dgain = sum g n, dbias = sum g: sums over the stretches of all images. */
 static void parameter_gradient(const cm3_call *call, int input, const layout &s, const float *rstd, const float *sums,
                                float *workspace) {
     const bool gain = input == 1;

@@ -1,7 +1,7 @@
 /* QK_NORM: a group of lanes has a head of a row. With positions a lane has both elements of every pair that is turned:
  * norm and rotation are one pass, forward and backward. */
 #include "core/kernels/cuda/cuda.h"
-#include "core/kernels/cuda/turn.h"
+#include "core/kernels/cuda/rope.h"
 
 constexpr int THREADS = 256, ROWS = 4;          /* of a block, forward */
 constexpr int BACK_THREADS = 128, BACK_ROWS = 8; /* backward: rows whose angles are there at once */
@@ -42,7 +42,7 @@ static __device__ __forceinline__ void store_parts(T *to, const float (&from)[P]
 
 template <int N, int P>
 static __device__ __forceinline__ void turn_parts(float (&x)[P][N], const float *cosines, int64_t part) {
-    if constexpr (P == 2) turn_pairs<N>(x[0], x[1], cosines, part);
+    if constexpr (P == 2) rope_pairs<N>(x[0], x[1], cosines, part);
 }
 
 #define EACH CM3_UNROLL for (int p = 0; p < P; p++) CM3_UNROLL for (int k = 0; k < N; k++)
@@ -50,14 +50,14 @@ static __device__ __forceinline__ void turn_parts(float (&x)[P][N], const float 
 /* --- forward ----------------------------------------------------------------------------------------------------- */
 
 template <typename K, typename T>
-static __global__ void qk_norm_forward(const T *x, pair_of<T> gain, pair_of<T> bias, cm3__turn turn, cm3__heads s,
+static __global__ void qk_norm_forward(const T *x, pair_of<T> gain, pair_of<T> bias, cm3__rope turn, cm3__heads s,
                                        int lanes, float epsilon, T *y, float *stats) {
     constexpr int N = K::N, P = K::P;
     CM3_SHARED(float, angles); /* (ROWS, 2, D / 2) */
     const int64_t part = s.d / P, first = (int64_t)blockIdx.x * ROWS, begin = (int64_t)(threadIdx.x % lanes) * N;
     const int rows = (int)min((int64_t)ROWS, s.rows - first), heads = (int)(s.q + 2 * s.kv);
     const int each = THREADS / lanes, group = (int)threadIdx.x / lanes;
-    if (P == 2) turn_rows(angles, turn, first, rows, part);
+    if (P == 2) rope_rows(angles, turn, first, rows, part);
     if (P == 2) __syncthreads();
     for (int done = 0; done < rows * heads; done += each) {
         /* Groups past the end do the last head again, and write nothing. */
@@ -100,7 +100,7 @@ static __global__ void qk_norm_forward(const T *x, pair_of<T> gain, pair_of<T> b
  * A group has one head in a stretch of rows (blockIdx.y), so that it also adds up the gradients of gain and bias:
  * sums (stretches, 2, columns of q and k) of g and of g xhat. Either result may not be wanted: NULL. */
 template <typename K, typename T>
-static __global__ void qk_norm_backward(const T *x, pair_of<T> gain, const T *dy, const float *stats, cm3__turn turn,
+static __global__ void qk_norm_backward(const T *x, pair_of<T> gain, const T *dy, const float *stats, cm3__rope turn,
                                         cm3__heads s, int lanes, int64_t stretch, T *dx, bool accumulate,
                                         float *sums) {
     constexpr int N = K::N, P = K::P;
@@ -119,7 +119,7 @@ static __global__ void qk_norm_backward(const T *x, pair_of<T> gain, const T *dy
         const int ahead = (int)((row - first) % BACK_ROWS);
         if (P == 2 && ahead == 0) {
             __syncthreads(); /* the angles before have been read */
-            turn_rows(angles, turn, row, (int)min((int64_t)BACK_ROWS, last - row), part);
+            rope_rows(angles, turn, row, (int)min((int64_t)BACK_ROWS, last - row), part);
             __syncthreads();
         }
         const int64_t at = row * s.width + head * s.d;
@@ -210,19 +210,19 @@ static bool turns(const cm3_call *call) {
 
 /* Of the workspace, behind the frequencies: a multiple of 64 bytes. */
 static size_t room_of_turn(const cm3_call *call) {
-    return turns(call) ? (cm3__turn_workspace(call) + 63) / 64 * 64 : 0;
+    return turns(call) ? (cm3__rope_workspace(call) + 63) / 64 * 64 : 0;
 }
 
-template <typename K> static void run_forward(const cm3_call *call, const cm3__turn &turn) {
+template <typename K> static void run_forward(const cm3_call *call, const cm3__rope &turn) {
     typedef typename K::T T;
     const cm3__heads s = cm3__heads_of(call);
     CM3_LAUNCH((qk_norm_forward<K, T>), cm3__blocks_for(s.rows, ROWS), THREADS,
-               K::P == 2 ? cm3__turn_shared(call, ROWS) : 0, (const T *)call->in[0].data, pair_at<T>(call, 1),
+               K::P == 2 ? cm3__rope_shared(call, ROWS) : 0, (const T *)call->in[0].data, pair_at<T>(call, 1),
                pair_at<T>(call, 2), turn, s, lanes_for(s.d / K::P / K::N), call->attr->epsilon,
                (T *)call->out[0].data, (float *)call->out[1].data);
 }
 
-template <typename K> static void run_backward(const cm3_call *call, const cm3__turn &turn) {
+template <typename K> static void run_backward(const cm3_call *call, const cm3__rope &turn) {
     typedef typename K::T T;
     const cm3__heads s = cm3__heads_of(call);
     const int lanes = lanes_for(s.d / K::P / K::N);
@@ -236,7 +236,7 @@ template <typename K> static void run_backward(const cm3_call *call, const cm3__
         if (to.at[i]) sums = (float *)((char *)call->workspace + room_of_turn(call));
     }
     CM3_LAUNCH((qk_norm_backward<K, T>), dim3(cm3__blocks_for(s.q + 2 * s.kv, BACK_THREADS / lanes), stretches),
-               BACK_THREADS, K::P == 2 ? cm3__turn_shared(call, BACK_ROWS) : 0, (const T *)call->in[0].data,
+               BACK_THREADS, K::P == 2 ? cm3__rope_shared(call, BACK_ROWS) : 0, (const T *)call->in[0].data,
                pair_at<T>(call, 1), (const T *)call->grad_out.data, (const float *)call->out[1].data, turn, s, lanes,
                stretch, (T *)call->grad_in[0].data, call->accumulate[0], sums);
     if (sums)
@@ -271,17 +271,17 @@ static void by_vectors(const cm3_call *call, const void *from, const void *to, c
 }
 
 static cm3_status forward(const cm3_call *call) {
-    cm3__turn turn = {};
+    cm3__rope turn = {};
     if (cm3__heads_of(call).rows <= 0) return CM3_OK;
-    if (turns(call)) CM3_TRY(cm3__turn_of(call, 5, 1, ROWS, &turn));
+    if (turns(call)) CM3_TRY(cm3__rope_of(call, 5, 1, ROWS, &turn));
     BY_KIND(call, nullptr, call->out[0].data, run_forward<K>(call, turn));
     return cm3__cuda_launched("qk_norm, forward");
 }
 
 static cm3_status backward(const cm3_call *call) {
-    cm3__turn turn = {};
+    cm3__rope turn = {};
     if (cm3__heads_of(call).rows <= 0) return CM3_OK;
-    if (turns(call)) CM3_TRY(cm3__turn_of(call, 5, -1, BACK_ROWS, &turn));
+    if (turns(call)) CM3_TRY(cm3__rope_of(call, 5, -1, BACK_ROWS, &turn));
     BY_KIND(call, call->grad_out.data, call->grad_in[0].data, run_backward<K>(call, turn));
     return cm3__cuda_launched("qk_norm, backward");
 }

@@ -1,11 +1,11 @@
-/* UPSAMPLE and AVERAGE_POOL. Each is the other's gradient, up to a factor: a thread has one place of the small picture
+/* UPSAMPLE and AVERAGE_POOL. Each is the other's gradient, up to a factor: a thread has one place of the small image
  * and the four of the large one that go with it. */
 #include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/launch.h"
 
 constexpr int THREADS = 256;
 
-/* A vector of channels of the small picture, and of the upper left one of its four. */
+/* A vector of channels of the small image, and of the upper left one of its four. */
 typedef struct places {
     int64_t small, large;
 } places;

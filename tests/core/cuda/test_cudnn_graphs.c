@@ -100,7 +100,7 @@ static bool has_note(const cm3__cudnn_plan *plan, cudnnBackendNumericalNote_t wa
 }
 
 static void expect_conv2d(const cm3__cudnn_device *device, const cm3__conv2d_shape *s) {
-    static const char *const passes[] = {"forward", "pictures", "weights"};
+    static const char *const passes[] = {"forward", "images", "weights"};
     cm3__cudnn_plan plan;
     if (cm3__cudnn_plan_make(&cudnn, device, &cm3__cudnn_of_conv2d, s, &plan) != CM3_OK) fail_msg("%s", cm3_message());
     print_message("%-8s %4lld px, %3lld to %3lld, kernel %lld, stride %lld, pad %lld and %lld: %lld bytes of %lld\n",

@@ -125,7 +125,7 @@ static cm3_flat_adamw update_of(const buffers *b, const cm3_adamw_update *update
     flat.value = value;
     flat.m = m;
     flat.v = v;
-    flat.copy = copy;
+    flat.bf16_weights = copy;
     return flat;
 }
 

@@ -23,7 +23,7 @@ typedef struct step {
 } step;
 
 static void *block(size_t bytes) {
-    void *taken = device->memory->take(bytes);
+    void *taken = device->memory->alloc(bytes);
     assert_non_null(taken);
     return taken;
 }
@@ -58,17 +58,17 @@ static void open_step(step *s) {
 
 static void close_step(step *s) {
     cm3_tape_free(s->tape);
-    device->memory->give(s->x, ROWS * WIDTH * sizeof(float));
-    device->memory->give(s->weight, WEIGHTS * sizeof(float));
-    device->memory->give(s->gradient, WEIGHTS * sizeof(float));
-    device->memory->give(s->copied, WEIGHTS * sizeof(float));
-    device->memory->give(s->targets, ROWS * sizeof(int32_t));
-    device->memory->give(s->scale, sizeof(float));
+    device->memory->free(s->x, ROWS * WIDTH * sizeof(float));
+    device->memory->free(s->weight, WEIGHTS * sizeof(float));
+    device->memory->free(s->gradient, WEIGHTS * sizeof(float));
+    device->memory->free(s->copied, WEIGHTS * sizeof(float));
+    device->memory->free(s->targets, ROWS * sizeof(int32_t));
+    device->memory->free(s->scale, sizeof(float));
 }
 
-static void copy_gradient(void *context, int segment) {
+static void copy_gradient(void *context, int bucket) {
     step *s = context;
-    assert_int_equal(segment, 0);
+    assert_int_equal(bucket, 0);
     s->calls++;
     assert_int_equal(device->memory->copy(s->copied, s->gradient, WEIGHTS * sizeof(float)), CM3_OK);
 }
@@ -87,7 +87,7 @@ static void run(step *s, uint64_t stream, const cm3_tape_run_options *options) {
     assert_int_equal(device->memory->download(made, s->gradient, sizeof made), CM3_OK);
     assert_int_equal(device->memory->download(copied, s->copied, sizeof copied), CM3_OK);
     assert_true(made[0] != 0);
-    if (options->segment_ready) assert_memory_equal(made, copied, sizeof made);
+    if (options->bucket_ready) assert_memory_equal(made, copied, sizeof made);
 }
 
 static void what_callbacks_queue_is_done_again_by_the_kept_run(void **state) {
@@ -95,7 +95,7 @@ static void what_callbacks_queue_is_done_again_by_the_kept_run(void **state) {
     step s;
     open_step(&s);
     const cm3_tape_run_options options = {
-        .segment_ready = copy_gradient, .all_ready = join, .queues = true, .context = &s};
+        .bucket_ready = copy_gradient, .all_ready = join, .queues = true, .context = &s};
     for (int i = 0; i < RUNS; i++) run(&s, 10 + (uint64_t)i, &options);
     assert_int_equal(s.calls, 2); /* the first run, and the one that was kept */
     assert_int_equal(s.joins, 2);
@@ -106,7 +106,7 @@ static void callbacks_that_do_more_are_called_in_every_run(void **state) {
     (void)state;
     step s;
     open_step(&s);
-    const cm3_tape_run_options options = {.segment_ready = copy_gradient, .context = &s};
+    const cm3_tape_run_options options = {.bucket_ready = copy_gradient, .context = &s};
     for (int i = 0; i < RUNS; i++) run(&s, 10 + (uint64_t)i, &options);
     assert_int_equal(s.calls, RUNS);
     close_step(&s);
@@ -116,7 +116,7 @@ static void kept_runs_with_and_without_callbacks_are_two(void **state) {
     (void)state;
     step s;
     open_step(&s);
-    const cm3_tape_run_options plain = {0}, calls = {.segment_ready = copy_gradient, .queues = true, .context = &s};
+    const cm3_tape_run_options plain = {0}, calls = {.bucket_ready = copy_gradient, .queues = true, .context = &s};
     for (int i = 0; i < RUNS; i++) {
         run(&s, 20 + (uint64_t)i, &plain);
         run(&s, 30 + (uint64_t)i, &calls);
@@ -138,7 +138,7 @@ static void a_run_that_cannot_be_kept_is_queued_anew_each_time(void **state) {
     step s;
     open_step(&s);
     const cm3_tape_run_options options = {
-        .segment_ready = copy_gradient, .all_ready = fetch, .queues = true, .context = &s};
+        .bucket_ready = copy_gradient, .all_ready = fetch, .queues = true, .context = &s};
     for (int i = 0; i < RUNS; i++) run(&s, 40 + (uint64_t)i, &options);
     assert_int_equal(s.joins, RUNS + 1); /* and the attempt to keep the second run */
     close_step(&s);

@@ -17,7 +17,7 @@ static void the_host_that_follows_an_address_of_the_device_ends_there(void **sta
 #ifdef __SANITIZE_ADDRESS__
     skip(); /* blocks of exactly the bytes asked for, instead */
 #endif
-    float *there = memory->take(sizeof *there), here = 0;
+    float *there = memory->alloc(sizeof *there), here = 0;
     assert_non_null(there);
     assert_int_equal(memory->set(there, 3), CM3_OK);
     const pid_t child = fork();
@@ -30,7 +30,7 @@ static void the_host_that_follows_an_address_of_the_device_ends_there(void **sta
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
     assert_int_equal(memory->download(&here, there, sizeof here), CM3_OK);
     assert_true(here == 3);
-    memory->give(there, sizeof *there);
+    memory->free(there, sizeof *there);
 }
 
 static void what_is_taken_is_zero(void **state) {
@@ -39,37 +39,37 @@ static void what_is_taken_is_zero(void **state) {
     static int32_t values[COUNT];
     for (int i = 0; i < COUNT; i++) values[i] = i + 1;
     for (int again = 0; again < 2; again++) {
-        void *there = memory->take(sizeof values);
+        void *there = memory->alloc(sizeof values);
         if (again) assert_int_equal(memory->download(values, there, sizeof values), CM3_OK);
         for (int i = 0; i < COUNT; i++) assert_int_equal(values[i], again ? 0 : i + 1);
         if (!again) assert_int_equal(memory->upload(there, values, sizeof values), CM3_OK);
-        memory->give(there, sizeof values);
+        memory->free(there, sizeof values);
     }
 }
 
 static void copies_that_nobody_waits_for_are_done_when_a_mark_behind_them_is_reached(void **state) {
     (void)state;
-    float *pinned = memory->take_pinned(2 * sizeof *pinned), *there = memory->take(sizeof *there);
+    float *pinned = memory->alloc_pinned(2 * sizeof *pinned), *there = memory->alloc(sizeof *there);
     void *marks[2] = {0};
     assert_true(pinned && there && pinned[0] == 0 && pinned[1] == 0);
     for (int i = 0; i < 2; i++) { /* there and back: 1, then 2 */
-        assert_int_equal(memory->reach(marks[i]), CM3_OK);
+        assert_int_equal(memory->event_sync(marks[i]), CM3_OK);
         pinned[i] = (float)(i + 1);
-        assert_int_equal(memory->send(there, &pinned[i], sizeof *pinned), CM3_OK);
-        assert_int_equal(memory->fetch(&pinned[1 - i], there, sizeof *pinned), CM3_OK);
-        assert_int_equal(memory->mark(&marks[i]), CM3_OK);
-        if (i == 0) assert_int_equal(memory->reach(marks[0]), CM3_OK);
+        assert_int_equal(memory->upload_async(there, &pinned[i], sizeof *pinned), CM3_OK);
+        assert_int_equal(memory->download_async(&pinned[1 - i], there, sizeof *pinned), CM3_OK);
+        assert_int_equal(memory->event_record(&marks[i]), CM3_OK);
+        if (i == 0) assert_int_equal(memory->event_sync(marks[0]), CM3_OK);
         if (i == 0) assert_true(pinned[1] == 1);
     }
-    assert_int_equal(memory->reach(marks[0]), CM3_OK);
+    assert_int_equal(memory->event_sync(marks[0]), CM3_OK);
     float here = 0;
     assert_int_equal(memory->download(&here, there, sizeof here), CM3_OK);
     assert_true(here == 2 && pinned[0] == 2);
-    for (int i = 0; i < 2; i++) memory->unmark(marks[i]);
-    memory->unmark(NULL);
-    memory->give(there, sizeof *there);
-    memory->give_pinned(pinned, 2 * sizeof *pinned);
-    memory->give_pinned(NULL, 0);
+    for (int i = 0; i < 2; i++) memory->event_free(marks[i]);
+    memory->event_free(NULL);
+    memory->free(there, sizeof *there);
+    memory->free_pinned(pinned, 2 * sizeof *pinned);
+    memory->free_pinned(NULL, 0);
 }
 
 int main(void) {

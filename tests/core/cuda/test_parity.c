@@ -49,7 +49,7 @@ typedef struct side {
 } side;
 
 static void *block(side *s, size_t bytes) {
-    void *data = s->backend->memory->take(bytes);
+    void *data = s->backend->memory->alloc(bytes);
     assert_non_null(data);
     s->blocks[s->block_count].bytes = bytes;
     return s->blocks[s->block_count++].data = data;
@@ -85,7 +85,7 @@ static double *get(const side *s, const cm3_tensor *t) {
 }
 
 static void close_side(side *s) {
-    for (int i = 0; i < s->block_count; i++) s->backend->memory->give(s->blocks[i].data, s->blocks[i].bytes);
+    for (int i = 0; i < s->block_count; i++) s->backend->memory->free(s->blocks[i].data, s->blocks[i].bytes);
     s->block_count = 0;
 }
 
@@ -122,7 +122,7 @@ static void run(const cm3_op_case *of, cm3_dtype real, const values *v, gradient
     }
     assert_int_equal(def->infer(&of->attr, s->call.in, s->call.out, &s->outputs), CM3_OK);
     for (int i = 0; i < s->outputs; i++) s->call.out[i].data = block(s, cm3_tensor_bytes(&s->call.out[i]));
-    if (!def->backward_is_whole || !kernel->backward || !v->grad_out) {
+    if (!def->fused_forward_in_backward || !kernel->backward || !v->grad_out) {
         s->call.workspace = block(s, kernel->forward_workspace ? kernel->forward_workspace(&s->call) : 0);
         if (kernel->forward(&s->call) != CM3_OK) fail_msg("%s: %s", of->name, cm3_message());
     }

@@ -44,7 +44,7 @@ static cm3_draw draw_of(const cm3_decode_config *config, const cm3_mix *mix, con
 }
 
 static void *uploaded(const void *from, size_t bytes) {
-    void *block = device->memory->take(bytes);
+    void *block = device->memory->alloc(bytes);
     assert_non_null(block);
     assert_int_equal(device->memory->upload(block, from, bytes), CM3_OK);
     return block;
@@ -66,16 +66,16 @@ static void draw_on_device(const float *logits, cm3_dtype type, const cm3_draw *
                                    .vocabulary = VOCABULARY,
                                    .draws = draws_there,
                                    .count = count,
-                                   .ids = device->memory->take(ids_bytes),
-                                   .workspace = device->memory->take(workspace)};
+                                   .ids = device->memory->alloc(ids_bytes),
+                                   .workspace = device->memory->alloc(workspace)};
     assert_non_null(sampling.ids);
     assert_non_null(sampling.workspace);
     assert_int_equal(device->sample(&sampling), CM3_OK);
     assert_int_equal(device->memory->download(ids, sampling.ids, ids_bytes), CM3_OK);
-    device->memory->give(on_device, values * size);
-    device->memory->give(draws_there, (size_t)count * sizeof *draws);
-    device->memory->give(sampling.ids, ids_bytes);
-    device->memory->give(sampling.workspace, workspace);
+    device->memory->free(on_device, values * size);
+    device->memory->free(draws_there, (size_t)count * sizeof *draws);
+    device->memory->free(sampling.ids, ids_bytes);
+    device->memory->free(sampling.workspace, workspace);
     free(rounded);
 }
 

@@ -6,7 +6,7 @@ static int64_t dim(const op_values *v, int input, int i) {
     return v->in_shape[input].dim[i];
 }
 
-/* One value of y: sums over the taps that lie inside the picture. */
+/* One value of y: sums over the taps that lie inside the image. */
 static double conv_at(const op_values *v, int64_t b, int64_t y, int64_t x, int64_t o) {
     const int64_t rows = dim(v, 0, 1), columns = dim(v, 0, 2), channels = dim(v, 0, 3), kernel = dim(v, 1, 1);
     double sum = v->in[2] ? v->in[2][o] : 0;
@@ -64,7 +64,7 @@ static void upsample(const op_values *v) {
 static void average_pool(const op_values *v) {
     const int64_t *d = v->out_shape[0].dim;
     for (int64_t i = 0; i < cm3_shape_count(v->out_shape[0]); i++) {
-        const int64_t c = i % d[3], x = i / d[3] % d[2], row = i / (d[3] * d[2]); /* of all pictures */
+        const int64_t c = i % d[3], x = i / d[3] % d[2], row = i / (d[3] * d[2]); /* of all images */
         double sum = 0;
         for (int64_t j = 0; j < 4; j++) sum += v->in[0][((2 * row + j / 2) * 2 * d[2] + 2 * x + j % 2) * d[3] + c];
         v->out[0][i] = sum / 4;

@@ -344,7 +344,7 @@ static void slopes_compare(const trial *t, const slopes *s, int i, const float *
 static void trial_backward(trial *t, bool over, const float *before) {
     trial_reset(t);
     unsigned inputs = 0, outputs = 0;
-    if (!t->def->backward_is_whole) trial_forward(t);
+    if (!t->def->fused_forward_in_backward) trial_forward(t);
     t->def->reads(&t->of->attr, t->call.in, &inputs, &outputs);
     cm3_call backward = t->call;
     for (int i = 0; i < CM3_OP_INPUTS; i++)
@@ -379,7 +379,7 @@ static void check_gradient(trial *t, const char *how) {
         const float before = 0.5f;
         if (way == 1 && t->def->grad_in_place < 0) continue;
         trial_backward(t, way == 1, way == 2 ? &before : NULL);
-        if (t->def->backward_is_whole)
+        if (t->def->fused_forward_in_backward)
             for (int i = 0; i < t->outputs; i++) expect_close(t, "output", i, &t->call.out[i], t->truth.out[i], how);
         for (int i = 0; i < CM3_OP_INPUTS; i++) {
             if (!t->truth.grad_in[i]) continue;

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-/* Small files of every kind, all showing the same picture of 32 x 24 pixels: red, green / blue, nearly white. */
+/* Small files of every kind, all showing the same image of 32 x 24 pixels: red, green / blue, nearly white. */
 #define FILES CM3_SOURCE_DIR "/tests/fuzz/corpus/fuzz_image/"
 
 static const uint8_t quarters[4][3] = {{220, 30, 30}, {30, 200, 30}, {30, 30, 220}, {240, 240, 240}};
@@ -66,7 +66,7 @@ static void orientation_of_cameras_is_applied(void **state) {
     }
 }
 
-static void grey_pictures_become_rgb(void **state) {
+static void grey_images_become_rgb(void **state) {
     (void)state;
     cm3_image image;
     assert_int_equal(cm3_image_read(FILES "grey.jpg", 0, &image), CM3_OK);
@@ -136,8 +136,8 @@ static void what_cannot_be_read_is_named_in_one_line(void **state) {
     assert_int_equal(cm3_image_decode("", 0, "empty", 0, &image), CM3_ERR_FORMAT);
 }
 
-/* A decoder may only accept a shorter file if nothing of the picture was in what is missing. */
-static void a_picture_cut_anywhere_is_an_error_or_whole(void **state) {
+/* A decoder may only accept a shorter file if nothing of the image was in what is missing. */
+static void a_image_cut_anywhere_is_an_error_or_whole(void **state) {
     (void)state;
     static const char *const files[] = {"baseline.jpg", "progressive.jpg", "orientation6.jpg",
                                         "rgb.png",      "palette.png",     "alpha.png",
@@ -231,14 +231,14 @@ static void colours_are_parsed(void **state) {
         assert_int_equal(cm3_colour_parse(wrong[i], &colour), CM3_ERR_USAGE);
 }
 
-static void a_sheet_holds_each_picture_in_its_cell(void **state) {
+static void a_sheet_holds_each_image_in_its_cell(void **state) {
     (void)state;
-    cm3_image pictures[3], sheet;
+    cm3_image images[3], sheet;
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(cm3_image_create(i == 2 ? 2 : 4, 4, 3, &pictures[i]), CM3_OK);
-        cm3_image_fill(&pictures[i], (cm3_colour){(uint8_t)(50 + i), 0, 0});
+        assert_int_equal(cm3_image_create(i == 2 ? 2 : 4, 4, 3, &images[i]), CM3_OK);
+        cm3_image_fill(&images[i], (cm3_colour){(uint8_t)(50 + i), 0, 0});
     }
-    assert_int_equal(cm3_image_sheet(pictures, 3, 2, 1, (cm3_colour){255, 255, 255}, &sheet), CM3_OK);
+    assert_int_equal(cm3_image_sheet(images, 3, 2, 1, (cm3_colour){255, 255, 255}, &sheet), CM3_OK);
     assert_int_equal(sheet.width, 11);
     assert_int_equal(sheet.height, 11);
     assert_int_equal(pixel_at(&sheet, 0, 0)[0], 255);
@@ -247,25 +247,25 @@ static void a_sheet_holds_each_picture_in_its_cell(void **state) {
     assert_int_equal(pixel_at(&sheet, 1, 6)[0], 255); /* the narrow one is centred */
     assert_int_equal(pixel_at(&sheet, 2, 6)[0], 52);
     assert_int_equal(pixel_at(&sheet, 6, 6)[0], 255); /* an empty cell */
-    for (int i = 0; i < 3; i++) cm3_image_free(&pictures[i]);
+    for (int i = 0; i < 3; i++) cm3_image_free(&images[i]);
     cm3_image_free(&sheet);
-    assert_int_equal(cm3_image_sheet(pictures, 0, 2, 1, (cm3_colour){0}, &sheet), CM3_ERR_SHAPE);
+    assert_int_equal(cm3_image_sheet(images, 0, 2, 1, (cm3_colour){0}, &sheet), CM3_ERR_SHAPE);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_format_is_decoded),
         cmocka_unit_test(orientation_of_cameras_is_applied),
-        cmocka_unit_test(grey_pictures_become_rgb),
+        cmocka_unit_test(grey_images_become_rgb),
         cmocka_unit_test(alpha_is_kept_and_flattened_over_a_background),
         cmocka_unit_test(a_jpeg_is_decoded_small_but_never_below_what_was_asked),
         cmocka_unit_test(what_cannot_be_read_is_named_in_one_line),
-        cmocka_unit_test(a_picture_cut_anywhere_is_an_error_or_whole),
+        cmocka_unit_test(a_image_cut_anywhere_is_an_error_or_whole),
         cmocka_unit_test(the_claimed_size_is_told_without_decoding),
         cmocka_unit_test(a_png_that_we_write_reads_back_equal),
         cmocka_unit_test(pixels_survive_the_way_to_floats_and_back),
         cmocka_unit_test(colours_are_parsed),
-        cmocka_unit_test(a_sheet_holds_each_picture_in_its_cell),
+        cmocka_unit_test(a_sheet_holds_each_image_in_its_cell),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

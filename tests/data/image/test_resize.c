@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-/* What Pillow 11.3 gives for resize(size, BICUBIC) of pictures() below; the last with box=(5.5, 0, 14.5, 9). */
+/* What Pillow 11.3 gives for resize(size, BICUBIC) of images() below; the last with box=(5.5, 0, 14.5, 9). */
 /* clang-format off */
 static const uint8_t shrunk_rgb[] = {
     170, 134, 121, 124, 92, 123, 102, 121, 118, 133, 145, 167, 116, 108, 152, 145, 131, 123, 129, 124, 107, 159, 116,
@@ -39,7 +39,7 @@ static const uint8_t cropped_rgb[] = {
 /* clang-format on */
 
 /* Noise without structure: every weight of every pixel counts. */
-static cm3_image picture(int width, int height, int channels) {
+static cm3_image make_image(int width, int height, int channels) {
     cm3_image image;
     assert_int_equal(cm3_image_create(width, height, channels, &image), CM3_OK);
     for (uint32_t i = 0; i < cm3_image_size(&image); i++) image.pixels[i] = (uint8_t)((i * i * 7 + i * 31) % 251);
@@ -63,7 +63,7 @@ static void check_near(const cm3_image *image, const uint8_t *expected, size_t s
 
 static void check_resize(int width, int height, int channels, int new_width, int new_height, const uint8_t *expected,
                          size_t size) {
-    cm3_image image = picture(width, height, channels), out;
+    cm3_image image = make_image(width, height, channels), out;
     assert_int_equal(cm3_image_resize(&image, new_width, new_height, &out), CM3_OK);
     assert_int_equal(out.width, new_width);
     assert_int_equal(out.height, new_height);
@@ -81,14 +81,14 @@ static void resizing_equals_pillow_to_one_level(void **state) {
 
 static void cropping_equals_resizing_the_centred_square(void **state) {
     (void)state;
-    cm3_image image = picture(20, 9, 3), out;
+    cm3_image image = make_image(20, 9, 3), out;
     assert_int_equal(cm3_image_fit(&image, 4, CM3_FIT_CROP, (cm3_colour){0}, &out), CM3_OK);
     check_near(&out, cropped_rgb, sizeof cropped_rgb);
     cm3_image_free(&image);
     cm3_image_free(&out);
 }
 
-static void a_plain_picture_stays_plain_at_any_size(void **state) {
+static void a_plain_image_stays_plain_at_any_size(void **state) {
     (void)state;
     static const int sizes[] = {1, 2, 3, 7, 64, 100};
     cm3_image image = plain(37, 23, (cm3_colour){255, 128, 0});
@@ -124,7 +124,7 @@ static void hidden_colours_do_not_bleed(void **state) {
     cm3_image_free(&out);
 }
 
-static void padding_keeps_the_whole_picture_centred_on_the_background(void **state) {
+static void padding_keeps_the_whole_image_centred_on_the_background(void **state) {
     (void)state;
     cm3_image image = plain(40, 20, (cm3_colour){200, 0, 0}), out;
     assert_int_equal(cm3_image_fit(&image, 16, CM3_FIT_PAD, (cm3_colour){1, 2, 3}, &out), CM3_OK);
@@ -141,7 +141,7 @@ static void padding_keeps_the_whole_picture_centred_on_the_background(void **sta
     cm3_image_free(&out);
 }
 
-static void very_long_pictures_fit_too(void **state) {
+static void very_long_images_fit_too(void **state) {
     (void)state;
     cm3_image image = plain(3000, 1, (cm3_colour){9, 9, 9});
     for (int fit = CM3_FIT_CROP; fit <= CM3_FIT_STRETCH; fit++) {
@@ -149,7 +149,7 @@ static void very_long_pictures_fit_too(void **state) {
         assert_int_equal(cm3_image_fit(&image, 8, (cm3_fit)fit, (cm3_colour){0}, &out), CM3_OK);
         assert_int_equal(out.width, 8);
         assert_int_equal(out.height, 8);
-        assert_int_equal(out.pixels[3 * (8 * 3 + 4)], 9); /* the padded picture is one row, the fourth */
+        assert_int_equal(out.pixels[3 * (8 * 3 + 4)], 9); /* the padded image is one row, the fourth */
         cm3_image_free(&out);
     }
     cm3_image_free(&image);
@@ -157,7 +157,7 @@ static void very_long_pictures_fit_too(void **state) {
 
 static void sizes_out_of_range_are_refused(void **state) {
     (void)state;
-    cm3_image image = picture(4, 4, 3), out;
+    cm3_image image = make_image(4, 4, 3), out;
     assert_int_equal(cm3_image_resize(&image, 0, 4, &out), CM3_ERR_SHAPE);
     assert_null(out.pixels);
     assert_int_equal(cm3_image_resize(&image, 4, CM3_IMAGE_SIDE_MAX + 1, &out), CM3_ERR_SHAPE);
@@ -169,10 +169,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resizing_equals_pillow_to_one_level),
         cmocka_unit_test(cropping_equals_resizing_the_centred_square),
-        cmocka_unit_test(a_plain_picture_stays_plain_at_any_size),
+        cmocka_unit_test(a_plain_image_stays_plain_at_any_size),
         cmocka_unit_test(hidden_colours_do_not_bleed),
-        cmocka_unit_test(padding_keeps_the_whole_picture_centred_on_the_background),
-        cmocka_unit_test(very_long_pictures_fit_too),
+        cmocka_unit_test(padding_keeps_the_whole_image_centred_on_the_background),
+        cmocka_unit_test(very_long_images_fit_too),
         cmocka_unit_test(sizes_out_of_range_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,7 @@ static int64_t find(const cm3_source *source, const char *caption) {
     return -1;
 }
 
-static void every_emoji_is_a_colour_picture_with_a_name_of_its_own(void **state) {
+static void every_emoji_is_a_colour_image_with_a_name_of_its_own(void **state) {
     (void)state;
     cm3_source *source = open_with((cm3_source_config){0});
     const int64_t count = cm3_source_count(source);
@@ -67,7 +67,7 @@ static void mean_colour(const cm3_image *image, int left, int right, int mean[3]
     for (int c = 0; c < 3; c++) mean[c] = count ? (int)(sum[c] / count) : 0;
 }
 
-static void sequences_are_joined_into_the_picture_they_stand_for(void **state) {
+static void sequences_are_joined_into_the_image_they_stand_for(void **state) {
     (void)state;
     cm3_source *source = open_with((cm3_source_config){0});
     cm3_pair pair;
@@ -92,7 +92,7 @@ static void sequences_are_joined_into_the_picture_they_stand_for(void **state) {
     cm3_source_close(source);
 }
 
-static void pictures_are_fitted_to_the_size_that_is_asked_for(void **state) {
+static void images_are_fitted_to_the_size_that_is_asked_for(void **state) {
     (void)state;
     cm3_source *source =
         open_with((cm3_source_config){.image_size = 32, .fit = CM3_FIT_PAD, .background = "#102030", .limit = 3});
@@ -206,23 +206,23 @@ static int take_tone(char *caption) {
 
 typedef struct person {
     char *name;
-    int trained[5], heldout[5];
+    int trained[5], validation[5];
 } person;
 
 static void check_split(double share, int64_t seed) {
-    cm3_source *source = open_with((cm3_source_config){.heldout = share, .seed = seed});
+    cm3_source *source = open_with((cm3_source_config){.validation = share, .seed = seed});
     const int64_t count = cm3_source_count(source);
     person *people = calloc((size_t)count, sizeof *people);
-    int64_t heldout = 0, toned = 0, person_count = 0;
-    int tone_trained[5] = {0}, tone_heldout[5] = {0};
+    int64_t validation = 0, toned = 0, person_count = 0;
+    int tone_trained[5] = {0}, tone_validation[5] = {0};
     for (int64_t i = 0; i < count; i++) {
         char *text;
         size_t length;
         assert_int_equal(cm3_source_text(source, i, &text, &length), CM3_OK);
-        const int out = cm3_source_split(source, i) == CM3_SPLIT_HELDOUT;
+        const int out = cm3_source_split(source, i) == CM3_SPLIT_VALIDATION;
         const int tone = take_tone(text);
         if (tone < 0) {
-            if (out) fail_msg("\"%s\" has no tone, or several, and is held out", text);
+            if (out) fail_msg("\"%s\" has no tone, or several, and is validation", text);
             free(text);
             continue;
         }
@@ -232,23 +232,23 @@ static void check_split(double share, int64_t seed) {
             people[person_count++].name = text;
         else
             free(text);
-        (out ? people[p].heldout : people[p].trained)[tone]++;
-        (out ? tone_heldout : tone_trained)[tone]++;
-        heldout += out;
+        (out ? people[p].validation : people[p].trained)[tone]++;
+        (out ? tone_validation : tone_trained)[tone]++;
+        validation += out;
         toned++;
     }
     for (int64_t p = 0; p < person_count; p++) {
         int seen = 0;
         for (int t = 0; t < 5; t++) {
             seen += people[p].trained[t] > 0;
-            if (people[p].heldout[t] && people[p].trained[t])
-                fail_msg("%s is seen with a tone that is held out", people[p].name);
+            if (people[p].validation[t] && people[p].trained[t])
+                fail_msg("%s is seen with a tone that is validation", people[p].name);
         }
         if (seen < 2) fail_msg("%s keeps %d tones", people[p].name, seen);
         free(people[p].name);
     }
-    for (int t = 0; t < 5; t++) assert_true(tone_heldout[t] > 0 && tone_trained[t] >= tone_heldout[t]);
-    assert_true((double)heldout > 0.9 * share * (double)toned && (double)heldout <= share * (double)toned);
+    for (int t = 0; t < 5; t++) assert_true(tone_validation[t] > 0 && tone_trained[t] >= tone_validation[t]);
+    assert_true((double)validation > 0.9 * share * (double)toned && (double)validation <= share * (double)toned);
     free(people);
     cm3_source_close(source);
 }
@@ -261,9 +261,9 @@ static void held_out_combinations_are_new_but_their_parts_are_known(void **state
 
 static void the_split_depends_on_the_seed_alone(void **state) {
     (void)state;
-    cm3_source *a = open_with((cm3_source_config){.heldout = 0.2, .seed = 1});
-    cm3_source *b = open_with((cm3_source_config){.heldout = 0.2, .seed = 1, .image_size = 64});
-    cm3_source *c = open_with((cm3_source_config){.heldout = 0.2, .seed = 2});
+    cm3_source *a = open_with((cm3_source_config){.validation = 0.2, .seed = 1});
+    cm3_source *b = open_with((cm3_source_config){.validation = 0.2, .seed = 1, .image_size = 64});
+    cm3_source *c = open_with((cm3_source_config){.validation = 0.2, .seed = 2});
     int64_t differ = 0;
     for (int64_t i = 0; i < cm3_source_count(a); i++) {
         assert_int_equal(cm3_source_split(a, i), cm3_source_split(b, i));
@@ -277,7 +277,7 @@ static void the_split_depends_on_the_seed_alone(void **state) {
 
 static void a_tone_that_one_person_alone_has_is_not_held_out(void **state) {
     (void)state;
-    cm3_source *source = open_with((cm3_source_config){.heldout = 1, .filter = words("waving hand", NULL)});
+    cm3_source *source = open_with((cm3_source_config){.validation = 1, .filter = words("waving hand", NULL)});
     assert_int_equal(cm3_source_count(source), 6);
     for (int64_t i = 0; i < 6; i++) assert_int_equal(cm3_source_split(source, i), CM3_SPLIT_TRAIN);
     cm3_source_close(source);
@@ -285,9 +285,9 @@ static void a_tone_that_one_person_alone_has_is_not_held_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_emoji_is_a_colour_picture_with_a_name_of_its_own),
-        cmocka_unit_test(sequences_are_joined_into_the_picture_they_stand_for),
-        cmocka_unit_test(pictures_are_fitted_to_the_size_that_is_asked_for),
+        cmocka_unit_test(every_emoji_is_a_colour_image_with_a_name_of_its_own),
+        cmocka_unit_test(sequences_are_joined_into_the_image_they_stand_for),
+        cmocka_unit_test(images_are_fitted_to_the_size_that_is_asked_for),
         cmocka_unit_test(groups_and_words_select_and_leave_out),
         cmocka_unit_test(a_group_that_does_not_exist_is_named_with_those_that_do),
         cmocka_unit_test(a_selection_of_nothing_is_an_empty_data_set),

@@ -20,8 +20,8 @@ static void write_text(const char *path, const char *text) {
     if (cm3_file_write(path, text, strlen(text)) != CM3_OK) fail_msg("%s", cm3_message());
 }
 
-/* A picture of one colour, 40 x 30 pixels. */
-static void write_picture(const char *path, uint8_t red) {
+/* A image of one colour, 40 x 30 pixels. */
+static void write_image(const char *path, uint8_t red) {
     cm3_image image;
     assert_int_equal(cm3_image_create(40, 30, 3, &image), CM3_OK);
     cm3_image_fill(&image, (cm3_colour){red, 0, 0});
@@ -33,9 +33,9 @@ static int setup(void **state) {
     (void)state;
     assert_int_equal(cm3_folder_remove(ROOT), CM3_OK);
     assert_int_equal(cm3_folder_make(ROOT "/sub/deep"), CM3_OK);
-    write_picture(ROOT "/a.png", 10);
-    write_picture(ROOT "/b.PNG", 20);
-    write_picture(ROOT "/sub/deep/c.png", 30);
+    write_image(ROOT "/a.png", 10);
+    write_image(ROOT "/b.PNG", 20);
+    write_image(ROOT "/sub/deep/c.png", 30);
     return 0;
 }
 
@@ -74,12 +74,12 @@ static void check_refused(cm3_source_config config, cm3_status expected, const c
 static const cm3_source_config folder = {.kind = CM3_SOURCE_FOLDER, .path = ROOT};
 static const cm3_source_config jsonl = {.kind = CM3_SOURCE_JSONL, .path = LINES};
 
-static void a_folder_gives_pictures_with_the_captions_beside_them(void **state) {
+static void a_folder_gives_images_with_the_captions_beside_them(void **state) {
     (void)state;
     write_text(ROOT "/a.txt", "  first \n");
     write_text(ROOT "/b.txt", "second\r\n");
     write_text(ROOT "/sub/deep/c.txt", "un caf\xc3\xa9");
-    write_text(ROOT "/notes.txt", "belongs to no picture");
+    write_text(ROOT "/notes.txt", "belongs to no image");
     cm3_source *source = open_with(folder);
     assert_int_equal(cm3_source_count(source), 3);
     check_pair(source, 0, "first", "a.png", 10);
@@ -118,12 +118,12 @@ static void a_folder_that_is_not_whole_is_refused(void **state) {
 
 static void json_lines_may_name_their_fields_and_be_filtered(void **state) {
     (void)state;
-    write_text(LINES, "{\"caption\": \"A red one\", \"picture\": \"a.png\"}\n"
-                      "{\"caption\": \"a dark red one\", \"picture\": \"b.PNG\"}\n"
-                      "{\"caption\": \"a blue one\", \"picture\": \"" ROOT "/sub/deep/c.png\"}\n");
+    write_text(LINES, "{\"caption\": \"A red one\", \"image\": \"a.png\"}\n"
+                      "{\"caption\": \"a dark red one\", \"image\": \"b.PNG\"}\n"
+                      "{\"caption\": \"a blue one\", \"image\": \"" ROOT "/sub/deep/c.png\"}\n");
     cm3_source_config config = jsonl;
     config.text_field = "caption";
-    config.image_field = "picture";
+    config.image_field = "image";
     cm3_source *source = open_with(config);
     assert_int_equal(cm3_source_count(source), 3);
     check_pair(source, 2, "a blue one", LINES ":3", 30);
@@ -191,7 +191,7 @@ static void a_file_without_pairs_is_an_empty_data_set(void **state) {
     check_refused(config, CM3_ERR_NOT_FOUND, "none.jsonl", "No such file");
 }
 
-static void a_bad_picture_is_named_with_its_line(void **state) {
+static void a_bad_image_is_named_with_its_line(void **state) {
     (void)state;
     write_text(ROOT "/cut.png", "\x89PNG\r\n\x1a\n");
     write_text(LINES, GOOD "{\"image\": \"gone.png\", \"text\": \"x\"}\n{\"image\": \"cut.png\", \"text\": \"x\"}\n");
@@ -223,21 +223,21 @@ static void a_changed_file_is_noticed(void **state) {
     cm3_source_close(source);
 }
 
-static void captions_of_one_picture_are_held_out_together(void **state) {
+static void captions_of_one_image_are_held_out_together(void **state) {
     (void)state;
     FILE *file = fopen(LINES, "w");
     assert_non_null(file);
     for (int i = 0; i < 2000; i++) fprintf(file, "{\"image\": \"%d.png\", \"text\": \"caption %d\"}\n", i / 2, i);
     fclose(file);
     cm3_source_config config = jsonl;
-    config.heldout = 0.25;
+    config.validation = 0.25;
     cm3_source *source = open_with(config);
-    int heldout = 0;
+    int validation = 0;
     for (int i = 0; i < 2000; i += 2) {
         assert_int_equal(cm3_source_split(source, i), cm3_source_split(source, i + 1));
-        heldout += cm3_source_split(source, i) == CM3_SPLIT_HELDOUT;
+        validation += cm3_source_split(source, i) == CM3_SPLIT_VALIDATION;
     }
-    assert_in_range(heldout, 195, 305); /* 250, four standard deviations */
+    assert_in_range(validation, 195, 305); /* 250, four standard deviations */
     cm3_source_close(source);
 }
 
@@ -328,16 +328,16 @@ static void settings_that_cannot_be_are_refused(void **state) {
 int main(void) {
 #define SOURCE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        SOURCE_TEST(a_folder_gives_pictures_with_the_captions_beside_them),
+        SOURCE_TEST(a_folder_gives_images_with_the_captions_beside_them),
         SOURCE_TEST(a_folder_may_hold_one_list_of_captions),
         SOURCE_TEST(a_folder_that_is_not_whole_is_refused),
         SOURCE_TEST(json_lines_may_name_their_fields_and_be_filtered),
         SOURCE_TEST(a_broken_line_is_named),
         SOURCE_TEST(a_line_without_end_is_refused_and_not_read_into_memory),
         SOURCE_TEST(a_file_without_pairs_is_an_empty_data_set),
-        SOURCE_TEST(a_bad_picture_is_named_with_its_line),
+        SOURCE_TEST(a_bad_image_is_named_with_its_line),
         SOURCE_TEST(a_changed_file_is_noticed),
-        SOURCE_TEST(captions_of_one_picture_are_held_out_together),
+        SOURCE_TEST(captions_of_one_image_are_held_out_together),
         SOURCE_TEST(threads_read_the_same_pairs_at_once),
         SOURCE_TEST(a_recipe_binds_to_a_source),
         SOURCE_TEST(all_faults_of_a_recipe_are_reported_together),

@@ -125,7 +125,7 @@ static void what_only_infers_keeps_nothing_but_bf16_on_the_device(void **state) 
     uint16_t rounded[128];
     const int64_t size = cm3_params_size(params);
     assert_in_range(size, 68, 128);
-    assert_int_equal(device->memory->download(rounded, at->copy, (size_t)size * sizeof *rounded), CM3_OK);
+    assert_int_equal(device->memory->download(rounded, at->bf16_weights, (size_t)size * sizeof *rounded), CM3_OK);
     for (int64_t i = 0; i < size; i++) {
         const uint32_t bits = (uint32_t)rounded[i] << 16;
         float value;

@@ -91,15 +91,15 @@ template <typename Term> static void for_terms(const cm3__conv2d_shape &s, Term 
 
 static void convolve(const cm3__conv2d_shape &s, float *x, float *weight, float *y, const float *bias) {
     const int64_t results = s.batch * s.out_rows * s.out_columns * s.outputs;
-    const int64_t pictures = s.batch * s.rows * s.columns * s.channels;
+    const int64_t images = s.batch * s.rows * s.columns * s.channels;
     const int64_t weights = s.outputs * s.kernel * s.kernel * s.channels;
     switch (s.pass) {
     case CM3__CONV2D_FORWARD:
         for (int64_t i = 0; i < results; i++) y[i] = bias ? bias[i % s.outputs] : 0;
         for_terms(s, [=](int64_t at_x, int64_t at_w, int64_t at_y) { y[at_y] += x[at_x] * weight[at_w]; });
         break;
-    case CM3__CONV2D_OF_PICTURES:
-        for (int64_t i = 0; i < pictures && !s.accumulate; i++) x[i] = 0;
+    case CM3__CONV2D_OF_IMAGES:
+        for (int64_t i = 0; i < images && !s.accumulate; i++) x[i] = 0;
         for_terms(s, [=](int64_t at_x, int64_t at_w, int64_t at_y) { x[at_x] += y[at_y] * weight[at_w]; });
         break;
     case CM3__CONV2D_OF_WEIGHTS:
@@ -115,7 +115,7 @@ static void run_conv2d(const cm3__conv2d_shape &s, void *const address[]) {
     simt_queue([=] { convolve(s, x, weight, y, bias); });
     if (s.pass == CM3__CONV2D_FORWARD)
         falsify<float>(y, s.batch * s.out_rows * s.out_columns * s.outputs);
-    else if (s.pass == CM3__CONV2D_OF_PICTURES)
+    else if (s.pass == CM3__CONV2D_OF_IMAGES)
         falsify<float>(x, s.batch * s.rows * s.columns * s.channels);
     else
         falsify<float>(weight, s.outputs * s.kernel * s.kernel * s.channels);

@@ -53,8 +53,8 @@ static float *page_of(const pupil *p, int64_t step, int64_t micro) {
 static void pupil_open(pupil *p, const scenario *course) {
     const float scale = 1.0f / MICRO;
     const cm3_memory *memory = device->memory;
-    *p = (pupil){.course = course, .there = memory->take((WIDTH + 1) * sizeof(float))};
-    p->pinned = memory->take_pinned(CM3_STEPS_QUEUED * MICRO * (WIDTH + 1) * sizeof(float));
+    *p = (pupil){.course = course, .there = memory->alloc((WIDTH + 1) * sizeof(float))};
+    p->pinned = memory->alloc_pinned(CM3_STEPS_QUEUED * MICRO * (WIDTH + 1) * sizeof(float));
     assert_true(p->there && p->pinned);
     assert_int_equal(memory->upload(p->there + WIDTH, &scale, sizeof scale), CM3_OK);
     assert_int_equal(cm3_params_create(&p->params), CM3_OK);
@@ -74,8 +74,8 @@ static void pupil_open(pupil *p, const scenario *course) {
 static void pupil_close(pupil *p) {
     cm3_tape_free(p->tape);
     cm3_params_free(p->params);
-    device->memory->give(p->there, (WIDTH + 1) * sizeof(float));
-    device->memory->give_pinned(p->pinned, CM3_STEPS_QUEUED * MICRO * (WIDTH + 1) * sizeof(float));
+    device->memory->free(p->there, (WIDTH + 1) * sizeof(float));
+    device->memory->free_pinned(p->pinned, CM3_STEPS_QUEUED * MICRO * (WIDTH + 1) * sizeof(float));
 }
 
 static cm3_status load(void *context, int64_t step, int64_t micro) {
@@ -86,12 +86,13 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
     float *goal = page_of(p, step, micro);
     for (int i = 0; i < WIDTH; i++) goal[i] = (float)(i + 1) + 0.25f * (float)(step % 3) - 0.5f * (float)micro;
     if (p->course->bad[step] && micro == 0) goal[1] = 1e30f; /* its square is too large */
-    return device->memory->send(p->there, goal, WIDTH * sizeof *goal);
+    return device->memory->upload_async(p->there, goal, WIDTH * sizeof *goal);
 }
 
 static cm3_status note(void *context, int64_t step, int64_t micro) {
     const pupil *p = context;
-    return device->memory->fetch(page_of(p, step, micro) + WIDTH, cm3_var_tensor(p->loss)->data, sizeof(float));
+    return device->memory->download_async(page_of(p, step, micro) + WIDTH, cm3_var_tensor(p->loss)->data,
+                                          sizeof(float));
 }
 
 static cm3_status measure(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {

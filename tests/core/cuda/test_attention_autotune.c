@@ -1,4 +1,4 @@
-/* The choice between cuDNN's attention and our own kernels (core/kernels/cuda/choice.h), with something in
+/* The choice between cuDNN's attention and our own kernels (core/kernels/cuda/autotune.h), with something in
  * cuDNN's place that is there or not, fast or slow, right or wrong; the clock counts launches. */
 #include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/device.h"
@@ -29,7 +29,7 @@ typedef struct problem {
 
 static cm3_tensor tensor_of(cm3_dtype type, int64_t rows, int64_t width) {
     cm3_tensor t = {.type = type, .shape = {.rank = 2, .dim = {rows, width}}};
-    t.data = cm3__device_memory.take(cm3_tensor_bytes(&t));
+    t.data = cm3__device_memory.alloc(cm3_tensor_bytes(&t));
     assert_non_null(t.data);
     return t;
 }
@@ -57,15 +57,15 @@ static problem begin(int number, simt_cudnn cudnn) {
     p.call.grad_in[0] = tensor_of(CM3_BF16, rows, WIDTH);
     fill(&p.call.in[0], 1);
     fill(&p.call.grad_out, 2);
-    p.forward_workspace = cm3__device_memory.take(cm3__cuda_attention.forward_workspace(&p.call));
-    p.backward_workspace = cm3__device_memory.take(cm3__cuda_attention.backward_workspace(&p.call));
+    p.forward_workspace = cm3__device_memory.alloc(cm3__cuda_attention.forward_workspace(&p.call));
+    p.backward_workspace = cm3__device_memory.alloc(cm3__cuda_attention.backward_workspace(&p.call));
     return p;
 }
 
 static void end(problem *p) {
     void *blocks[] = {p->call.in[0].data,      p->call.out[0].data,  p->call.out[1].data,  p->call.grad_out.data,
                       p->call.grad_in[0].data, p->forward_workspace, p->backward_workspace};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) cm3__device_memory.give(blocks[i], 0);
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) cm3__device_memory.free(blocks[i], 0);
 }
 
 /* Gives how often cuDNN ran. */
@@ -182,13 +182,13 @@ static void a_choice_that_was_made_holds_in_a_graph(void **state) {
     void *graph;
     run_forward(&p);
     float *y = values(&p.call.out[0]);
-    assert_int_equal(cm3__device_replay.begin(), CM3_OK);
+    assert_int_equal(cm3__device_graph.begin(), CM3_OK);
     assert_int_equal(run_forward(&p), 1);
-    assert_int_equal(cm3__device_replay.end(&graph), CM3_OK);
+    assert_int_equal(cm3__device_graph.end(&graph), CM3_OK);
     assert_int_equal(cm3__device_memory.clear(p.call.out[0].data, cm3_tensor_bytes(&p.call.out[0])), CM3_OK);
-    assert_int_equal(cm3__device_replay.run(graph), CM3_OK);
+    assert_int_equal(cm3__device_graph.run(graph), CM3_OK);
     assert_close(&p.call.out[0], y, 1);
-    cm3__device_replay.free(graph);
+    cm3__device_graph.free(graph);
     free(y);
     end(&p);
 }

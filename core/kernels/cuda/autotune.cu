@@ -1,4 +1,4 @@
-#include "core/kernels/cuda/choice.h"
+#include "core/kernels/cuda/autotune.h"
 
 extern "C" {
 #include "core/kernels/cuda/device.h"
@@ -56,7 +56,7 @@ template <typename T> static __global__ void compare_parts(const T *a, const T *
 enum { OWN, LIBRARY, AGAIN, RESULTS };
 
 struct trial {
-    const cm3__choice *of;
+    const cm3__autotune *of;
     cm3_call call[RESULTS]; /* the same but for where results go */
     void *blocks[CHOICE_BLOCKS];
     int block_count;
@@ -68,7 +68,7 @@ struct finding {
 };
 
 static cm3_status take(trial *t, void **data, size_t bytes) {
-    *data = t->block_count < CHOICE_BLOCKS ? cm3__device_memory.take(bytes) : nullptr;
+    *data = t->block_count < CHOICE_BLOCKS ? cm3__device_memory.alloc(bytes) : nullptr;
     if (!*data) return cm3_fail(CM3_ERR_MEMORY, "no GPU memory for a comparison");
     t->blocks[t->block_count++] = *data;
     return CM3_OK;
@@ -183,7 +183,7 @@ static cm3_status try_both(trial *t, const cm3_call *like, size_t workspace, fin
 /* --- choices ----------------------------------------------------------------------------------------------------- */
 
 /* Says what was found, and why it is not the library in spite of its time. */
-static bool decide(const char *what, const cm3__choice &of, cm3_status status, const finding &found) {
+static bool decide(const char *what, const cm3__autotune &of, cm3_status status, const finding &found) {
     char why[CM3_MESSAGE_MAX + 128];
     const bool faster = found.seconds[LIBRARY] < found.seconds[OWN] * FASTER_BY;
     const bool librarys = status == CM3_OK && found.agrees && found.same_bits && faster;
@@ -208,7 +208,7 @@ static size_t most(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-const cm3_kernel *cm3__choose(const char *what, const cm3_call *call, const cm3__choice &of) {
+const cm3_kernel *cm3__autotune_pick(const char *what, const cm3_call *call, const cm3__autotune &of) {
     static struct {
         char what[CHOICE_NAME];
         bool librarys;
@@ -225,7 +225,7 @@ const cm3_kernel *cm3__choose(const char *what, const cm3_call *call, const cm3_
     const size_t workspace = most(librarys, most(room(of.own, call, false), room(of.own, call, of.backward)));
     const cm3_status status = try_both(&t, call, workspace, &found);
     if (status != CM3_OK) cm3__device_forget(); /* our kernel is not to be blamed for it */
-    for (int i = 0; i < t.block_count; i++) cm3__device_memory.give(t.blocks[i], 0);
+    for (int i = 0; i < t.block_count; i++) cm3__device_memory.free(t.blocks[i], 0);
     choices[count].librarys = decide(what, of, status, found);
     snprintf(choices[count].what, CHOICE_NAME, "%s", what);
     return choices[count++].librarys ? of.librarys : of.own;

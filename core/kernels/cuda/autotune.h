@@ -3,8 +3,8 @@
  *
  * The library is taken if on random numbers its results are ours within what their type leaves open, if it gives the
  * same bits twice, and if it is faster. */
-#ifndef CM3_CORE_KERNELS_CUDA_CHOICE_H
-#define CM3_CORE_KERNELS_CUDA_CHOICE_H
+#ifndef CM3_CORE_KERNELS_CUDA_AUTOTUNE_H
+#define CM3_CORE_KERNELS_CUDA_AUTOTUNE_H
 
 #include "core/kernels/cuda/launch.h"
 
@@ -14,7 +14,7 @@ struct cm3__parts {
     int64_t rows, across, width;
 };
 
-struct cm3__choice {
+struct cm3__autotune {
     const char *library;                /* its name */
     const cm3_kernel *own, *librarys;   /* whose workspace of 0 bytes says that it does not take a call */
     cm3__parts results[CM3_OP_INPUTS]; /* forward: the outputs; backward: the gradients that the call wants */
@@ -23,6 +23,6 @@ struct cm3__choice {
 
 /* The kernel of the two for this call. `what` says what is computed, in words that tell it from everything else: of the
  * log, and by which the choice is found again. The first use takes memory and waits: it cannot be part of a graph. */
-const cm3_kernel *cm3__choose(const char *what, const cm3_call *call, const cm3__choice &of);
+const cm3_kernel *cm3__autotune_pick(const char *what, const cm3_call *call, const cm3__autotune &of);
 
 #endif

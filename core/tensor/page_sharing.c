@@ -66,18 +66,18 @@ static void schedule(cm3_tape *tape, const size_t *grows, size_t most) {
     const size_t unit = tape->options.backend->memory->page_bytes;
     size_t held = tape->stats.peak_bytes;
     int released = 0;
-    tape->exchange.first = tape->instruction_count;
+    tape->page_sharing.first = tape->instruction_count;
     for (int i = 0; i < tape->instruction_count; i++) {
         held += grows[i];
-        if (held > most && !released) tape->exchange.first = i;
+        if (held > most && !released) tape->page_sharing.first = i;
         for (; held > most; held -= unit) released++;
         tape->instructions[i].pages_released = released;
     }
 }
 
-cm3_status cm3__exchange_plan(cm3_tape *tape) {
+cm3_status cm3__page_sharing_plan(cm3_tape *tape) {
     const size_t unit = tape->options.backend->memory->page_bytes, count = unit ? tape->stats.peak_bytes / unit : 0;
-    if (!tape->options.exchange_from || !count || count > INT_MAX) return CM3_OK;
+    if (!tape->options.share_pages_from || !count || count > INT_MAX) return CM3_OK;
     cm3__page *pages = pages_by_last_use(tape, unit, count);
     size_t *grows = calloc((size_t)tape->instruction_count + 1, sizeof *grows);
     if (!pages || !grows) {
@@ -87,9 +87,9 @@ cm3_status cm3__exchange_plan(cm3_tape *tape) {
     }
     const size_t sum = tape->stats.peak_bytes + gradients_begun(tape, grows);
     const size_t most = most_at_once(tape, pages, count, grows);
-    if (sum - most >= tape->options.exchange_from) {
+    if (sum - most >= tape->options.share_pages_from) {
         tape->stats.exchanged_bytes = sum - most;
-        tape->exchange.pages = pages;
+        tape->page_sharing.pages = pages;
         schedule(tape, grows, most);
     } else {
         free(pages);
@@ -103,8 +103,8 @@ static int by_address(const void *a, const void *b) {
     return (x->begin > y->begin) - (x->begin < y->begin);
 }
 
-cm3_status cm3__exchange_bind(cm3_tape *tape) {
-    cm3__exchange *exchange = &tape->exchange;
+cm3_status cm3__page_sharing_bind(cm3_tape *tape) {
+    cm3__page_sharing *exchange = &tape->page_sharing;
     if (!exchange->pages) return CM3_OK;
     cm3__range *ranges = calloc((size_t)tape->var_count + 1, sizeof *ranges);
     if (!ranges) return cm3_fail(CM3_ERR_MEMORY, "no memory to bind a tape");
@@ -129,20 +129,21 @@ cm3_status cm3__exchange_bind(cm3_tape *tape) {
     return CM3_OK;
 }
 
-void cm3__exchange_gradients(const cm3_tape *tape) {
-    const cm3__exchange *exchange = &tape->exchange;
+void cm3__page_sharing_discard_gradients(const cm3_tape *tape) {
+    const cm3__page_sharing *exchange = &tape->page_sharing;
     for (int i = 0; i < exchange->gradient_count; i++)
-        tape->options.backend->memory->forget(exchange->gradients[i].begin, exchange->gradients[i].bytes);
+        tape->options.backend->memory->discard(exchange->gradients[i].begin, exchange->gradients[i].bytes);
 }
 
-void cm3__exchange_activations(const cm3_tape *tape, char *base, const cm3__instruction *next, int *released) {
+void cm3__page_sharing_discard_activations(const cm3_tape *tape, char *base, const cm3__instruction *next,
+                                           int *released) {
     const size_t unit = tape->options.backend->memory->page_bytes;
     for (; *released < next->pages_released; (*released)++)
-        tape->options.backend->memory->forget(base + (size_t)tape->exchange.pages[*released].number * unit, unit);
+        tape->options.backend->memory->discard(base + (size_t)tape->page_sharing.pages[*released].number * unit, unit);
 }
 
-void cm3__exchange_free(cm3__exchange *exchange) {
+void cm3__page_sharing_free(cm3__page_sharing *exchange) {
     free(exchange->pages);
     free(exchange->gradients);
-    *exchange = (cm3__exchange){0};
+    *exchange = (cm3__page_sharing){0};
 }

@@ -31,7 +31,7 @@ static cm3_tensor tensor_of(int rank, int64_t a, int64_t b, int64_t c, int64_t d
     cm3_rng rng = cm3_rng_stream(3, CM3_RNG_TEST, stream, 0);
     float *x = malloc(cm3_tensor_bytes(&t));
     for (int64_t i = 0; i < count; i++) x[i] = (float)cm3_rng_normal(&rng);
-    t.data = cm3__device_memory.take(cm3_tensor_bytes(&t));
+    t.data = cm3__device_memory.alloc(cm3_tensor_bytes(&t));
     assert_non_null(t.data);
     assert_int_equal(cm3__device_memory.upload(t.data, x, cm3_tensor_bytes(&t)), CM3_OK);
     free(x);
@@ -49,8 +49,8 @@ static problem begin(int64_t batch, simt_cudnn cudnn) {
     p.call.grad_in[0] = tensor_of(4, batch, ROWS, COLUMNS, CHANNELS, 6);
     p.call.grad_in[1] = tensor_of(4, OUTPUTS, KERNEL, KERNEL, CHANNELS, 7);
     p.call.grad_in[2] = tensor_of(1, OUTPUTS, 0, 0, 0, 8);
-    p.forward_workspace = cm3__device_memory.take(cm3__cuda_conv2d.forward_workspace(&p.call));
-    p.backward_workspace = cm3__device_memory.take(cm3__cuda_conv2d.backward_workspace(&p.call));
+    p.forward_workspace = cm3__device_memory.alloc(cm3__cuda_conv2d.forward_workspace(&p.call));
+    p.backward_workspace = cm3__device_memory.alloc(cm3__cuda_conv2d.backward_workspace(&p.call));
     return p;
 }
 
@@ -58,7 +58,7 @@ static void end(problem *p) {
     void *blocks[] = {p->call.in[0].data,    p->call.in[1].data,      p->call.in[2].data,      p->call.out[0].data,
                       p->call.grad_out.data, p->call.grad_in[0].data, p->call.grad_in[1].data, p->call.grad_in[2].data,
                       p->forward_workspace,  p->backward_workspace};
-    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) cm3__device_memory.give(blocks[i], 0);
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) cm3__device_memory.free(blocks[i], 0);
 }
 
 /* Gives how often cuDNN ran. */
@@ -106,12 +106,12 @@ static void without_cudnn_our_kernels_run_and_no_more_memory_is_asked_for(void *
 static void each_gradient_is_chosen_for_itself_also_when_added(void **state) {
     (void)state;
     problem p = begin(2, (simt_cudnn){.there = true, .seconds = 0.5});
-    void *pictures = p.call.grad_in[0].data;
+    void *images = p.call.grad_in[0].data;
     assert_int_equal(run_forward(&p), TRIAL_RUNS + 1);
     assert_int_equal(run_forward(&p), 1);
     p.call.grad_in[0].data = NULL;
     assert_int_equal(run_backward(&p, false), TRIAL_RUNS + 1);
-    p.call.grad_in[0].data = pictures;
+    p.call.grad_in[0].data = images;
     assert_int_equal(run_backward(&p, false), 1 + TRIAL_RUNS + 1);
     assert_int_equal(run_backward(&p, false), 2);
     assert_int_equal(run_backward(&p, true), 2 * (TRIAL_RUNS + 1));

@@ -27,11 +27,12 @@ static float scattered(int64_t i) {
     return (float)((mixed ^ mixed >> 29) >> 40) * 0x1p-23f - 1;
 }
 
-static void build(network *n, size_t exchange_from, bool guards) {
-    const cm3_tape_options options = {.backend = cm3_backend_cpu(), .guards = guards, .exchange_from = exchange_from};
+static void build(network *n, size_t share_pages_from, bool guards) {
+    const cm3_tape_options options = {
+        .backend = cm3_backend_cpu(), .guards = guards, .share_pages_from = share_pages_from};
     *n = (network){.x = calloc((size_t)ROWS * WIDTH, sizeof(float)),
-                   .value = cm3_pages_take(BYTES),
-                   .grad = cm3_pages_take(BYTES),
+                   .value = cm3_pages_alloc(BYTES),
+                   .grad = cm3_pages_alloc(BYTES),
                    .scale = 1e-3f};
     assert_true(n->x && n->value && n->grad);
     for (int64_t i = 0; i < WEIGHTS * COUNT; i++) n->value[i] = 0.03f * scattered(i);
@@ -42,7 +43,7 @@ static void build(network *n, size_t exchange_from, bool guards) {
     cm3_var *scale = cm3_tape_input(t, CM3_F32, cm3_shape_of(1), &n->scale);
     for (int block = 0; block < BLOCKS; block++) {
         float *value = n->value + 2 * block * COUNT, *grad = n->grad + 2 * block * COUNT;
-        cm3_tape_segment(t, block);
+        cm3_tape_bucket(t, block);
         cm3_var *up = cm3_tape_parameter(t, cm3_shape_of(INNER, WIDTH), value, grad, block);
         cm3_var *down = cm3_tape_parameter(t, cm3_shape_of(WIDTH, INNER), value + COUNT, grad + COUNT, block);
         cm3_var *h = cm3_linear(t, cm3_layer_norm(t, x, NULL, NULL, 1e-5f), up, NULL, NULL, CM3_ACT_RELU);
@@ -55,8 +56,8 @@ static void build(network *n, size_t exchange_from, bool guards) {
 
 static void drop(network *n) {
     cm3_tape_free(n->tape);
-    cm3_pages_give(n->value, BYTES);
-    cm3_pages_give(n->grad, BYTES);
+    cm3_pages_free(n->value, BYTES);
+    cm3_pages_free(n->grad, BYTES);
     free(n->x);
 }
 

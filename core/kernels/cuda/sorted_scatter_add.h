@@ -2,8 +2,8 @@
  * table is left to one block, however often its id occurs: row numbers are sorted by id, the sorted list is cut into
  * pieces of one length, blocks sum what a piece has of each id, and where an id goes on in the next pieces, their sums
  * are added in order. */
-#ifndef CM3_CORE_KERNELS_CUDA_BY_ID_H
-#define CM3_CORE_KERNELS_CUDA_BY_ID_H
+#ifndef CM3_CORE_KERNELS_CUDA_SORTED_SCATTER_ADD_H
+#define CM3_CORE_KERNELS_CUDA_SORTED_SCATTER_ADD_H
 
 #include "core/kernels/cuda/sort.h"
 #include "core/kernels/cuda/device.h"
