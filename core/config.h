@@ -1,8 +1,9 @@
 /* Recipes: YAML bound to C structs by tables of fields.
  *
  * A layer that has settings declares a plain struct, a table of its fields, and optionally a check of combinations. A
- * recipe is a list of sections, each one such table at an offset of one big struct. From the tables come the defaults,
- * the parser, `cm3leon help recipe` and `--print-config`, so that they cannot disagree.
+ * recipe is a list of sections, each one such table at an offset of one big struct, named by its path ("pretrain.train"
+ * is the mapping `train` inside of `pretrain`). From the tables come the defaults, the parser, `cm3leon help recipe`
+ * and `--print-config`, so that they cannot disagree.
  *
  *     typedef struct cm3_adamw_config { double beta1; ... } cm3_adamw_config;
  *     const cm3_field cm3_adamw_fields[] = {
@@ -73,14 +74,22 @@ void cm3_faults_add(cm3_faults *faults, const char *section, const char *field, 
     __attribute__((format(printf, 4, 5)));
 
 typedef struct cm3_section {
-    const char *name;        /* "train"; "" for keys at the top level of the file */
-    const cm3_field *fields; /* ends with CM3_FIELD_END */
+    const char *name;        /* path: "model", "pretrain.train"; "" for keys at the top level of the file */
+    const cm3_field *fields; /* ends with CM3_FIELD_END; none if there are only sections below */
     size_t offset;           /* of the section's struct in the recipe's struct */
     const char *help;        /* one or two lines */
 } cm3_section;
 
+/* What an older version called by another name: a field, a section with all that is below it, or a word of a choice.
+ * A recipe that uses the old name is told the new one. */
+typedef struct cm3_rename {
+    const char *old; /* "train", "data.lanes", "model.recompute=segments" */
+    const char *now; /* "pretrain.train", "pretrain.data.batch", "layers" */
+} cm3_rename;
+
 typedef struct cm3_schema {
-    const cm3_section *sections; /* ends with a NULL name */
+    const cm3_section *sections; /* a section before those below it; ends with a NULL name */
+    const cm3_rename *renames;   /* ends with NULL; NULL if there are none */
     size_t size;                 /* of the recipe's struct */
     /* Combinations across fields and sections; NULL if there are none. Runs when every field by itself is valid. */
     void (*check)(const void *recipe, cm3_faults *faults);
@@ -100,7 +109,8 @@ void cm3_config_free(const cm3_schema *schema, void *recipe);
 cm3_status cm3_config_print(const cm3_schema *schema, const void *recipe, FILE *file);
 /* Writes the reference of all fields: as text for a terminal, or as Markdown. */
 void cm3_config_help(const cm3_schema *schema, bool markdown, FILE *file);
-/* One hash (XXH3-64) of the named sections' resolved values: a stage is done again when it changes. */
+/* One hash (XXH3-64) of the resolved values of the named sections and all below them: a stage is done again when it
+ * changes. */
 uint64_t cm3_config_hash(const cm3_schema *schema, const void *recipe, const char *const *sections, int count);
 
 #endif

@@ -1,147 +1,71 @@
 /* Names of a recipe to fields: the YAML document, and overrides from the command line. */
 #include "core/config_internal.h"
 
-#include "core/names.h"
-
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_name(const char *name, const char *text, size_t length) {
-    return strlen(name) == length && memcmp(name, text, length) == 0;
-}
-
-const cm3_field *cm3__find_field(const cm3_section *section, const char *name, size_t length) {
-    for (const cm3_field *field = section->fields; field->name; field++)
-        if (is_name(field->name, name, length)) return field;
-    return NULL;
-}
-
-static const cm3_section *find_section(const cm3_schema *schema, const char *name, size_t length) {
-    for (const cm3_section *section = schema->sections; section->name; section++)
-        if (is_name(section->name, name, length)) return section;
-    return NULL;
-}
-
-/* --- names that do not exist -------------------------------------------------------------------------------------- */
-
-static void suggest(char *text, size_t size, const char *section, const char *name) {
-    char full[CM3__FULL_NAME_SIZE];
-    cm3__full_name(section, name, full);
-    snprintf(text, size, "; did you mean %s?", full);
-}
-
-/* A name is often right but in the wrong section, so that comes before one that is nearly right in this section. */
-static void suggest_field(const cm3_schema *schema, const cm3_section *section, const char *name, size_t length,
-                          char *text, size_t size) {
-    *text = '\0';
-    for (const cm3_section *other = schema->sections; other->name; other++) {
-        if (!cm3__find_field(other, name, length)) continue;
-        suggest(text, size, other->name, cm3__find_field(other, name, length)->name);
-        return;
-    }
-    cm3_nearest nearest = cm3_nearest_to(name, length);
-    for (const cm3_field *field = section->fields; field->name; field++) cm3_nearest_offer(&nearest, field->name);
-    if (nearest.best) suggest(text, size, section->name, nearest.best);
-}
-
-static void suggest_section(const cm3_schema *schema, const char *name, size_t length, char *text, size_t size) {
-    *text = '\0';
-    const cm3_section *top = find_section(schema, "", 0);
-    if (!top || !*top->name) {
-        static const cm3_field none[] = {CM3_FIELD_END};
-        const cm3_section empty = {"", none, 0, ""};
-        suggest_field(schema, top ? top : &empty, name, length, text, size);
-    }
-    if (*text) return;
-    cm3_nearest nearest = cm3_nearest_to(name, length);
-    for (const cm3_section *section = schema->sections; section->name; section++)
-        if (*section->name) cm3_nearest_offer(&nearest, section->name);
-    if (nearest.best) snprintf(text, size, "; did you mean %s?", nearest.best);
-}
-
-static void fault_unknown(cm3_faults *faults, int origin, const cm3_section *section, const char *name, size_t length) {
-    char quoted[CM3__FOUND_SIZE], suggestion[CM3__FULL_NAME_SIZE + 32] = "", full[CM3__FULL_NAME_SIZE];
-    const bool kept = faults->total < CM3__FAULTS_KEPT; /* a file of nothing but wrong names must not take long */
-    if (kept && section) suggest_field(faults->schema, section, name, length, suggestion, sizeof suggestion);
-    else if (kept) suggest_section(faults->schema, name, length, suggestion, sizeof suggestion);
-    cm3__quote(name, length, quoted);
-    cm3__full_name(section ? section->name : "", "", full);
-    cm3__fault(faults, origin, "%s%s is no %s%s", full, quoted, section ? "field" : "section or field", suggestion);
-}
-
 /* --- one field ---------------------------------------------------------------------------------------------------- */
 
+/* What came of setting a field to `text`. */
 static void report_value(cm3_faults *faults, int origin, const cm3_section *section, const cm3_field *field,
-                         cm3__set_result result, const char *found) {
+                         cm3__set_result result, const char *text, const char *found) {
     if (result == CM3__SET_NO_MEMORY) faults->out_of_memory = true;
     if (result != CM3__SET_WRONG) return;
-    char full[CM3__FULL_NAME_SIZE], expected[CM3__EXPECTED_SIZE];
+    char full[CM3__FULL_NAME_SIZE], expected[CM3__EXPECTED_SIZE], pair[CM3__FULL_NAME_SIZE];
     cm3__full_name(section->name, field->name, full);
+    snprintf(pair, sizeof pair, "%s=%s", full, text);
+    const char *now = cm3__renamed(faults->schema, pair);
     cm3__value_expected(field, expected);
-    cm3__fault(faults, origin, "%s: found %s, expected %s", full, found, expected);
+    if (now)
+        cm3__fault(faults, origin, "%s: %s: renamed to %s", full, text, now);
+    else
+        cm3__fault(faults, origin, "%s: found %s, expected %s", full, found, expected);
 }
 
 static void *target_of(void *recipe, const cm3_section *section, const cm3_field *field) {
     return (char *)recipe + section->offset + field->offset;
 }
 
-static int line_of(const yaml_node_t *node) {
-    return (int)node->start_mark.line + 1;
-}
-
-static void bind_field(cm3_faults *faults, const cm3_section *section, yaml_document_t *document,
-                       const yaml_node_t *key, const yaml_node_t *value, void *recipe) {
-    const char *name = (const char *)key->data.scalar.value;
-    const size_t length = key->data.scalar.length;
-    const cm3_field *field = cm3__find_field(section, name, length);
-    if (!field) {
-        fault_unknown(faults, line_of(key), section, name, length);
-        return;
-    }
-    int *origin = cm3__origin(faults, section, field);
-    if (*origin > 0) {
-        char full[CM3__FULL_NAME_SIZE];
-        cm3__full_name(section->name, field->name, full);
-        cm3__fault(faults, line_of(key), "%s: given again; it is already on line %d", full, *origin);
-        return;
-    }
-    *origin = line_of(key);
-    char found[CM3__FOUND_SIZE];
-    const cm3__set_result result =
-        cm3__value_from_node(field, target_of(recipe, section, field), document, value, found);
-    report_value(faults, *origin, section, field, result, found);
-}
-
 void cm3__bind_override(cm3_faults *faults, const char *text, void *recipe) {
     const char *equals = strchr(text, '=');
-    const char *dot = equals ? memchr(text, '.', (size_t)(equals - text)) : NULL;
     if (!equals || equals == text) {
         char quoted[CM3__FOUND_SIZE];
         cm3__quote(text, strlen(text), quoted);
         cm3__fault(faults, CM3__ORIGIN_OVERRIDE, "found %s, expected section.key=value", quoted);
         return;
     }
-    const size_t section_length = dot ? (size_t)(dot - text) : 0;
-    const cm3_section *section = find_section(faults->schema, text, section_length);
-    const char *key = dot ? dot + 1 : text;
-    const size_t key_length = (size_t)(equals - key);
-    if (!section) {
-        if (dot) fault_unknown(faults, CM3__ORIGIN_OVERRIDE, NULL, text, section_length);
-        else fault_unknown(faults, CM3__ORIGIN_OVERRIDE, NULL, key, key_length);
-        return;
-    }
-    const cm3_field *field = cm3__find_field(section, key, key_length);
+    const size_t length = (size_t)(equals - text);
+    const char *dot = memrchr(text, '.', length), *key = dot ? dot + 1 : text;
+    const cm3_section *section = cm3__find_section(faults->schema, text, dot ? (size_t)(dot - text) : 0);
+    const cm3_field *field = section ? cm3__find_field(section, key, (size_t)(equals - key)) : NULL;
     if (!field) {
-        fault_unknown(faults, CM3__ORIGIN_OVERRIDE, *section->name ? section : NULL, key, key_length);
+        section = cm3__find_section(faults->schema, text, length);
+        if (section)
+            cm3__fault(faults, CM3__ORIGIN_OVERRIDE, "%s: is a section, expected %s.key=value", section->name,
+                       section->name);
+        else
+            cm3__fault_name(faults, CM3__ORIGIN_OVERRIDE, "", text, length);
         return;
     }
     *cm3__origin(faults, section, field) = CM3__ORIGIN_OVERRIDE;
     char found[CM3__FOUND_SIZE];
     const cm3__set_result result = cm3__value_from_text(field, target_of(recipe, section, field), equals + 1, found);
-    report_value(faults, CM3__ORIGIN_OVERRIDE, section, field, result, found);
+    report_value(faults, CM3__ORIGIN_OVERRIDE, section, field, result, equals + 1, found);
 }
 
 /* --- the document ------------------------------------------------------------------------------------------------- */
+
+/* One pass over a document. */
+typedef struct binding {
+    cm3_faults *faults;
+    yaml_document_t *document;
+    void *recipe;
+    int *section_lines; /* of every section, where it is given; 0: not yet */
+} binding;
+
+static int line_of(const yaml_node_t *node) {
+    return (int)node->start_mark.line + 1;
+}
 
 static const char *kind_of(const yaml_node_t *node) {
     return node->type == YAML_SCALAR_NODE     ? "a single value"
@@ -153,60 +77,92 @@ static bool is_empty_value(const yaml_node_t *node) {
     return node->type == YAML_SCALAR_NODE && node->data.scalar.length == 0;
 }
 
-static bool is_scalar_key(cm3_faults *faults, const yaml_node_t *key) {
-    if (key->type == YAML_SCALAR_NODE) return true;
-    cm3__fault(faults, line_of(key), "found %s as a name, expected the name of a field", kind_of(key));
-    return false;
+static void bind_field(binding *b, const cm3_section *section, const cm3_field *field, const yaml_node_t *key,
+                       const yaml_node_t *value) {
+    int *origin = cm3__origin(b->faults, section, field);
+    if (*origin > 0) {
+        char full[CM3__FULL_NAME_SIZE];
+        cm3__full_name(section->name, field->name, full);
+        cm3__fault(b->faults, line_of(key), "%s: given again; it is already on line %d", full, *origin);
+        return;
+    }
+    *origin = line_of(key);
+    char found[CM3__FOUND_SIZE];
+    const cm3__set_result result =
+        cm3__value_from_node(field, target_of(b->recipe, section, field), b->document, value, found);
+    const char *text = value->type == YAML_SCALAR_NODE ? (const char *)value->data.scalar.value : "";
+    report_value(b->faults, *origin, section, field, result, text, found);
 }
 
-static void bind_section(cm3_faults *faults, const cm3_section *section, yaml_document_t *document,
-                         const yaml_node_t *node, void *recipe) {
+/* A section that was renamed says so once, and its keys that went elsewhere each say so, too. */
+static void fault_old_section(binding *b, const char *section, const yaml_node_t *node) {
+    for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key = yaml_document_get_node(b->document, pair->key);
+        char path[CM3__FULL_NAME_SIZE];
+        if (key->type != YAML_SCALAR_NODE) continue;
+        cm3__full_name(section, (const char *)key->data.scalar.value, path);
+        const char *now = cm3__renamed(b->faults->schema, path);
+        if (now) cm3__fault(b->faults, line_of(key), "%s: renamed to %s", path, now);
+    }
+}
+
+static void bind_section(binding *b, const cm3_section *section, const yaml_node_t *node);
+
+static void bind_pair(binding *b, const cm3_section *section, const yaml_node_t *key, const yaml_node_t *value) {
+    const char *name = (const char *)key->data.scalar.value;
+    const size_t length = key->data.scalar.length;
+    const cm3_field *field = cm3__find_field(section, name, length);
+    char path[CM3__FULL_NAME_SIZE];
+    cm3__full_name(section->name, name, path);
+    const bool is_path = length > 0 && strlen(name) == length && !memchr(name, '.', length);
+    const cm3_section *inner = is_path ? cm3__find_section(b->faults->schema, path, strlen(path)) : NULL;
+    if (inner) {
+        int *line = &b->section_lines[inner - b->faults->schema->sections];
+        if (*line)
+            cm3__fault(b->faults, line_of(key), "%s: given again; it is already on line %d", path, *line);
+        else
+            bind_section(b, inner, value);
+        if (!*line) *line = line_of(key);
+    } else if (field)
+        bind_field(b, section, field, key, value);
+    else if (cm3__fault_name(b->faults, line_of(key), section->name, name, length) && value->type == YAML_MAPPING_NODE)
+        fault_old_section(b, path, value);
+}
+
+static void bind_section(binding *b, const cm3_section *section, const yaml_node_t *node) {
     if (is_empty_value(node)) return; /* "train:" with all of its fields left out */
     if (node->type != YAML_MAPPING_NODE) {
-        cm3__fault(faults, line_of(node), "%s: found %s, expected fields as key: value", section->name, kind_of(node));
+        if (*section->name)
+            cm3__fault(b->faults, line_of(node), "%s: found %s, expected fields as key: value", section->name,
+                       kind_of(node));
+        else
+            cm3__fault(b->faults, line_of(node), "found %s, expected sections as name: and their fields below",
+                       kind_of(node));
         return;
     }
     for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
-        const yaml_node_t *key = yaml_document_get_node(document, pair->key);
-        const yaml_node_t *value = yaml_document_get_node(document, pair->value);
-        if (is_scalar_key(faults, key)) bind_field(faults, section, document, key, value, recipe);
-    }
-}
-
-static void bind_top(cm3_faults *faults, yaml_document_t *document, const yaml_node_t *root, int *section_lines,
-                     void *recipe) {
-    const cm3_section *top = find_section(faults->schema, "", 0);
-    for (const yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top; pair++) {
-        const yaml_node_t *key = yaml_document_get_node(document, pair->key);
-        const yaml_node_t *value = yaml_document_get_node(document, pair->value);
-        if (!is_scalar_key(faults, key)) continue;
-        const char *name = (const char *)key->data.scalar.value;
-        const size_t length = key->data.scalar.length;
-        const cm3_section *section = length ? find_section(faults->schema, name, length) : NULL;
-        if (section) {
-            int *line = &section_lines[section - faults->schema->sections];
-            if (*line)
-                cm3__fault(faults, line_of(key), "%s: given again; it is already on line %d", section->name, *line);
-            else bind_section(faults, section, document, value, recipe);
-            if (!*line) *line = line_of(key);
-        } else if (top && cm3__find_field(top, name, length)) bind_field(faults, top, document, key, value, recipe);
-        else fault_unknown(faults, line_of(key), NULL, name, length);
+        const yaml_node_t *key = yaml_document_get_node(b->document, pair->key);
+        const yaml_node_t *value = yaml_document_get_node(b->document, pair->value);
+        if (key->type == YAML_SCALAR_NODE)
+            bind_pair(b, section, key, value);
+        else
+            cm3__fault(b->faults, line_of(key), "found %s as a name, expected the name of a field", kind_of(key));
     }
 }
 
 static void bind_root(cm3_faults *faults, yaml_document_t *document, void *recipe) {
+    static const cm3_field none[] = {CM3_FIELD_END};
+    static const cm3_section empty = {"", none, 0, ""};
     const yaml_node_t *root = yaml_document_get_root_node(document);
-    if (!root || is_empty_value(root)) return; /* nothing but comments: a recipe of defaults */
-    if (root->type != YAML_MAPPING_NODE) {
-        cm3__fault(faults, line_of(root), "found %s, expected sections as name: and their fields below", kind_of(root));
-        return;
-    }
+    if (!root) return; /* nothing but comments: a recipe of defaults */
     size_t count = 0;
     while (faults->schema->sections[count].name) count++;
-    int *section_lines = calloc(count + 1, sizeof *section_lines);
-    if (section_lines) bind_top(faults, document, root, section_lines, recipe);
+    binding b = {faults, document, recipe, calloc(count + 1, sizeof(int))};
+    const cm3_section *top = cm3__find_section(faults->schema, "", 0);
+    if (b.section_lines)
+        bind_section(&b, top ? top : &empty, root);
     else faults->out_of_memory = true;
-    free(section_lines);
+    free(b.section_lines);
 }
 
 static void fault_yaml(cm3_faults *faults, const yaml_parser_t *parser, const char *text, size_t length) {

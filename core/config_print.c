@@ -77,9 +77,15 @@ static void print_value(const cm3_field *field, const void *value, FILE *file) {
 }
 
 static void print_section(const cm3_section *section, const void *recipe, FILE *file) {
-    if (*section->name) fprintf(file, "%s:\n", section->name);
+    int indent = 0;
+    const char *last = section->name;
+    for (const char *dot; (dot = strchr(last, '.')) != NULL; last = dot + 1) indent += 2;
+    if (*last) {
+        fprintf(file, "%*s%s:\n", indent, "", last);
+        indent += 2;
+    }
     for (const cm3_field *field = section->fields; field->name; field++) {
-        fprintf(file, "%s%s: ", *section->name ? "  " : "", field->name);
+        fprintf(file, "%*s%s: ", indent, "", field->name);
         print_value(field, (const char *)recipe + section->offset + field->offset, file);
         fputc('\n', file);
     }
@@ -97,7 +103,7 @@ cm3_status cm3_config_print(const cm3_schema *schema, const void *recipe, FILE *
 
 static bool is_named(const char *name, const char *const *names, int count) {
     for (int i = 0; i < count; i++)
-        if (strcmp(name, names[i]) == 0) return true;
+        if (strcmp(name, names[i]) == 0 || (*names[i] && cm3__is_below(name, names[i]))) return true;
     return false;
 }
 

@@ -29,10 +29,6 @@ void cm3__quote(const char *text, size_t length, char quoted[CM3__FOUND_SIZE]) {
     snprintf(quoted + used, CM3__FOUND_SIZE - used, "%s", at < length ? "...\"" : "\"");
 }
 
-void cm3__full_name(const char *section, const char *key, char name[CM3__FULL_NAME_SIZE]) {
-    snprintf(name, CM3__FULL_NAME_SIZE, "%s%s%s", section, *section ? "." : "", key);
-}
-
 static bool is_limited(const cm3_field *field) {
     return field->min != field->max; /* both the same, as in a table that says nothing of limits: none */
 }

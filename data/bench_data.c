@@ -146,12 +146,8 @@ static cm3_status measure_masks(const cm3_data_config *config, const cm3_vocab *
 }
 
 static cm3_status measure(const char *path, const cm3_bench_data_config *config, cm3_bench_data_result *result) {
-    const cm3_data_config data = {.context = config->context,
-                                  .lanes = LANES,
-                                  .mask_mean = 1,
-                                  .mask_max = 511,
-                                  .mask_whole = 0.5,
-                                  .sentinels = 512};
+    const cm3_data_config data = {
+        .context = config->context, .batch = LANES, .mask_mean = 1, .mask_max = 511, .mask_whole = 0.5};
     cm3_vocab vocab;
     int64_t bytes = 0, tokens = 1;
     CM3_TRY(synthetic_vocab(&vocab));

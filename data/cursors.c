@@ -12,7 +12,7 @@ static void put_identity(cm3_json_writer *w, const cm3_data_config *config, cons
     cm3_json_put_string(w, "format", "cm3leon lanes");
     cm3_json_put_int(w, "version", 1);
     cm3_json_put_int(w, "seed", config->seed);
-    cm3_json_put_int(w, "lanes", config->lanes);
+    cm3_json_put_int(w, "lanes", config->batch);
     cm3_json_put_int(w, "training_samples", info->samples - info->validation);
     cm3_hash_to_hex(info->source, hex);
     cm3_json_put_string(w, "source", hex);
@@ -25,12 +25,12 @@ cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *stor
     *text = NULL;
     size_t length;
     FILE *file = open_memstream(text, &length);
-    if (!file) return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " lanes", config->lanes);
+    if (!file) return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " lanes", config->batch);
     cm3_json_writer w = cm3_json_writer_on(file);
     cm3_json_begin_object(&w, NULL);
     put_identity(&w, config, store);
     cm3_json_begin_array(&w, "cursors");
-    for (int64_t lane = 0; lane < config->lanes; lane++) {
+    for (int64_t lane = 0; lane < config->batch; lane++) {
         cm3_json_begin_array(&w, NULL);
         cm3_json_put_int(&w, NULL, cursors[lane].sample);
         cm3_json_put_int(&w, NULL, cursors[lane].offset);
@@ -43,7 +43,7 @@ cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *stor
     if (fclose(file) == 0 && !failed) return CM3_OK;
     free(*text);
     *text = NULL;
-    return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " lanes", config->lanes);
+    return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " lanes", config->batch);
 }
 
 static cm3_status same_int(const json_t *root, const char *name, const char *key, int64_t expected) {
@@ -77,7 +77,7 @@ static cm3_status read_cursor(const json_t *item, const char *name, int64_t lane
         if (json_array_size(item) != 3 || values[i] < 0 || values[i] > INT64_MAX / 4)
             return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: lane %" PRId64 " is not [sample, offset, block]", name, lane);
     }
-    if (values[0] % config->lanes != lane)
+    if (values[0] % config->batch != lane)
         return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: sample %" PRId64 " does not belong to lane %" PRId64, name,
                         values[0], lane);
     *cursor = (cm3_cursor){values[0], values[1], values[2]};
@@ -94,15 +94,15 @@ static cm3_status read_cursors(const json_t *root, const char *name, const cm3_d
         return cm3_fail(CM3_ERR_FORMAT, "%s: format: found \"%.40s\", expected \"cm3leon lanes\"", name, format);
     CM3_TRY(same_int(root, name, "version", 1));
     CM3_TRY(same_int(root, name, "seed", config->seed));
-    CM3_TRY(same_int(root, name, "lanes", config->lanes));
+    CM3_TRY(same_int(root, name, "lanes", config->batch));
     CM3_TRY(same_int(root, name, "training_samples", info->samples - info->validation));
     CM3_TRY(same_hash(root, name, "source", info->source));
     CM3_TRY(same_hash(root, name, "vocabulary", info->vocabulary));
     CM3_TRY(cm3_json_need_array(root, name, "cursors", &items));
-    if (json_array_size(items) != (size_t)config->lanes)
+    if (json_array_size(items) != (size_t)config->batch)
         return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: found %zu, expected %" PRId64, name, json_array_size(items),
-                        config->lanes);
-    for (int64_t lane = 0; lane < config->lanes; lane++)
+                        config->batch);
+    for (int64_t lane = 0; lane < config->batch; lane++)
         CM3_TRY(read_cursor(json_array_get(items, (size_t)lane), name, lane, config, &cursors[lane]));
     return CM3_OK;
 }

@@ -6,8 +6,8 @@
 
 cm3_status cm3_block_rebuild(cm3_packer *packer, const cm3_data_config *config, int64_t lane, int64_t step,
                              cm3_block *block) {
-    if (lane < 0 || lane >= config->lanes)
-        return cm3_fail(CM3_ERR_USAGE, "lane %" PRId64 ", expected 0..%" PRId64, lane, config->lanes - 1);
+    if (lane < 0 || lane >= config->batch)
+        return cm3_fail(CM3_ERR_USAGE, "lane %" PRId64 ", expected 0..%" PRId64, lane, config->batch - 1);
     if (step < 0) return cm3_fail(CM3_ERR_USAGE, "step %" PRId64 ", expected 0 or more", step);
     cm3_cursor cursor = cm3_lane_start(lane);
     CM3_TRY(cm3_lane_skip(packer, lane, &cursor, step));
@@ -40,7 +40,7 @@ cm3_status cm3_block_print(FILE *file, const cm3_block *block, const cm3_data_co
     fprintf(file,
             "step %" PRId64 ", lane %" PRId64 " of %" PRId64 ": %" PRId64 " tokens, %" PRId64
             " masked span%s%s\n\nsamples, by their first position before masking\n",
-            block->number, block->lane, config->lanes, block->length, plan->count, plan->count == 1 ? "" : "s",
+            block->number, block->lane, config->batch, block->length, plan->count, plan->count == 1 ? "" : "s",
             plan->count && plan->whole ? " (whole segments)" : "");
     int64_t at = 0;
     for (int64_t i = 0; i < block->piece_count; i++) {

@@ -153,7 +153,7 @@ static cm3_status lay_out(cm3_packer *packer, cm3_cursor cursor, int64_t length,
             CM3_TRY(push_piece(block, (cm3_piece){.sample = sample, .index = index, .begin = offset, .end = end}));
             *filled += end - offset;
         }
-        sample += packer->config->lanes;
+        sample += packer->config->batch;
         offset = 0;
     }
     return CM3_OK;

@@ -8,8 +8,8 @@
  * step can be made again.
  *
  * A block is filled to its last token, and the next goes on behind it: samples are cut wherever a block ends. With
- * data.keep_documents_whole a block takes only samples that fit whole and is padded to the end; a sample longer than a
- * block is cut all the same. That is how small sets learn fastest: a block then looks like a prompt.
+ * pretrain.data.keep_documents_whole a block takes only samples that fit whole and is padded to the end; a sample
+ * longer than a block is cut all the same. That is how small sets learn fastest: a block then looks like a prompt.
  *
  * Samples of a store are `<eos> TEXT <break> IMAGE <eos>`: lengths alone tell where the boundaries are, so a cursor
  * moves through blocks without reading tokens (cm3_lane_skip), about a microsecond a sample. */
@@ -75,7 +75,7 @@ cm3_status cm3_validation_block(cm3_packer *packer, int64_t number, cm3_block *b
 cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors,
                             char **text);
 /* CM3_ERR_FORMAT, naming the difference, if the state belongs to another seed, number of lanes or set of samples.
- * `name` stands for the file in messages; `cursors` has room for config->lanes. */
+ * `name` stands for the file in messages; `cursors` has room for config->batch. */
 cm3_status cm3_cursors_load(const cm3_data_config *config, const cm3_store *store, const char *name, const char *text,
                             cm3_cursor *cursors);
 

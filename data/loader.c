@@ -113,11 +113,11 @@ static cm3_status start_thread(cm3_loader *loader) {
 cm3_status cm3_loader_open(const cm3_data_config *config, const cm3_vocab *vocab, cm3_store *store, int64_t first,
                            int64_t count, int64_t rows, const cm3_cursor *cursors, cm3_loader **result) {
     *result = NULL;
-    if (first < 0 || count < 1 || rows < 1 || count % rows || first + count > config->lanes)
+    if (first < 0 || count < 1 || rows < 1 || count % rows || first + count > config->batch)
         return cm3_fail(CM3_ERR_SHAPE,
                         "lanes %" PRId64 "..%" PRId64 " of %" PRId64 " in micro-batches of %" PRId64
                         ": must divide evenly",
-                        first, first + count - 1, config->lanes, rows);
+                        first, first + count - 1, config->batch, rows);
     cm3_loader *loader = calloc(1, sizeof *loader);
     if (!loader) return cm3_fail(CM3_ERR_MEMORY, "no memory for the loader");
     loader->config = config;

@@ -82,7 +82,7 @@ static cm3_status prepare_decoder(cm3_image_codec *codec) {
 
 cm3_status cm3_image_codec_encode(cm3_image_codec *codec, const float *images, int64_t count, int32_t *codes) {
     const cm3_vqgan_config *config = cm3_vqgan_get_config(codec->model);
-    const int64_t values = 3 * config->image * config->image, length = cm3_vqgan_codes_per_image(config);
+    const int64_t values = 3 * config->image_size * config->image_size, length = cm3_vqgan_codes_per_image(config);
     CM3_TRY(prepare_encoder(codec));
     for (int64_t done = 0; done < count;
          done += codec->batch) { /* a last batch that is not full computes some images in vain */
@@ -106,7 +106,7 @@ static cm3_status check_codes(const int32_t *codes, int64_t count, int64_t book)
 
 cm3_status cm3_image_codec_decode(cm3_image_codec *codec, const int32_t *codes, int64_t count, float *images) {
     const cm3_vqgan_config *config = cm3_vqgan_get_config(codec->model);
-    const int64_t values = 3 * config->image * config->image, length = cm3_vqgan_codes_per_image(config);
+    const int64_t values = 3 * config->image_size * config->image_size, length = cm3_vqgan_codes_per_image(config);
     CM3_TRY(check_codes(codes, count * length, config->codes));
     CM3_TRY(prepare_decoder(codec));
     for (int64_t done = 0; done < count; done += codec->batch) {

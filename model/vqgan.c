@@ -8,7 +8,7 @@ static const char *const recomputes[] = {"none", "activations", "layers", NULL};
 
 #define C cm3_vqgan_config
 const cm3_field cm3_vqgan_fields[] = {
-    CM3_FIELD_INT(C, image, "256", 8, 4096, "pixels", "side of the square images"),
+    CM3_FIELD_INT(C, image_size, "256", 8, 4096, "pixels", "side of the square images"),
     CM3_FIELD_INT(C, patch, "1", 1, 16, "pixels",
                   "side of the patches that are folded into channels before the network; 1: none"),
     CM3_FIELD_INT(C, channels, "128", 4, 4096, "", "channels of the first level"),
@@ -44,14 +44,14 @@ void cm3_vqgan_check(const cm3_vqgan_config *config, const char *section, cm3_fa
     if (config->multipliers.count < 1 || config->multipliers.count > 8)
         cm3_faults_add(faults, section, "multipliers", "there are %d levels, expected 1 to 8",
                        config->multipliers.count);
-    else if (config->image % shrinking(config))
-        cm3_faults_add(faults, section, "image",
+    else if (config->image_size % shrinking(config))
+        cm3_faults_add(faults, section, "image_size",
                        "a side of %lld pixels is not a multiple of %lld, by which patch and levels shrink it",
-                       (long long)config->image, (long long)shrinking(config));
+                       (long long)config->image_size, (long long)shrinking(config));
 }
 
 int64_t cm3_vqgan_code_side(const cm3_vqgan_config *config) {
-    return config->image / shrinking(config);
+    return config->image_size / shrinking(config);
 }
 
 int64_t cm3_vqgan_codes_per_image(const cm3_vqgan_config *config) {
@@ -224,13 +224,13 @@ static cm3_var *decoder(walk *w, cm3_var *x, int64_t batch) {
 /* --- parameters -------------------------------------------------------------------------------------------------- */
 
 static cm3_status check_config(const cm3_vqgan_config *c) {
-    if (c->multipliers.count < 1 || c->multipliers.count > 8 || c->patch < 1 || c->image < 1 ||
-        c->image % shrinking(c) || c->channels < 1 || c->code_width < 1 || c->codes < 2)
+    if (c->multipliers.count < 1 || c->multipliers.count > 8 || c->patch < 1 || c->image_size < 1 ||
+        c->image_size % shrinking(c) || c->channels < 1 || c->code_width < 1 || c->codes < 2)
         return cm3_fail(
             CM3_ERR_SHAPE,
             "an image tokenizer of %lld pixels, patch %lld, %d levels, %lld channels and %lld codes of %lld cannot be",
-            (long long)c->image, (long long)c->patch, c->multipliers.count, (long long)c->channels, (long long)c->codes,
-            (long long)c->code_width);
+            (long long)c->image_size, (long long)c->patch, c->multipliers.count, (long long)c->channels,
+            (long long)c->codes, (long long)c->code_width);
     return CM3_OK;
 }
 
@@ -272,7 +272,7 @@ int cm3_vqgan_codebook_index(const cm3_vqgan *model) {
 /* --- on a tape --------------------------------------------------------------------------------------------------- */
 
 cm3_shape cm3_vqgan_image_shape(const cm3_vqgan *model, int64_t batch) {
-    const int64_t patch = model->config.patch, side = model->config.image / patch;
+    const int64_t patch = model->config.patch, side = model->config.image_size / patch;
     return cm3_shape_of(batch, side, side, 3 * patch * patch);
 }
 
@@ -316,7 +316,7 @@ cm3_vqgan_step cm3_vqgan_train(const cm3_vqgan *model, cm3_tape *tape, const cm3
 }
 
 void cm3_vqgan_scales(const cm3_vqgan_config *config, int64_t images, float *pixel_scale, float *code_scale) {
-    const double pixels = (double)images * (double)config->image * (double)config->image * 3;
+    const double pixels = (double)images * (double)config->image_size * (double)config->image_size * 3;
     const double values = (double)images * (double)cm3_vqgan_codes_per_image(config) * (double)config->code_width;
     *pixel_scale = (float)(1 / pixels);
     *code_scale = (float)(config->codebook_loss / values);
@@ -336,7 +336,7 @@ double cm3_vqgan_flops_per_image(const cm3_vqgan *model) {
 /* --- folding ----------------------------------------------------------------------------------------------------- */
 
 static void fold(const cm3_vqgan_config *config, const float *from, int64_t count, float *to, bool back) {
-    const int64_t side = config->image, patch = config->patch, small = side / patch, channels = 3 * patch * patch;
+    const int64_t side = config->image_size, patch = config->patch, small = side / patch, channels = 3 * patch * patch;
     for (int64_t row = 0; row < count * side; row++) { /* small images have the same number of rows, over the patch */
         for (int64_t x = 0; x < side; x++) {
             const int64_t image = (row * side + x) * 3;

@@ -21,7 +21,7 @@
 #include "model/params.h"
 
 typedef struct cm3_vqgan_config {
-    int64_t image;            /* side, pixels */
+    int64_t image_size;       /* side, pixels */
     int64_t patch;            /* pixels along a side that are folded into channels */
     int64_t channels;         /* of the first level */
     cm3_int_list multipliers; /* channels of each level; the side is halved between levels */

@@ -37,7 +37,7 @@ const cm3_usage cm3_usage_bench = {
         "bench image-tokenizer RECIPE\n"
         "                    images/s that the VQ network encodes, decodes and learns from\n"
         "bench data          packing, masking and loading of blocks, tokens/s on one core\n\n"
-        "    cm3leon bench step configs/paper-350m.yaml data.lanes=1 train.micro_batch=1\n"
+        "    cm3leon bench step configs/paper-350m.yaml pretrain.data.batch=1 pretrain.train.micro_batch=1\n"
         "    cm3leon bench generate configs/paper-350m.yaml --tokens 64\n"
         "    cm3leon bench data --json\n"};
 
@@ -110,7 +110,7 @@ static cm3_status bench_generate(const cm3_command_line *line, double seconds) {
     cm3_session session = {0};
     cm3_device device;
     cm3_status status = open_recipe(line, &session, &device);
-    int64_t tokens = status == CM3_OK ? cm3_vqgan_codes_per_image(&session.recipe.image_tokenizer) : 0;
+    int64_t tokens = status == CM3_OK ? cm3_vqgan_codes_per_image(&session.recipe.image_tokenizer.network) : 0;
     if (status == CM3_OK) status = cm3_option_int(line, "tokens", 1, 1 << 20, &tokens);
     if (status == CM3_OK) status = cm3_bench_generate(&session.recipe, device.backend, tokens, seconds, r, RUNS);
     cm3_session_close(&session);

@@ -76,7 +76,7 @@ static void file_name(const char *prompt, int64_t number, char name[96]) {
 }
 
 static cm3_status write_images(const cm3_artist *a, const inputs *in, const float *pixels, const char *folder) {
-    const int64_t side = a->recipe->image_tokenizer.image;
+    const int64_t side = a->recipe->image_tokenizer.network.image_size;
     CM3_TRY(cm3_folder_make(folder));
     for (int64_t i = 0; i < in->count; i++) {
         char name[96];
@@ -99,9 +99,9 @@ static void advanced(void *context, int64_t done) {
 }
 
 static cm3_status draw(cm3_artist *a, const cm3_decode_config *config, const inputs *in, const char *folder) {
-    const int64_t side = a->recipe->image_tokenizer.image;
+    const int64_t side = a->recipe->image_tokenizer.network.image_size;
     int32_t *codes =
-        calloc((size_t)(in->count * cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer)), sizeof *codes);
+        calloc((size_t)(in->count * cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer.network)), sizeof *codes);
     float *pixels = calloc((size_t)(in->count * side * side * 3), sizeof *pixels);
     cm3_status status =
         codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld images", (long long)in->count);
@@ -118,8 +118,8 @@ static cm3_status draw(cm3_artist *a, const cm3_decode_config *config, const inp
 }
 
 static cm3_status describe(cm3_artist *a, const cm3_decode_config *config, const char *path, int64_t samples) {
-    const int side = (int)a->recipe->image_tokenizer.image;
-    const int64_t per_image = cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer);
+    const int side = (int)a->recipe->image_tokenizer.network.image_size;
+    const int64_t per_image = cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer.network);
     cm3_colour background = {255, 255, 255};
     if (*a->recipe->source.background) CM3_TRY(cm3_colour_parse(a->recipe->source.background, &background));
     cm3_image image = {0}, square = {0};

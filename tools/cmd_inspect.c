@@ -89,10 +89,10 @@ static cm3_status inspect_checkpoint(const cm3_command_line *line, const char *p
 /* --- what the model sees ----------------------------------------------------------------------------------------- */
 
 static cm3_status print_block(const cm3_command_line *line, const cm3_session *session, cm3_tokenizers *tokenizers) {
-    const cm3_data_config *config = &session->recipe.data;
+    const cm3_data_config *config = &session->recipe.pretrain.data;
     int64_t step = 0, lane = 0;
     CM3_TRY(cm3_option_int(line, "step", 0, INT64_MAX, &step));
-    CM3_TRY(cm3_option_int(line, "lane", 0, config->lanes - 1, &lane));
+    CM3_TRY(cm3_option_int(line, "lane", 0, config->batch - 1, &lane));
     char *path = cm3_stage_path(&session->recipe, "tokenize", "store.h5");
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     cm3_store *store = NULL;

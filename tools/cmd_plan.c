@@ -60,7 +60,7 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
     CM3_TRY(cm3_plan_pretrain(recipe, device.backend, ranks, &model));
     const char *type = cm3_dtype_name(cm3_recipe_compute(recipe, device.backend));
     /* The paper's recipes take a released image tokenizer as given; its cost is that of one GPU's training. */
-    const int share = recipe->images.batch % ranks ? 1 : ranks;
+    const int share = recipe->image_tokenizer.data.batch % ranks ? 1 : ranks;
     CM3_TRY(cm3_plan_image_tokenizer(recipe, device.backend, share, &images));
     if (json) {
         cm3_json_writer w = cm3_json_writer_on(stdout);
@@ -76,8 +76,8 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
         cm3_json_end_line(&w);
         return CM3_OK;
     }
-    print_stage("image-tokenizer", device.text, "f32", "images", &images, recipe->image_train.steps, share);
-    print_stage("pretrain", device.text, type, "tokens", &model, recipe->train.steps, ranks);
+    print_stage("image-tokenizer", device.text, "f32", "images", &images, recipe->image_tokenizer.train.steps, share);
+    print_stage("pretrain", device.text, type, "tokens", &model, recipe->pretrain.train.steps, ranks);
     if (!device.backend->memory->host && model.peak_bytes > recipe->cluster.gpu_memory_gib * 0x1p30)
         printf("  does not fit          a GPU of the cluster has %.4g GiB (cluster.gpu_memory_gib)\n",
                recipe->cluster.gpu_memory_gib);

@@ -25,7 +25,7 @@ STAGE_COMMAND(
     image_tokenizer,
     "Trains the VQ network that turns a image into codes and back. Goes on from its newest checkpoint; SIGUSR1 or\n"
     "SIGTERM saves one and stops (exit code 3).\n\n"
-    "    mpirun -n 2 cm3leon image-tokenizer configs/emoji-quick.yaml image_train.steps=500\n")
+    "    mpirun -n 2 cm3leon image-tokenizer configs/emoji-quick.yaml image_tokenizer.train.steps=500\n")
 
 STAGE_COMMAND(tokenize, "Turns every pair of the source into text tokens and image codes: OUT/tokenize/store.h5 and "
                         "vocab.json. Needs both\n"
@@ -43,7 +43,7 @@ const cm3_usage cm3_usage_run =
     STAGE_USAGE("Every stage of the recipe in order: text-tokenizer, image-tokenizer, tokenize, pretrain. A stage "
                 "whose settings and inputs\n"
                 "have not changed is skipped, an unfinished one goes on from its newest checkpoint.\n\n"
-                "    mpirun -n 2 cm3leon run configs/emoji-quick.yaml out=out/mine train.steps=200\n");
+                "    mpirun -n 2 cm3leon run configs/emoji-quick.yaml out=out/mine pretrain.train.steps=200\n");
 
 cm3_status cm3_cmd_run(const cm3_command_line *line) {
     const cm3_stage_function stages[] = {cm3_stage_text_tokenizer, cm3_stage_image_tokenizer, cm3_stage_tokenize,

@@ -50,13 +50,13 @@ train() {
     local name=$1
     shift
     [ -d "$work/$name" ] || { mkdir "$work/$name" && cp -r "$run/tokenize" "$run/config.yaml" "$work/$name/"; }
-    "$cm3leon" pretrain "$work/$name/config.yaml" out="$work/$name" train.log_every=50 checkpoint.every=100 "$@"
+    "$cm3leon" pretrain "$work/$name/config.yaml" out="$work/$name" pretrain.train.log_every=50 checkpoint.every=100 "$@"
 }
 digest() { "$cm3leon" inspect "$1" --digest --moments; }
 
 follows_the_cpu() {
-    train cpu device=cpu train.steps=$steps && train f32 device=cuda compute=f32 train.steps=$steps &&
-        train bf16 device=cuda compute=bf16 train.steps=$steps || return 1
+    train cpu device=cpu pretrain.train.steps=$steps && train f32 device=cuda compute=f32 pretrain.train.steps=$steps &&
+        train bf16 device=cuda compute=bf16 pretrain.train.steps=$steps || return 1
     python3 - "$work" << 'P'
 import json, sys
 def losses(name):
@@ -80,14 +80,14 @@ P
 
 same_bits() {
     local -x CM3_CUDNN=0 # no trial of times decides between kernels
-    train once device=cuda compute=bf16 train.steps=$steps || return 1
-    train again device=cuda compute=bf16 train.steps=$steps || return 1
-    train killed device=cuda compute=bf16 train.steps=$steps &
+    train once device=cuda compute=bf16 pretrain.train.steps=$steps || return 1
+    train again device=cuda compute=bf16 pretrain.train.steps=$steps || return 1
+    train killed device=cuda compute=bf16 pretrain.train.steps=$steps &
     local pid=$!
     until [ -d "$work/killed/pretrain/checkpoints/step-100" ] || ! kill -0 $pid 2> /dev/null; do sleep 0.05; done
     pkill -KILL -P $pid
     wait $pid 2> /dev/null
-    train killed device=cuda compute=bf16 train.steps=$steps || return 1
+    train killed device=cuda compute=bf16 pretrain.train.steps=$steps || return 1
     local first again killed
     first=$(digest "$work/once") again=$(digest "$work/again") killed=$(digest "$work/killed")
     echo "once: $first"; echo "twice: $again"; echo "killed and resumed: $killed"
@@ -99,7 +99,7 @@ tokenizes_like_the_cpu() {
     local device
     for device in cpu cuda; do
         "$cm3leon" image-tokenizer "$run/config.yaml" out="$work/images-$device" device=$device \
-            image_train.steps=60 image_train.log_every=20 || return 1
+            image_tokenizer.train.steps=60 image_tokenizer.train.log_every=20 || return 1
     done
     python3 - "$work" << 'P'
 import json, sys
@@ -164,7 +164,7 @@ steps=200
 if [ -f "$run/tokenize/store.h5" ]; then
     lines=30 check "$steps steps of emoji-quick: the cpu's losses" follows_the_cpu
     check "our own kernels: the same bits twice, and after kill -9 and resume" same_bits
-    if "$cm3leon" image-tokenizer "$run/config.yaml" out="$work/source" device=cpu image_train.steps=1 > "$work/log" 2>&1
+    if "$cm3leon" image-tokenizer "$run/config.yaml" out="$work/source" device=cpu image_tokenizer.train.steps=1 > "$work/log" 2>&1
     then
         check "the image tokenizer: the cpu's losses" tokenizes_like_the_cpu
         if [ -d "$run/pretrain/checkpoints" ]; then
@@ -178,7 +178,7 @@ if [ -f "$run/tokenize/store.h5" ]; then
 else
     left_out "training" "$run/tokenize/store.h5 is not there: make it by \`cm3leon run configs/emoji-quick.yaml\`"
 fi
-step="device=cuda cluster.gpus=1 data.lanes=8 train.micro_batch=8"
+step="device=cuda cluster.gpus=1 pretrain.data.batch=8 pretrain.train.micro_batch=8"
 for size in 350m 760m; do
     check "step, $size, 4,096 tokens" "$cm3leon" bench step configs/paper-$size.yaml $step
 done
@@ -187,14 +187,14 @@ for size in 350m 7b; do
     check "1,024 image tokens with guidance, $size" "$cm3leon" bench generate configs/paper-$size.yaml device=cuda
 done
 check "image tokenizer, 256 px" "$cm3leon" bench image-tokenizer configs/paper-350m.yaml device=cuda \
-    image_train.micro_batch=16
+    image_tokenizer.train.micro_batch=16
 if python3 -c 'import torch; assert torch.cuda.is_available()' 2> /dev/null; then
     for shape in 350m 760m 7b-layers; do
         check "the same beside PyTorch: $shape" \
             python3 tools/bench/torch_step.py --cm3leon "$cm3leon" --device cuda --compile --shape $shape
     done
     check "the image tokenizer beside PyTorch, 256 px" python3 tools/bench/torch_images.py --cm3leon "$cm3leon" \
-        --device cuda --compile configs/paper-350m.yaml image_train.micro_batch=16
+        --device cuda --compile configs/paper-350m.yaml image_tokenizer.train.micro_batch=16
 else
     left_out "PyTorch" "python3 has no torch that sees a GPU"
 fi

@@ -25,8 +25,8 @@ typedef struct bench {
 } bench;
 
 static cm3_status fill_inputs(bench *b) {
-    const cm3_vqgan_config *config = &b->recipe->image_tokenizer;
-    const int64_t values = b->batch * config->image * config->image * 3;
+    const cm3_vqgan_config *config = &b->recipe->image_tokenizer.network;
+    const int64_t values = b->batch * config->image_size * config->image_size * 3;
     const cm3_memory *memory = b->backend->memory;
     b->images = malloc((size_t)values * sizeof *b->images);
     b->codes = calloc((size_t)(b->batch * cm3_vqgan_codes_per_image(config)), sizeof *b->codes);
@@ -43,9 +43,10 @@ static cm3_status fill_inputs(bench *b) {
 
 static cm3_status set_up(bench *b) {
     const cm3_recipe *recipe = b->recipe;
-    b->batch = recipe->image_train.micro_batch ? recipe->image_train.micro_batch : recipe->images.batch;
+    b->batch = recipe->image_tokenizer.train.micro_batch ? recipe->image_tokenizer.train.micro_batch
+                                                         : recipe->image_tokenizer.data.batch;
     CM3_TRY(cm3_params_create(&b->params));
-    CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer, b->params, &b->model));
+    CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer.network, b->params, &b->model));
     CM3_TRY(cm3_params_layout(b->params, CM3_SHARD_UNIT));
     CM3_TRY(cm3_params_allocate(b->params, true));
     CM3_TRY(cm3_params_place(b->params, b->backend, CM3_F32));
@@ -55,7 +56,7 @@ static cm3_status set_up(bench *b) {
     CM3_TRY(fill_inputs(b));
     CM3_TRY(cm3_image_codec_create(b->model, b->batch, &b->codec));
     cm3_tape_options options = cm3_params_tape_options(b->params);
-    options.recompute = (cm3_recompute)recipe->image_tokenizer.recompute;
+    options.recompute = (cm3_recompute)recipe->image_tokenizer.network.recompute;
     options.share_pages_from = CM3_SHARE_PAGES_FROM;
     CM3_TRY(cm3_tape_create(&options, &b->tape));
     float *scales = b->scales.there;
@@ -89,7 +90,7 @@ static cm3_status train(bench *b) {
     double norm;
     CM3_TRY(cm3_staged_buffer_upload(&b->folded));
     CM3_TRY(cm3_tape_run(b->tape, NULL));
-    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->image_optimizer, ++b->updates, 1e-4, &norm));
+    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->image_tokenizer.optimizer, ++b->updates, 1e-4, &norm));
     return b->backend->memory->sync();
 }
 

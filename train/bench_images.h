@@ -5,7 +5,7 @@
 #include "train/recipe.h"
 
 typedef struct cm3_bench_images_result {
-    int64_t batch;                                 /* images at a time: image_train.micro_batch, or images.batch */
+    int64_t batch; /* images at a time: image_tokenizer.train.micro_batch, or image_tokenizer.data.batch */
     double encoded_per_second, decoded_per_second; /* images, from and to the host's memory */
     double trained_per_second;                     /* forward, backward, norm, AdamW */
     double flops_per_second;                       /* model FLOPs of training */

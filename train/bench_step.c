@@ -40,7 +40,7 @@ static cm3_status fill_inputs(bench *b, int64_t vocabulary) {
     for (size_t i = 0; i < count && status == CM3_OK; i++) {
         tokens[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)vocabulary);
         tokens[count + i] = (int32_t)cm3_rng_below(&rng, (uint64_t)vocabulary);
-        tokens[2 * count + i] = (int32_t)((int64_t)i % b->recipe->data.context);
+        tokens[2 * count + i] = (int32_t)((int64_t)i % b->recipe->pretrain.data.context);
     }
     if (status == CM3_OK) status = memory->upload(b->ids, tokens, bytes);
     if (status == CM3_OK) status = memory->upload(b->targets, tokens + count, bytes);
@@ -55,8 +55,8 @@ static cm3_status set_up(bench *b) {
     cm3_vocab vocab;
     const cm3_vocab_sizes sizes = cm3_recipe_vocab_sizes(recipe);
     CM3_TRY(cm3_vocab_build(&sizes, &vocab));
-    b->rows = recipe->train.micro_batch ? recipe->train.micro_batch : recipe->data.lanes;
-    b->tokens = b->rows * recipe->data.context;
+    b->rows = recipe->pretrain.train.micro_batch ? recipe->pretrain.train.micro_batch : recipe->pretrain.data.batch;
+    b->tokens = b->rows * recipe->pretrain.data.context;
     const cm3_dtype compute = cm3_recipe_compute(recipe, b->backend);
     CM3_TRY(cm3_params_create(&b->params));
     CM3_TRY(cm3_transformer_declare(&recipe->model, vocab.size, b->params, &b->model));
@@ -73,7 +73,7 @@ static cm3_status set_up(bench *b) {
                                       .share_pages_from = CM3_SHARE_PAGES_FROM};
     CM3_TRY(cm3_tape_create(&options, &b->tape));
     const cm3_sequence_batch batch = {.batch = b->rows,
-                                      .sequence = recipe->data.context,
+                                      .sequence = recipe->pretrain.data.context,
                                       .ids = b->ids,
                                       .targets = b->targets,
                                       .positions = b->positions,
@@ -102,7 +102,7 @@ static cm3_status one_step(bench *b, int64_t step, double *gradients, double *up
     CM3_TRY(cm3_tape_run(b->tape, NULL));
     const double middle = cm3_clock_seconds();
     double norm;
-    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->optimizer, step + 1, 1e-4, &norm));
+    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->pretrain.optimizer, step + 1, 1e-4, &norm));
     CM3_TRY(b->backend->memory->sync());
     *gradients = middle - begin;
     *update = cm3_clock_seconds() - middle;
@@ -139,8 +139,8 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
     r->mean_seconds = spent / (double)r->steps;
     r->tokens_per_second = (double)b->tokens / fastest;
     r->sgemm_flops_per_second = sgemm_flops / sgemm_seconds;
-    r->flops_per_second =
-        cm3_transformer_flops_per_token(b->model, b->recipe->data.context) * (double)b->tokens / r->mean_seconds;
+    r->flops_per_second = cm3_transformer_flops_per_token(b->model, b->recipe->pretrain.data.context) *
+                          (double)b->tokens / r->mean_seconds;
     r->ratio = r->flops_per_second / r->sgemm_flops_per_second;
     const cm3_tape_stats *stats = cm3_tape_get_stats(b->tape);
     const double copy = cm3_params_placement(b->params)->bf16_weights ? sizeof(uint16_t) : 0; /* bytes a parameter */

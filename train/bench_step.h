@@ -17,8 +17,8 @@ typedef struct cm3_bench_step_result {
     int64_t tokens, steps;
 } cm3_bench_step_result;
 
-/* One rank's micro-batch (train.micro_batch sequences, or data.lanes) of random tokens, for about `seconds` and at
- * least two steps after one that warms up. */
+/* One rank's micro-batch (pretrain.train.micro_batch sequences, or pretrain.data.batch) of random tokens, for about
+ * `seconds` and at least two steps after one that warms up. */
 cm3_status cm3_bench_step(const cm3_recipe *recipe, const cm3_backend *backend, double seconds,
                           cm3_bench_step_result *result);
 

@@ -18,16 +18,9 @@ static cm3_status vocabulary_size(const cm3_recipe *recipe, int64_t *size) {
     return status;
 }
 
-static cm3_status share(int64_t batch, int64_t micro, int ranks, const char *what, int64_t *rows) {
-    if (batch % ranks)
-        return cm3_fail(CM3_ERR_RECIPE, "%s: %lld cannot be shared by %d ranks", what, (long long)batch, ranks);
-    *rows = micro && micro < batch / ranks ? micro : batch / ranks;
-    return CM3_OK;
-}
-
 /* As the stages ask for it: only where one micro-batch is the whole step. */
-static size_t share_pages_from(int64_t batch, int64_t rows, int ranks) {
-    return rows == batch / ranks ? CM3_SHARE_PAGES_FROM : 0;
+static size_t share_pages_from(const cm3_batch_share *share) {
+    return share->micro == share->local ? CM3_SHARE_PAGES_FROM : 0;
 }
 
 static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, size_t step_bytes,
@@ -56,12 +49,14 @@ static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_t
 }
 
 cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backend, int ranks, cm3_stage_plan *plan) {
-    *plan = (cm3_stage_plan){.items_per_step = recipe->data.lanes * recipe->data.context};
+    *plan = (cm3_stage_plan){.items_per_step = recipe->pretrain.data.batch * recipe->pretrain.data.context};
     cm3_params *params = NULL;
     cm3_transformer *model = NULL;
     cm3_token_tapes tapes = {0};
-    int64_t rows = 0, vocabulary = 0;
-    cm3_status status = share(recipe->data.lanes, recipe->train.micro_batch, ranks, "data.lanes", &rows);
+    int64_t vocabulary = 0;
+    cm3_batch_share share = {0};
+    cm3_status status =
+        cm3_recipe_share("pretrain", recipe->pretrain.data.batch, &recipe->pretrain.train, ranks, &share);
     if (status == CM3_OK) status = vocabulary_size(recipe, &vocabulary);
     if (status == CM3_OK) status = cm3_params_create(&params);
     if (status == CM3_OK) status = cm3_transformer_declare(&recipe->model, vocabulary, params, &model);
@@ -69,13 +64,13 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backen
     const cm3_tape_options options = {.backend = backend,
                                       .compute = cm3_recipe_compute(recipe, backend),
                                       .recompute = (cm3_recompute)recipe->model.recompute,
-                                      .share_pages_from = share_pages_from(recipe->data.lanes, rows, ranks)};
-    const cm3_sequence_batch batch = {.batch = rows, .sequence = recipe->data.context};
+                                      .share_pages_from = share_pages_from(&share)};
+    const cm3_sequence_batch batch = {.batch = share.micro, .sequence = recipe->pretrain.data.context};
     if (status == CM3_OK) status = cm3_token_tapes_open(model, &batch, &options, &tapes);
     if (status == CM3_OK) {
         plan->flops_per_step =
-            cm3_transformer_flops_per_token(model, recipe->data.context) * (double)plan->items_per_step;
-        fill(recipe, params, tapes.step, cm3_token_tapes_peak(&tapes), recipe->train.steps, ranks, plan);
+            cm3_transformer_flops_per_token(model, recipe->pretrain.data.context) * (double)plan->items_per_step;
+        fill(recipe, params, tapes.step, cm3_token_tapes_peak(&tapes), recipe->pretrain.train.steps, ranks, plan);
     }
     cm3_token_tapes_close(&tapes);
     cm3_transformer_free(model);
@@ -85,27 +80,29 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backen
 
 cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, const cm3_backend *backend, int ranks,
                                     cm3_stage_plan *plan) {
-    *plan = (cm3_stage_plan){.items_per_step = recipe->images.batch};
+    *plan = (cm3_stage_plan){.items_per_step = recipe->image_tokenizer.data.batch};
     cm3_params *params = NULL;
     cm3_vqgan *model = NULL;
     cm3_tape *tape = NULL;
-    int64_t images = 0;
-    cm3_status status = share(recipe->images.batch, recipe->image_train.micro_batch, ranks, "images.batch", &images);
+    const cm3_image_tokenizer_config *config = &recipe->image_tokenizer;
+    cm3_batch_share share = {0};
+    cm3_status status = cm3_recipe_share("image_tokenizer", config->data.batch, &config->train, ranks, &share);
     if (status == CM3_OK) status = cm3_params_create(&params);
-    if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer, params, &model);
+    if (status == CM3_OK) status = cm3_vqgan_declare(&config->network, params, &model);
     if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
     const cm3_tape_options options = {.backend = backend,
-                                      .recompute = (cm3_recompute)recipe->image_tokenizer.recompute,
-                                      .share_pages_from = share_pages_from(recipe->images.batch, images, ranks)};
+                                      .recompute = (cm3_recompute)config->network.recompute,
+                                      .share_pages_from = share_pages_from(&share)};
     if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
     if (status == CM3_OK) {
-        const cm3_vqgan_batch batch = {.images = images};
+        const cm3_vqgan_batch batch = {.images = share.micro};
         cm3_vqgan_train(model, tape, &batch);
         status = cm3_tape_plan(tape);
     }
     if (status == CM3_OK) {
         plan->flops_per_step = cm3_vqgan_flops_per_image(model) * (double)plan->items_per_step;
-        fill(recipe, params, tape, cm3_tape_get_stats(tape)->peak_bytes, recipe->image_train.steps, ranks, plan);
+        fill(recipe, params, tape, cm3_tape_get_stats(tape)->peak_bytes, recipe->image_tokenizer.train.steps, ranks,
+             plan);
     }
     cm3_tape_free(tape);
     cm3_vqgan_free(model);

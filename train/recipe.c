@@ -32,35 +32,65 @@ static const cm3_field cluster_fields[] = {
     CM3_FIELD_FLOAT(cm3_cluster_config, mfu, "0.4", 0.001, 1, "", "share of the peak that training reaches"),
     CM3_FIELD_END};
 
-#define SECTION(member, table, text)                                                                                   \
-    { #member, table, offsetof(cm3_recipe, member), text }
+static const cm3_field no_fields[] = {CM3_FIELD_END};
+
+/* `path` is both the name in the file and the member of the struct. */
+#define SECTION(path, table, text)                                                                                     \
+    { #path, table, offsetof(cm3_recipe, path), text }
+#define SECTIONS(path, text)                                                                                           \
+    { #path, no_fields, 0, text }
 static const cm3_section sections[] = {
     {"", run_fields, offsetof(cm3_recipe, run), "the run"},
     SECTION(source, cm3_source_fields, "where image-text pairs come from"),
+    SECTION(vocab, cm3_vocab_fields, "the ids of the model"),
     SECTION(text_tokenizer, text_tokenizer_fields, "byte-level BPE (stage text-tokenizer)"),
-    SECTION(image_tokenizer, cm3_vqgan_fields, "the VQ network that turns images into codes (stage image-tokenizer)"),
-    SECTION(images, cm3_images_fields, "how images become batches for it"),
-    SECTION(image_train, cm3_train_fields, "its training; the batch is images.batch"),
-    SECTION(image_optimizer, cm3_adamw_fields, "its AdamW"),
-    SECTION(image_schedule, cm3_schedule_fields, "its learning rate over the run"),
-    SECTION(data, cm3_data_fields, "blocks of tokens, and the CM3 objective"),
+    SECTIONS(image_tokenizer, "the network that turns images into codes (stage image-tokenizer)"),
+    SECTION(image_tokenizer.network, cm3_vqgan_fields, "VQGAN"),
+    SECTION(image_tokenizer.data, cm3_images_fields, "how images become batches"),
+    SECTION(image_tokenizer.train, cm3_train_fields, "the loop; its batch is image_tokenizer.data.batch images"),
+    SECTION(image_tokenizer.optimizer, cm3_adamw_fields, "AdamW"),
+    SECTION(image_tokenizer.schedule, cm3_schedule_fields, "the learning rate over the run"),
     SECTION(model, cm3_transformer_fields, "the transformer"),
-    SECTION(train, cm3_train_fields,
-            "its training (stage pretrain); the batch is data.lanes sequences of data.context tokens"),
-    SECTION(optimizer, cm3_adamw_fields, "its AdamW"),
-    SECTION(schedule, cm3_schedule_fields, "its learning rate over the run"),
+    SECTIONS(pretrain, "how the transformer is trained (stage pretrain)"),
+    SECTION(pretrain.data, cm3_data_fields, "blocks of tokens, and the CM3 objective"),
+    SECTION(pretrain.train, cm3_train_fields,
+            "the loop; its batch is pretrain.data.batch sequences of pretrain.data.context tokens"),
+    SECTION(pretrain.optimizer, cm3_adamw_fields, "AdamW"),
+    SECTION(pretrain.schedule, cm3_schedule_fields, "the learning rate over the run"),
     SECTION(checkpoint, cm3_checkpoint_fields, "checkpoints of both networks"),
     SECTION(guard, cm3_guard_fields, "what happens when a loss or a gradient is not finite"),
-    SECTION(generate, cm3_decode_fields, "how tokens are drawn"),
+    SECTION(generate, cm3_decode_fields, "how tokens are sampled"),
     SECTION(evaluate, evaluate_fields, "what `evaluate` measures"),
     SECTION(cluster, cluster_fields, "the machines that `plan` is asked about"),
     {NULL, NULL, 0, NULL}};
 
-static void check_micro_batch(const cm3_train_config *train, int64_t batch, const char *section, const char *what,
+/* Names of earlier versions: a field before the section that it was in. */
+static const cm3_rename renames[] = {{"source.heldout", "source.validation"},
+                                     {"image_tokenizer.picture", "image_tokenizer.network.image_size"},
+                                     {"image_tokenizer.image", "image_tokenizer.network.image_size"},
+                                     {"image_tokenizer", "image_tokenizer.network"},
+                                     {"image_tokenizer.network.recompute=segments", "layers"},
+                                     {"pictures", "image_tokenizer.data"},
+                                     {"images", "image_tokenizer.data"},
+                                     {"image_train", "image_tokenizer.train"},
+                                     {"image_optimizer", "image_tokenizer.optimizer"},
+                                     {"image_schedule", "image_tokenizer.schedule"},
+                                     {"data.vocab_layout", "vocab.layout"},
+                                     {"data.sentinels", "vocab.sentinels"},
+                                     {"data.vocab_multiple", "vocab.multiple"},
+                                     {"data.lanes", "pretrain.data.batch"},
+                                     {"data", "pretrain.data"},
+                                     {"model.recompute=segments", "layers"},
+                                     {"train", "pretrain.train"},
+                                     {"optimizer", "pretrain.optimizer"},
+                                     {"schedule", "pretrain.schedule"},
+                                     {NULL, NULL}};
+
+static void check_micro_batch(const cm3_train_config *train, int64_t batch, const char *section, const char *name,
                               cm3_faults *faults) {
     if (train->micro_batch && batch % train->micro_batch)
-        cm3_faults_add(faults, section, "micro_batch", "%lld does not divide %s, which is %lld",
-                       (long long)train->micro_batch, what, (long long)batch);
+        cm3_faults_add(faults, section, "micro_batch", "the global batch (%s = %lld) is not divisible by %lld", name,
+                       (long long)batch, (long long)train->micro_batch);
 }
 
 static void check(const void *data, cm3_faults *faults) {
@@ -68,20 +98,22 @@ static void check(const void *data, cm3_faults *faults) {
     if (r->run.device == CM3_DEVICE_CPU && r->run.compute == CM3_COMPUTE_BF16)
         cm3_faults_add(faults, "", "compute", "bf16 needs a GPU, but device is cpu");
     cm3_source_check(&r->source, "source", faults);
-    cm3_vqgan_check(&r->image_tokenizer, "image_tokenizer", faults);
-    cm3_data_check(&r->data, "data", faults);
+    cm3_vqgan_check(&r->image_tokenizer.network, "image_tokenizer.network", faults);
+    cm3_data_check(&r->pretrain.data, &r->vocab, "pretrain.data", faults);
     cm3_transformer_check(&r->model, "model", faults);
-    if (r->model.context < r->data.context)
-        cm3_faults_add(faults, "model", "context", "%lld is less than data.context, which is %lld",
-                       (long long)r->model.context, (long long)r->data.context);
-    if (r->source.image_size != r->image_tokenizer.image)
-        cm3_faults_add(faults, "source", "image_size", "%lld pixels, but image_tokenizer.image is %lld",
-                       (long long)r->source.image_size, (long long)r->image_tokenizer.image);
-    check_micro_batch(&r->image_train, r->images.batch, "image_train", "images.batch", faults);
-    check_micro_batch(&r->train, r->data.lanes, "train", "data.lanes", faults);
+    if (r->model.context < r->pretrain.data.context)
+        cm3_faults_add(faults, "model", "context", "%lld is less than pretrain.data.context, which is %lld",
+                       (long long)r->model.context, (long long)r->pretrain.data.context);
+    if (r->source.image_size != r->image_tokenizer.network.image_size)
+        cm3_faults_add(faults, "source", "image_size", "%lld pixels, but image_tokenizer.network.image_size is %lld",
+                       (long long)r->source.image_size, (long long)r->image_tokenizer.network.image_size);
+    check_micro_batch(&r->image_tokenizer.train, r->image_tokenizer.data.batch, "image_tokenizer.train",
+                      "image_tokenizer.data.batch", faults);
+    check_micro_batch(&r->pretrain.train, r->pretrain.data.batch, "pretrain.train", "pretrain.data.batch", faults);
 }
 
-const cm3_schema cm3_recipe_schema = {.sections = sections, .size = sizeof(cm3_recipe), .check = check};
+const cm3_schema cm3_recipe_schema = {
+    .sections = sections, .renames = renames, .size = sizeof(cm3_recipe), .check = check};
 
 cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text) {
     size_t length = 0;
@@ -98,10 +130,26 @@ cm3_dtype cm3_recipe_compute(const cm3_recipe *r, const cm3_backend *backend) {
     return r->run.compute == CM3_COMPUTE_BF16 ? CM3_BF16 : CM3_F32;
 }
 
+cm3_status cm3_recipe_share(const char *section, int64_t batch, const cm3_train_config *train, int ranks,
+                            cm3_batch_share *share) {
+    if (batch % ranks)
+        return cm3_fail(CM3_ERR_RECIPE, "the global batch (%s.data.batch = %lld) is not divisible by %d ranks", section,
+                        (long long)batch, ranks);
+    share->local = batch / ranks;
+    share->micro = train->micro_batch && train->micro_batch < share->local ? train->micro_batch : share->local;
+    if (share->local % share->micro)
+        return cm3_fail(
+            CM3_ERR_RECIPE,
+            "a rank's part of the global batch (%s.data.batch = %lld over %d ranks: %lld) is not divisible by "
+            "%s.train.micro_batch (%lld)",
+            section, (long long)batch, ranks, (long long)share->local, section, (long long)share->micro);
+    return CM3_OK;
+}
+
 cm3_vocab_sizes cm3_recipe_vocab_sizes(const cm3_recipe *r) {
-    return (cm3_vocab_sizes){.layout = r->data.vocab_layout,
+    return (cm3_vocab_sizes){.layout = r->vocab.layout,
                              .text = r->text_tokenizer.vocabulary,
-                             .image = r->image_tokenizer.codes,
-                             .sentinels = r->data.sentinels,
-                             .multiple = r->data.vocab_multiple};
+                             .image = r->image_tokenizer.network.codes,
+                             .sentinels = r->vocab.sentinels,
+                             .multiple = r->vocab.multiple};
 }

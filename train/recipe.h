@@ -1,4 +1,5 @@
-/* A recipe: every setting of every stage, one YAML file, one section a struct. Each layer owns its own sections'
+/* A recipe: every setting of every stage, one YAML file, one section a struct. A stage has a section of its own, with
+ * sections inside; what several stages read is shared (`source`, `vocab`, `model`). Each layer owns its own sections'
  * tables; here they are put together, with the checks that look across them. */
 #ifndef CM3_TRAIN_RECIPE_H
 #define CM3_TRAIN_RECIPE_H
@@ -42,20 +43,30 @@ typedef struct cm3_cluster_config {
     double mfu;             /* share of it that training reaches */
 } cm3_cluster_config;
 
-typedef struct cm3_recipe {
-    cm3_run_config run;
-    cm3_source_config source;
-    cm3_text_tokenizer_config text_tokenizer;
-    cm3_vqgan_config image_tokenizer;
-    cm3_images_config images;
-    cm3_train_config image_train;
-    cm3_adamw_config image_optimizer;
-    cm3_schedule_config image_schedule;
-    cm3_data_config data;
-    cm3_transformer_config model;
+typedef struct cm3_image_tokenizer_config {
+    cm3_vqgan_config network;
+    cm3_images_config data;
     cm3_train_config train;
     cm3_adamw_config optimizer;
     cm3_schedule_config schedule;
+} cm3_image_tokenizer_config;
+
+typedef struct cm3_pretrain_config {
+    cm3_data_config data;
+    cm3_train_config train;
+    cm3_adamw_config optimizer;
+    cm3_schedule_config schedule;
+} cm3_pretrain_config;
+
+/* Named as in the file: recipe->pretrain.train.steps is pretrain.train.steps. */
+typedef struct cm3_recipe {
+    cm3_run_config run;
+    cm3_source_config source;
+    cm3_vocab_config vocab;
+    cm3_text_tokenizer_config text_tokenizer;
+    cm3_image_tokenizer_config image_tokenizer;
+    cm3_transformer_config model;
+    cm3_pretrain_config pretrain;
     cm3_checkpoint_config checkpoint;
     cm3_guard_config guard;
     cm3_decode_config generate;
@@ -70,6 +81,13 @@ cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text);
 
 /* The type that the transformer computes in on this backend. */
 cm3_dtype cm3_recipe_compute(const cm3_recipe *recipe, const cm3_backend *backend);
+/* What a rank has of a step: sequences or images. */
+typedef struct cm3_batch_share {
+    int64_t local, micro; /* all of its share, and one micro-batch of it */
+} cm3_batch_share;
+/* CM3_ERR_RECIPE if the ranks or the micro-batches do not divide a global batch, which is SECTION.data.batch. */
+cm3_status cm3_recipe_share(const char *section, int64_t batch, const cm3_train_config *train, int ranks,
+                            cm3_batch_share *share);
 /* Text codes and image codes of the vocabulary as the recipe promises them, before any tokenizer is there (plan). */
 cm3_vocab_sizes cm3_recipe_vocab_sizes(const cm3_recipe *recipe);
 

@@ -143,6 +143,67 @@ static void wrong_overrides_are_faults(void **state) {
                             "command line: model.tags: found \"[a\", expected a list [..] of at most 64 texts");
 }
 
+static void sections_nest(void **state) {
+    (void)state;
+    const char *const overrides[] = {"tune.train.note=n", "tune.network.heads=2"};
+    test_recipe r;
+    assert_int_equal(parse_with("train: {steps: 1}\n"
+                                "tune:\n"
+                                "  train:\n"
+                                "    steps: 8\n"
+                                "  network: {width: 32}\n",
+                                overrides, 2, &r),
+                     CM3_OK);
+    assert_int_equal(r.tune.train.steps, 8);
+    assert_string_equal(r.tune.train.note, "n");
+    assert_int_equal(r.tune.network.width, 32);
+    assert_int_equal(r.tune.network.heads, 2);
+    assert_int_equal(r.tune.train.schedule, 2);
+    assert_int_equal(r.model.width, 64);
+    cm3_config_free(&test_schema, &r);
+}
+
+static void names_of_nested_sections_are_checked(void **state) {
+    (void)state;
+    expect_message("train: {steps: 1}\ntune:\n  trian: {steps: 2}\n",
+                   "r.yaml:3: tune.\"trian\" is no section or field; did you mean tune.train?");
+    expect_message("train: {steps: 1}\ntune:\n  train: {stesp: 2}\n",
+                   "r.yaml:3: tune.train.\"stesp\" is no field; did you mean tune.train.steps?");
+    expect_message("train: {steps: 1}\ntune: {steps: 2}\n",
+                   "r.yaml:2: tune.\"steps\" is no section or field; did you mean tune.train.steps?");
+    expect_message("train: {steps: 1}\ntune: {train: 2}\n",
+                   "r.yaml:2: tune.train: found a single value, expected fields as key: value");
+    expect_message("train: {steps: 1}\ntune: {train: {}, network: {}, train: {}}\n",
+                   "r.yaml:2: tune.train: given again; it is already on line 2");
+    expect_message("train: {steps: 1}\ntune:\n  train:\n    steps: 0\n",
+                   "r.yaml:4: tune.train.steps: found \"0\", expected an integer from 1 to 1000000 (steps)");
+    expect_message("train: {steps: 1}\ntune.train: {steps: 2}\n", "r.yaml:2: tune.\"train\" is no section or field; "
+                                                                  "did you mean tune.train?");
+    expect_message("train: {steps: 1}\nnetwrok: {heads: 2}\n",
+                   "r.yaml:2: \"netwrok\" is no section or field; did you mean tune.network?");
+    expect_override_message("tune.train.stepz=2",
+                            "command line: tune.train.\"stepz\" is no field; did you mean tune.train.steps?");
+    expect_override_message("tune.trian.steps=2",
+                            "command line: tune.\"trian\" is no section or field; did you mean tune.train?");
+    expect_override_message("tune.train=2", "command line: tune.train: is a section, expected tune.train.key=value");
+}
+
+static void old_names_are_answered_with_the_new_ones(void **state) {
+    (void)state;
+    expect_message("train: {steps: 1}\nmodel: {size: 8}\n", "r.yaml:2: model.size: renamed to model.width");
+    expect_message("train: {steps: 1}\ntuning:\n  note: x\n", "r.yaml:2: tuning: renamed to tune.train");
+    expect_message("train: {steps: 1}\ntuning:\n  length: 3\n", "2 faults in the recipe:\n"
+                                                                "  r.yaml:2: tuning: renamed to tune.train\n"
+                                                                "  r.yaml:3: tuning.length: renamed to "
+                                                                "tune.train.steps");
+    expect_override_message("tuning.length=3", "command line: tuning.length: renamed to tune.train.steps");
+    expect_override_message("tuning.note=x", "command line: tuning.note: renamed to tune.train.note");
+    expect_override_message("tuning.what=x", "command line: tuning: renamed to tune.train");
+    expect_override_message("tune.train.schedule=flat", "command line: tune.train.schedule: flat: renamed to constant");
+    expect_message("train: {steps: 1}\ntune: {train: {schedule: flat}}\n",
+                   "r.yaml:2: tune.train.schedule: flat: renamed to constant");
+}
+
 static void numbers_are_checked(void **state) {
     (void)state;
     static const char *const wrong[] = {
@@ -301,6 +362,11 @@ static void the_hash_is_of_the_named_sections_only(void **state) {
     assert_int_equal(parse_with("train: {steps: 1}", override, 1, &b), CM3_OK);
     assert_true(cm3_config_hash(&test_schema, &a, train, 1) != cm3_config_hash(&test_schema, &b, train, 1));
     assert_true(cm3_config_hash(&test_schema, &a, model, 1) == cm3_config_hash(&test_schema, &b, model, 1));
+    cm3_config_free(&test_schema, &b);
+    static const char *const tune[] = {"tune"}; /* with all below it */
+    const char *const nested[] = {"tune.train.steps=4"};
+    assert_int_equal(parse_with("train: {steps: 1}", nested, 1, &b), CM3_OK);
+    assert_true(cm3_config_hash(&test_schema, &a, tune, 1) != cm3_config_hash(&test_schema, &b, tune, 1));
     cm3_config_free(&test_schema, &a);
     cm3_config_free(&test_schema, &b);
 }
@@ -346,6 +412,9 @@ int main(void) {
         cmocka_unit_test(combinations_are_checked_at_the_line_of_their_field),
         cmocka_unit_test(overrides_win_over_the_file),
         cmocka_unit_test(wrong_overrides_are_faults),
+        cmocka_unit_test(sections_nest),
+        cmocka_unit_test(names_of_nested_sections_are_checked),
+        cmocka_unit_test(old_names_are_answered_with_the_new_ones),
         cmocka_unit_test(numbers_are_checked),
         cmocka_unit_test(keys_given_twice_are_faults),
         cmocka_unit_test(broken_yaml_is_one_fault_with_its_line),

@@ -88,10 +88,10 @@ static void follow(bench *b, int64_t lane, int64_t blocks, cm3_tokens *stream) {
 static void unmasked_blocks_join_to_whole_samples_with_nothing_lost(void **state) {
     (void)state;
     bench b = bench_open(small_config(), store);
-    for (int64_t lane = 0; lane < b.config.lanes; lane++) {
+    for (int64_t lane = 0; lane < b.config.batch; lane++) {
         cm3_tokens stream = {0}, expected = {0};
         follow(&b, lane, 40, &stream);
-        for (int64_t g = lane; expected.count < stream.count; g += b.config.lanes) {
+        for (int64_t g = lane; expected.count < stream.count; g += b.config.batch) {
             const uint64_t k =
                 cm3_rng_permute(5, CM3_RNG_SHUFFLE, (uint64_t)g / TRAINING, (uint64_t)g % TRAINING, TRAINING);
             render_sample(cm3_store_training(store, (int64_t)k), &expected);
@@ -108,11 +108,11 @@ static void an_epoch_gives_every_training_sample_once_and_no_validation_one(void
     const int64_t lane_counts[] = {1, 6, 64, 100}; /* fewer and more than there are samples */
     for (size_t c = 0; c < 4; c++) {
         cm3_data_config config = small_config();
-        config.lanes = lane_counts[c];
+        config.batch = lane_counts[c];
         bench b = bench_open(config, store);
         enum { EPOCHS = 4 };
         int seen[EPOCHS][SAMPLES] = {{0}};
-        for (int64_t lane = 0; lane < config.lanes; lane++) {
+        for (int64_t lane = 0; lane < config.batch; lane++) {
             cm3_cursor cursor = cm3_lane_start(lane);
             while (cursor.sample < EPOCHS * TRAINING) {
                 assert_int_equal(cm3_lane_next(b.packer, lane, &cursor, &b.block), CM3_OK);
@@ -134,7 +134,7 @@ static void skipping_lands_where_making_blocks_does(void **state) {
     for (int keep = 0; keep < KEEPS; keep++) {
         const cm3_data_config config = config_keeping(keep);
         bench b = bench_open(config, store), f = bench_open(config, file_store);
-        for (int64_t lane = 0; lane < config.lanes; lane++) {
+        for (int64_t lane = 0; lane < config.batch; lane++) {
             cm3_cursor made = cm3_lane_start(lane), skipped = made, from_file = made;
             for (int i = 0; i < 50; i++) assert_int_equal(cm3_lane_next(b.packer, lane, &made, &b.block), CM3_OK);
             assert_int_equal(cm3_lane_skip(b.packer, lane, &skipped, 50), CM3_OK);
@@ -196,7 +196,7 @@ static void cursors_of_another_run_are_refused(void **state) {
     other.seed++;
     expect_refused(other, text, "seed");
     other = config;
-    other.lanes = 5;
+    other.batch = 5;
     expect_refused(other, text, "lanes");
     text[strlen(text) - 3] = '}';
     expect_refused(config, text, "JSON");
@@ -226,7 +226,7 @@ static void with_images_kept_whole_no_block_begins_inside_an_image(void **state)
     const cm3_data_config config = config_keeping(KEEP_IMAGES);
     bench b = bench_open(config, store);
     int64_t cut = 0;
-    for (int64_t lane = 0; lane < config.lanes; lane++) {
+    for (int64_t lane = 0; lane < config.batch; lane++) {
         cm3_cursor cursor = cm3_lane_start(lane);
         for (int i = 0; i < 60; i++) {
             assert_int_equal(cm3_lane_next(b.packer, lane, &cursor, &b.block), CM3_OK);
@@ -246,7 +246,7 @@ static void with_documents_kept_whole_a_block_holds_as_many_as_fit(void **state)
     (void)state;
     const cm3_data_config config = config_keeping(KEEP_DOCUMENTS);
     bench b = bench_open(config, store);
-    for (int64_t lane = 0; lane < config.lanes; lane++) {
+    for (int64_t lane = 0; lane < config.batch; lane++) {
         cm3_cursor cursor = cm3_lane_start(lane);
         for (int i = 0; i < 60; i++) {
             assert_int_equal(cm3_lane_next(b.packer, lane, &cursor, &b.block), CM3_OK);
@@ -257,7 +257,7 @@ static void with_documents_kept_whole_a_block_holds_as_many_as_fit(void **state)
                 assert_int_equal(piece->begin, 0);
                 assert_int_equal(piece->end, 3 + text + SMALL_CODES);
             }
-            const int64_t most = config.context + 1, next = cursor.sample + config.lanes;
+            const int64_t most = config.context + 1, next = cursor.sample + config.batch;
             const int64_t index = cm3_store_training(store, (int64_t)cm3_rng_permute(5, CM3_RNG_SHUFFLE,
                                                      (uint64_t)next / TRAINING, (uint64_t)next % TRAINING, TRAINING));
             int64_t text;
@@ -395,7 +395,7 @@ static void a_step_is_the_same_bits_for_ever(void **state) {
     (void)state;
     bench b = bench_open(small_config(), store);
     cm3_hasher *hasher = cm3_hasher_new();
-    for (int64_t lane = 0; lane < b.config.lanes; lane++) {
+    for (int64_t lane = 0; lane < b.config.batch; lane++) {
         assert_int_equal(cm3_block_rebuild(b.packer, &b.config, lane, 17, &b.block), CM3_OK);
         cm3_hasher_add(hasher, b.block.ids, (size_t)b.block.length * sizeof *b.block.ids);
     }

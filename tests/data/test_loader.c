@@ -21,7 +21,7 @@ static int setup(void **state) {
     small_store_write("loader", SAMPLES, &vocab, path);
     assert_int_equal(cm3_store_open(path, &vocab.fingerprint, 0, &store), CM3_OK);
     config = small_config();
-    config.lanes = LANES;
+    config.batch = LANES;
     config.context = CONTEXT;
     return 0;
 }

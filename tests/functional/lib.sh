@@ -29,7 +29,7 @@ digest() { "$cm3leon" inspect "$1" --digest --moments || fail "no digest of $1";
 
 # Tokenizers and tokens of the tiny recipe, once; copies start from there.
 prepare() {
-  quietly "$cm3leon" run "$tiny" out="$work/base" train.steps=1
+  quietly "$cm3leon" run "$tiny" out="$work/base" pretrain.train.steps=1
   rm -rf "$work/base/pretrain"
 }
 copy() { cp -r "$work/base" "$work/$1"; }

@@ -8,7 +8,7 @@ export CM3_CUDA_LIBRARY=$1/libcm3_simt.so
 gpu="device=cuda compute=f32"
 
 # The image tokenizer: two micro-batches a step, codes that are started again, validation images.
-learn() { quietly "$cm3leon" image-tokenizer "$tiny" out="$work/$1" image_train.micro_batch=4 image_tokenizer.dead_steps=2 "${@:2}"; }
+learn() { quietly "$cm3leon" image-tokenizer "$tiny" out="$work/$1" image_tokenizer.train.micro_batch=4 image_tokenizer.network.dead_steps=2 "${@:2}"; }
 learn cpu
 learn gpu device=cuda
 grep -q "cuda (" "$work/log" || fail "the start-up line does not name the device: $(head -2 "$work/log")"
@@ -55,6 +55,6 @@ describe() { "$cm3leon" generate "$work/base" --image "$image" "$@" 2> "$work/lo
 [ "$(describe)" = "$(describe $gpu)" ] || fail "another caption"
 [ "$(ls "$work/drawn-cpu")" = "$(ls "$work/drawn-bf16")" ] || fail "other images"
 # Images that a training run draws meanwhile, where it trains.
-quietly "$cm3leon" pretrain "$tiny" out="$work/codes" train.steps=13 train.sample_every=13 $gpu
+quietly "$cm3leon" pretrain "$tiny" out="$work/codes" pretrain.train.steps=13 pretrain.train.sample_every=13 $gpu
 [ -f "$work/codes/pretrain/samples/step-13.png" ] || fail "no sample images"
 echo "1 passed, 0 failed"

@@ -11,18 +11,18 @@ pretrain() {
   [ -d "$work/$name" ] || copy "$name"
   quietly ranks "$ranks" "$cm3leon" pretrain "$tiny" out="$work/$name" "$@"
 }
-pretrain cpu 1 device=cpu train.steps=6
-pretrain f32 1 device=cuda compute=f32 train.steps=6
+pretrain cpu 1 device=cpu pretrain.train.steps=6
+pretrain f32 1 device=cuda compute=f32 pretrain.train.steps=6
 grep -q "cuda (" "$work/log" || fail "the start-up line does not name the device: $(head -2 "$work/log")"
-pretrain bf16 1 device=cuda train.steps=6
-pretrain two 2 device=cuda compute=f32 train.steps=6
+pretrain bf16 1 device=cuda pretrain.train.steps=6
+pretrain two 2 device=cuda compute=f32 pretrain.train.steps=6
 cp -r "$work/f32" "$work/resumed" # as if killed after step 3
 rm -rf "$work"/resumed/pretrain/checkpoints/step-[456]
 [ -d "$work/resumed/pretrain/checkpoints/step-3" ] || fail "no checkpoint of step 3"
-pretrain resumed 1 device=cuda compute=f32 train.steps=6
+pretrain resumed 1 device=cuda compute=f32 pretrain.train.steps=6
 grep -q "going on from step 3" "$work/log" || fail "it did not resume"
-pretrain micro 1 device=cuda compute=f32 train.micro_batch=2 train.steps=6
-pretrain again 1 device=cuda compute=f32 train.steps=6
+pretrain micro 1 device=cuda compute=f32 pretrain.train.micro_batch=2 pretrain.train.steps=6
+pretrain again 1 device=cuda compute=f32 pretrain.train.steps=6
 python3 - "$work" <<'P' || fail "losses differ"
 import json, sys
 def losses(name, key="loss"):

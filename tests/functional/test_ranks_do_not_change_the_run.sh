@@ -6,7 +6,7 @@ source "$(dirname "$0")/lib.sh"
 prepare
 for n in 1 2 4; do
   copy "on$n"
-  quietly ranks $n "$cm3leon" pretrain "$tiny" out="$work/on$n" train.steps=6
+  quietly ranks $n "$cm3leon" pretrain "$tiny" out="$work/on$n" pretrain.train.steps=6
 done
 python3 - "$work" <<'P' || fail "losses differ"
 import json, sys
@@ -17,16 +17,16 @@ for n in (2, 4):
     for a, b in zip(one, losses(f"on{n}")): assert abs(a - b) <= 1e-5 * abs(a), (n, a, b)
 P
 copy again2
-quietly ranks 2 "$cm3leon" pretrain "$tiny" out="$work/again2" train.steps=6
+quietly ranks 2 "$cm3leon" pretrain "$tiny" out="$work/again2" pretrain.train.steps=6
 [ "$(digest "$work/on2")" = "$(digest "$work/again2")" ] || fail "the same run on 2 ranks twice has different bits"
 
 # Reshard: what 4 ranks wrote, read by 1 and 2 and written again without a step in between.
 for n in 1 2; do
   cp -r "$work/on4" "$work/from4to$n"
   [ "$(digest "$work/on4")" = "$(digest "$work/from4to$n")" ] || fail "bits change in a copy"
-  quietly ranks $n "$cm3leon" pretrain "$tiny" out="$work/from4to$n" train.steps=9
+  quietly ranks $n "$cm3leon" pretrain "$tiny" out="$work/from4to$n" pretrain.train.steps=9
 done
-quietly ranks 4 "$cm3leon" pretrain "$tiny" out="$work/on4" train.steps=9
+quietly ranks 4 "$cm3leon" pretrain "$tiny" out="$work/on4" pretrain.train.steps=9
 python3 - "$work" <<'P' || fail "resharded runs differ"
 import json, sys
 def losses(name): return {j["step"]: j["loss"] for j in map(json.loads, open(f"{sys.argv[1]}/{name}/pretrain/metrics.jsonl")) if j["kind"] == "train"}

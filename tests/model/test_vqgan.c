@@ -12,7 +12,7 @@
 /* --- small models ------------------------------------------------------------------------------------------------ */
 
 static const cm3_section sections[] = {{"image_tokenizer", cm3_vqgan_fields, 0, ""}, {0}};
-static const cm3_schema schema = {sections, sizeof(cm3_vqgan_config), NULL};
+static const cm3_schema schema = {.sections = sections, .size = sizeof(cm3_vqgan_config)};
 
 static cm3_vqgan_config config_of(const char *yaml) {
     cm3_vqgan_config config;
@@ -22,7 +22,7 @@ static cm3_vqgan_config config_of(const char *yaml) {
 }
 
 static cm3_vqgan_config small_config(void) {
-    return config_of("image_tokenizer: {image: 16, patch: 2, channels: 8, multipliers: [1, 2], encoder_blocks: 1, "
+    return config_of("image_tokenizer: {image_size: 16, patch: 2, channels: 8, multipliers: [1, 2], encoder_blocks: 1, "
                      "decoder_blocks: 1, "
                      "middle_blocks: 2, attention: yes, code_width: 6, codes: 24}");
 }
@@ -85,7 +85,7 @@ static void the_default_is_vqgan_of_256_pixels_to_32_by_32_codes(void **state) {
 static void a_image_that_the_levels_do_not_divide_is_a_fault_of_the_recipe(void **state) {
     (void)state;
     cm3_vqgan_config config = small_config();
-    config.image = 18;
+    config.image_size = 18;
     cm3_params *params;
     cm3_vqgan *model;
     assert_int_equal(cm3_params_create(&params), CM3_OK);

@@ -20,7 +20,7 @@ typedef struct fixture {
 } fixture;
 
 static fixture open_fixture(void) {
-    const cm3_vqgan_config config = {.image = SIDE,
+    const cm3_vqgan_config config = {.image_size = SIDE,
                                      .patch = 2,
                                      .channels = 16,
                                      .multipliers = {{1, 2}, 2},

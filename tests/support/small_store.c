@@ -48,12 +48,6 @@ void small_store_write(const char *name, int64_t samples, const cm3_vocab *vocab
 }
 
 cm3_data_config small_config(void) {
-    return (cm3_data_config){.context = 100,
-                             .lanes = 6,
-                             .seed = 5,
-                             .mask_mean = 1,
-                             .mask_max = 511,
-                             .mask_whole = 0.5,
-                             .prefetch = 3,
-                             .sentinels = 16};
+    return (cm3_data_config){
+        .context = 100, .batch = 6, .seed = 5, .mask_mean = 1, .mask_max = 511, .mask_whole = 0.5, .prefetch = 3};
 }

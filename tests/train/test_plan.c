@@ -24,7 +24,8 @@ static size_t memory_of_the_run(const cm3_recipe *recipe, size_t *step_alone) {
     assert_int_equal(cm3_params_create(&params), CM3_OK);
     assert_int_equal(cm3_transformer_declare(&recipe->model, vocab.size, params, &model), CM3_OK);
     assert_int_equal(cm3_params_layout(params, CM3_SHARD_UNIT), CM3_OK);
-    const cm3_sequence_batch batch = {.batch = recipe->data.lanes / 2, .sequence = recipe->data.context};
+    const cm3_sequence_batch batch = {.batch = recipe->pretrain.data.batch / 2,
+                                      .sequence = recipe->pretrain.data.context};
     const cm3_tape_options options = {.backend = cm3_backend_cpu(),
                                       .recompute = (cm3_recompute)recipe->model.recompute};
     assert_int_equal(cm3_token_tapes_open(model, &batch, &options, &tapes), CM3_OK);

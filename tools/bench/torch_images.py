@@ -9,7 +9,7 @@ each side's fastest run counts.
 
     /tmp/torch/bin/python tools/bench/torch_images.py --cm3leon build/cm3leon configs/emoji-quick.yaml
     python3 tools/bench/torch_images.py --cm3leon build/cm3leon --device cuda --compile configs/paper-350m.yaml \\
-        image_train.micro_batch=16
+        image_tokenizer.train.micro_batch=16
 """
 
 import argparse
@@ -25,10 +25,10 @@ KINDS = ("encoded", "decoded", "trained")
 
 def read_network(program, recipe, overrides):
     config, plan = read_recipe(program, recipe, overrides)
-    network = {key.removeprefix("image_tokenizer."): value for key, value in config.items()
-               if key.startswith("image_tokenizer.")}
+    network = {key.removeprefix("image_tokenizer.network."): value for key, value in config.items()
+               if key.startswith("image_tokenizer.network.")}
     network = {key: json.loads(value) if value[:1] in "[0123456789" else value for key, value in network.items()}
-    network["batch"] = int(config["image_train.micro_batch"]) or int(config["images.batch"])
+    network["batch"] = int(config["image_tokenizer.train.micro_batch"]) or int(config["image_tokenizer.data.batch"])
     network["parameters"] = plan["image_tokenizer"]["parameters"]
     return network
 
@@ -153,8 +153,8 @@ def make_runs(c, device, compiled):
     encode, decode, loss_of = network.encode, network.decode, network
     if compiled:
         encode, decode, loss_of = torch.compile(encode), torch.compile(decode), torch.compile(network)
-    images = torch.rand(c["batch"], 3, c["image"], c["image"]) * 2 - 1
-    side = c["image"] // c["patch"] >> (len(c["multipliers"]) - 1)
+    images = torch.rand(c["batch"], 3, c["image_size"], c["image_size"]) * 2 - 1
+    side = c["image_size"] // c["patch"] >> (len(c["multipliers"]) - 1)
     codes = torch.randint(c["codes"], (c["batch"], side, side))
 
     def there():

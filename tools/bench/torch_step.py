@@ -26,14 +26,15 @@ import sys
 import time
 
 # What `cm3leon bench step` is given, and PyTorch's timed steps in a turn.
-GPU_BATCH = ["data.lanes=8", "train.micro_batch=8", "cluster.gpus=1"]
+GPU_BATCH = ["pretrain.data.batch=8", "pretrain.train.micro_batch=8", "cluster.gpus=1"]
 SHAPES = {
     "350m": dict(recipe="configs/paper-350m.yaml", steps=2,
-                 overrides=["data.lanes=1", "train.micro_batch=1", "cluster.gpus=1"]),
+                 overrides=["pretrain.data.batch=1", "pretrain.train.micro_batch=1", "cluster.gpus=1"]),
     "760m": dict(recipe="configs/paper-760m.yaml", steps=2,
-                 overrides=["data.lanes=1", "train.micro_batch=1", "cluster.gpus=1"]),
+                 overrides=["pretrain.data.batch=1", "pretrain.train.micro_batch=1", "cluster.gpus=1"]),
     "7b-layers": dict(recipe="configs/paper-7b.yaml", steps=2,
-                      overrides=["data.lanes=4", "train.micro_batch=4", "cluster.gpus=1", "model.layers=4"]),
+                      overrides=["pretrain.data.batch=4", "pretrain.train.micro_batch=4", "cluster.gpus=1",
+                                 "model.layers=4"]),
     "emoji-quick": dict(recipe="configs/emoji-quick.yaml", overrides=[], steps=100),
 }
 
@@ -42,12 +43,11 @@ def read_recipe(program, recipe, overrides):
     """Every setting, {"section.key": "value"}, and the plan, asked of cm3leon itself."""
     resolved = subprocess.run([program, "pretrain", recipe, *overrides, "--print-config"], check=True, text=True,
                               stdout=subprocess.PIPE).stdout
-    config, section = {}, ""
+    config, path = {}, []
     for line in resolved.splitlines():
         key, _, value = line.partition(":")
-        if not line.startswith(" "):
-            section = key
-        config[f"{section}.{key.strip()}" if line.startswith(" ") else key] = value.strip()
+        path[(len(key) - len(key.lstrip())) // 2:] = [key.strip()]
+        config[".".join(path)] = value.strip()
     plan = json.loads(subprocess.run([program, "plan", recipe, *overrides, "--json"], check=True, text=True,
                                      stdout=subprocess.PIPE).stdout)
     return config, plan
@@ -60,7 +60,7 @@ def read_shape(program, recipe, overrides):
     def number(field):
         return int(config[field])
 
-    layers, width, sequence = number("model.layers"), number("model.width"), number("data.context")
+    layers, width, sequence = number("model.layers"), number("model.width"), number("pretrain.data.context")
     ffn = number("model.ffn") or 4 * width
     rotary = config["model.positions"] == "rotary"
     # All parameters but the table of embeddings are known; what remains is its rows.
@@ -69,7 +69,7 @@ def read_shape(program, recipe, overrides):
     if rest or config["model.architecture"] != "cm3leon":
         sys.exit(f"torch_step: {recipe} is not of the architecture that this script builds")
     return dict(layers=layers, width=width, heads=number("model.heads"), ffn=ffn, vocabulary=rows, sequence=sequence,
-                batch=number("train.micro_batch") or number("data.lanes"), rotary=rotary)
+                batch=number("pretrain.train.micro_batch") or number("pretrain.data.batch"), rotary=rotary)
 
 
 def make_step(shape, compiled):
@@ -217,7 +217,7 @@ def main():
     recipe = os.path.join(root, SHAPES[options.shape]["recipe"])
     on_gpu = options.device == "cuda"
     overrides = SHAPES[options.shape]["overrides"] + [f"device={options.device}"] + options.overrides
-    if on_gpu and "data.lanes=1" in overrides:  # a GPU wants more than one sequence
+    if on_gpu and "pretrain.data.batch=1" in overrides:  # a GPU wants more than one sequence
         overrides = [f"device={options.device}"] + GPU_BATCH + options.overrides
     shape = read_shape(options.cm3leon, recipe, overrides)
     shape["steps"] = options.steps or (20 if on_gpu else SHAPES[options.shape]["steps"])

@@ -103,7 +103,7 @@ static cm3_id_range region(const cm3_artist *a, cm3_region_role role) {
 }
 
 static int64_t codes_per_image(const cm3_artist *a) {
-    return cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer);
+    return cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer.network);
 }
 
 /* Requests with the tokens that their prompts and outputs lie in. */
@@ -241,7 +241,8 @@ static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *images,
 }
 
 static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_metrics *metrics) {
-    const int64_t per_image = codes_per_image(a), side = a->recipe->image_tokenizer.image, values = side * side * 3;
+    const int64_t per_image = codes_per_image(a), side = a->recipe->image_tokenizer.network.image_size,
+                  values = side * side * 3;
     const cm3_store_info *info = cm3_store_get_info(store);
     const int64_t training = info->samples - info->validation, count = training < SAMPLES ? training : SAMPLES;
     char *captions[SAMPLES] = {0};

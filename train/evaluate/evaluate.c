@@ -117,14 +117,14 @@ static cm3_status take_memory(evaluator *e) {
 static cm3_status set_up(evaluator *e) {
     const cm3_recipe *recipe = e->run->recipe;
     CM3_TRY(cm3_artist_open(recipe, e->run->device->backend, e->options->checkpoint, &e->artist));
-    e->per_image = cm3_vqgan_codes_per_image(&recipe->image_tokenizer);
-    e->side = recipe->image_tokenizer.image;
+    e->per_image = cm3_vqgan_codes_per_image(&recipe->image_tokenizer.network);
+    e->side = recipe->image_tokenizer.network.image_size;
     e->bytes = e->side * e->side * 3;
     CM3_TRY(cm3_source_open(&recipe->source, &e->source));
     char *path = cm3_stage_path(recipe, "tokenize", "store.h5");
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     const cm3_status status =
-        cm3_store_open(path, &e->artist.tokenizers.vocab.fingerprint, recipe->data.memory << 20, &e->store);
+        cm3_store_open(path, &e->artist.tokenizers.vocab.fingerprint, recipe->pretrain.data.memory << 20, &e->store);
     free(path);
     CM3_TRY(status);
     CM3_TRY(choose(e));

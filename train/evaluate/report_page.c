@@ -215,11 +215,12 @@ static void write_run(FILE *file, const cm3__report *r) {
             "<p>The transformer has %lld layers of width %lld with %lld heads and reads %lld tokens at once, %lld "
             "sequences a step, with the CM3 objective. ",
             (long long)recipe->model.layers, (long long)recipe->model.width, (long long)recipe->model.heads,
-            (long long)recipe->data.context, (long long)recipe->data.lanes);
-    const long long side = (long long)cm3_vqgan_code_side(&recipe->image_tokenizer),
-                    image = (long long)recipe->image_tokenizer.image;
+            (long long)recipe->pretrain.data.context, (long long)recipe->pretrain.data.batch);
+    const long long side = (long long)cm3_vqgan_code_side(&recipe->image_tokenizer.network),
+                    image = (long long)recipe->image_tokenizer.network.image_size;
     fprintf(file, "A image of %lld × %lld pixels is %lld × %lld codes out of %lld. The peak learning rate was %g.",
-            image, image, side, side, (long long)recipe->image_tokenizer.codes, recipe->optimizer.learning_rate);
+            image, image, side, side, (long long)recipe->image_tokenizer.network.codes,
+            recipe->pretrain.optimizer.learning_rate);
     /* Above 1 the rate was measured while the machine was busy with something else: no figure to show. */
     if (r->model.mfu > 0 && r->model.mfu <= 1)
         fprintf(file, " Its training used %.0f %% of the rate at which this machine multiplies matrices.",

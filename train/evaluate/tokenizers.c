@@ -44,7 +44,7 @@ cm3_status cm3_tokenizers_open(const cm3_recipe *recipe, const cm3_backend *back
     cm3_hash image = {0};
     cm3_status status = open_text(recipe, t);
     if (status == CM3_OK) status = cm3_params_create(&t->params);
-    if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer, t->params, &t->vqgan);
+    if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer.network, t->params, &t->vqgan);
     if (status == CM3_OK) status = cm3_params_layout(t->params, CM3_SHARD_UNIT);
     if (status == CM3_OK) status = cm3_params_allocate(t->params, false);
     if (status == CM3_OK) status = cm3_params_place(t->params, backend, CM3_F32);

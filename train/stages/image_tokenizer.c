@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const depends_on[] = {"source", "image_tokenizer"};
+static const char *const depends_on[] = {"source", "image_tokenizer.network"};
 enum { DEPENDS = 2 };
 
 /* sums[] of a step */
@@ -26,7 +26,7 @@ typedef struct image_learner {
     cm3_codebook *book;
     cm3_tape *tape;
     cm3_vqgan_step step;
-    int64_t local, micro;     /* images of this rank, and of one micro-batch */
+    cm3_batch_share share;
     float *pixels;            /* (micro, side, side, 3) */
     cm3_staged_buffer folded; /* the same, folded: what the tape reads */
     cm3_staged_buffer scales; /* (2): of pixels, of codes */
@@ -54,40 +54,42 @@ static size_t z_bytes(const image_learner *l, int64_t images) {
 
 static cm3_status load_images(image_learner *l, const int64_t *indices, int64_t count) {
     const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
-    const int64_t values = config->image * config->image * 3;
+    const int64_t values = config->image_size * config->image_size * 3;
     for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_images_get(l->images, indices[i], l->pixels + i * values));
-    cm3_vqgan_fold(config, l->pixels, l->micro, l->folded.host);
+    cm3_vqgan_fold(config, l->pixels, l->share.micro, l->folded.host);
     return cm3_staged_buffer_upload(&l->folded);
 }
 
 static cm3_status load(void *context, int64_t step, int64_t micro) {
     image_learner *l = context;
-    const cm3_images_config *config = &l->run->recipe->images;
-    const int64_t first = step * config->batch + cm3_comm_rank(l->run->comm) * l->local + micro * l->micro;
-    int64_t *indices = calloc((size_t)l->micro, sizeof *indices);
+    const cm3_images_config *config = &l->run->recipe->image_tokenizer.data;
+    const int64_t first = step * config->batch + cm3_comm_rank(l->run->comm) * l->share.local + micro * l->share.micro;
+    int64_t *indices = calloc((size_t)l->share.micro, sizeof *indices);
     if (!indices) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch");
-    for (int64_t i = 0; i < l->micro; i++) indices[i] = cm3_images_order(l->images, (uint64_t)config->seed, first + i);
-    const cm3_status status = load_images(l, indices, l->micro);
+    for (int64_t i = 0; i < l->share.micro; i++)
+        indices[i] = cm3_images_order(l->images, (uint64_t)config->seed, first + i);
+    const cm3_status status = load_images(l, indices, l->share.micro);
     free(indices);
     CM3_TRY(status);
     if (micro == 0) l->done = 0;
     if (step > 0 || micro > 0) return CM3_OK;
     /* Before the first step the codebook is filled with what the new encoder makes of the first images. */
     CM3_TRY(cm3_tape_run(l->tape, NULL));
-    return cm3_codebook_start(l->book, l->run->comm, cm3_var_tensor(l->step.z)->data, codes_of(l, l->micro));
+    return cm3_codebook_start(l->book, l->run->comm, cm3_var_tensor(l->step.z)->data, codes_of(l, l->share.micro));
 }
 
 /* Waits for a micro-batch: what it measured, and its codes. */
 static cm3_status collect(image_learner *l, double sums[CM3_SUMS_MAX]) {
-    const int64_t rows = codes_of(l, l->micro), width = cm3_vqgan_get_config(l->model)->code_width;
-    const int64_t side = cm3_vqgan_get_config(l->model)->image;
+    const int64_t rows = codes_of(l, l->share.micro), width = cm3_vqgan_get_config(l->model)->code_width;
+    const int64_t side = cm3_vqgan_get_config(l->model)->image_size;
     const double pixels = (double)cm3_var_scalar(l->step.pixel_loss), codes = (double)cm3_var_scalar(l->step.code_loss);
     sums[PIXEL_LOSS] += pixels;
     sums[CODE_LOSS] += codes;
     sums[LOSS] += pixels + codes;
     sums[SQUARED_ERROR] += (double)cm3_var_scalar(l->step.squared_error) / (double)*(const float *)l->scales.host;
-    sums[VALUES] += (double)(l->micro * side * side * 3);
-    CM3_TRY(memory_of(l)->copy(l->z + l->done * rows * width, cm3_var_tensor(l->step.z)->data, z_bytes(l, l->micro)));
+    sums[VALUES] += (double)(l->share.micro * side * side * 3);
+    CM3_TRY(
+        memory_of(l)->copy(l->z + l->done * rows * width, cm3_var_tensor(l->step.z)->data, z_bytes(l, l->share.micro)));
     CM3_TRY(memory_of(l)->download(l->codes + l->done * rows, cm3_var_tensor(l->step.codes)->data,
                                    (size_t)rows * sizeof *l->codes));
     l->done++;
@@ -129,8 +131,8 @@ static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *
 static cm3_status updated(void *context, cm3_comm *comm, int64_t step, float *m, float *v) {
     image_learner *l = context;
     const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
-    const bool restart = (double)step < config->restart_until * (double)l->run->recipe->image_train.steps;
-    CM3_TRY(cm3_codebook_update(l->book, comm, step, l->z, l->codes, codes_of(l, l->local), restart, &l->report));
+    const bool restart = (double)step < config->restart_until * (double)l->run->recipe->image_tokenizer.train.steps;
+    CM3_TRY(cm3_codebook_update(l->book, comm, step, l->z, l->codes, codes_of(l, l->share.local), restart, &l->report));
     const cm3_param *codebook = cm3_params_get(l->params, cm3_vqgan_codebook_index(l->model));
     for (int64_t i = 0; i < l->report.restarted; i++) {
         const int64_t at = codebook->offset + (int64_t)l->report.restarted_codes[i] * config->code_width;
@@ -146,16 +148,16 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
     (void)step;
     const int64_t count = cm3_images_count(l->images, CM3_SPLIT_VALIDATION);
     double sums[CM3_SUMS_MAX] = {0};
-    int64_t *indices = calloc((size_t)l->micro, sizeof *indices);
+    int64_t *indices = calloc((size_t)l->share.micro, sizeof *indices);
     cm3_status status = indices ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch");
-    const int64_t stride = l->micro * cm3_comm_size(comm);
+    const int64_t stride = l->share.micro * cm3_comm_size(comm);
     /* Whole micro-batches only: the last one repeats its last images, which all ranks agree on. */
     for (int64_t base = 0; base < count && status == CM3_OK; base += stride) {
-        const int64_t first = base + cm3_comm_rank(comm) * l->micro;
+        const int64_t first = base + cm3_comm_rank(comm) * l->share.micro;
         if (first >= count) continue;
-        for (int64_t i = 0; i < l->micro; i++)
+        for (int64_t i = 0; i < l->share.micro; i++)
             indices[i] = cm3_images_index(l->images, CM3_SPLIT_VALIDATION, first + i < count ? first + i : count - 1);
-        status = load_images(l, indices, l->micro);
+        status = load_images(l, indices, l->share.micro);
         if (status == CM3_OK) status = cm3_tape_run(l->tape, NULL);
         if (status == CM3_OK) {
             l->done = 0;
@@ -192,54 +194,46 @@ static cm3_status restore(void *context, const char *name, const char *text, int
 
 static cm3_status set_up(image_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;
-    const int ranks = cm3_comm_size(l->run->comm);
-    if (recipe->images.batch % ranks)
-        return cm3_fail(CM3_ERR_RECIPE, "images.batch: %lld images cannot be shared by %d ranks",
-                        (long long)recipe->images.batch, ranks);
-    l->local = recipe->images.batch / ranks;
-    l->micro = recipe->image_train.micro_batch && recipe->image_train.micro_batch < l->local
-                   ? recipe->image_train.micro_batch
-                   : l->local;
-    if (l->local % l->micro)
-        return cm3_fail(CM3_ERR_RECIPE, "image_train.micro_batch: %lld does not divide the %lld images of a rank",
-                        (long long)l->micro, (long long)l->local);
-
+    CM3_TRY(cm3_recipe_share("image_tokenizer", recipe->image_tokenizer.data.batch, &recipe->image_tokenizer.train,
+                             cm3_comm_size(l->run->comm), &l->share));
     CM3_TRY(cm3_source_open(&recipe->source, &l->source));
-    CM3_TRY(cm3_images_open(l->source, recipe->image_tokenizer.image, recipe->images.memory, &l->images));
+    CM3_TRY(cm3_images_open(l->source, recipe->image_tokenizer.network.image_size, recipe->image_tokenizer.data.memory,
+                            &l->images));
     if (cm3_images_count(l->images, CM3_SPLIT_TRAIN) < 1)
         return cm3_fail(CM3_ERR_RECIPE, "source.validation: no image is left to train on");
     CM3_TRY(cm3_params_create(&l->params));
-    CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer, l->params, &l->model));
+    CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer.network, l->params, &l->model));
     CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
     CM3_TRY(cm3_params_allocate(l->params, true));
     CM3_TRY(cm3_params_place(l->params, l->run->device->backend, CM3_F32));
     cm3_params_init(l->params, (uint64_t)recipe->run.seed);
     CM3_TRY(cm3_codebook_create(l->model, (uint64_t)recipe->run.seed, &l->book));
 
-    const int64_t values = l->micro * recipe->image_tokenizer.image * recipe->image_tokenizer.image * 3;
+    const int64_t values =
+        l->share.micro * recipe->image_tokenizer.network.image_size * recipe->image_tokenizer.network.image_size * 3;
     CM3_TRY(cm3_staged_buffer_alloc(memory_of(l), (size_t)values * sizeof(float), "a batch of images", &l->folded));
     CM3_TRY(cm3_staged_buffer_alloc(memory_of(l), 2 * sizeof(float), "a batch of images", &l->scales));
     l->pixels = calloc((size_t)values, sizeof(float));
-    l->z = memory_of(l)->alloc(z_bytes(l, l->local));
-    l->codes = calloc((size_t)codes_of(l, l->local), sizeof(int32_t));
+    l->z = memory_of(l)->alloc(z_bytes(l, l->share.local));
+    l->codes = calloc((size_t)codes_of(l, l->share.local), sizeof(int32_t));
     if (!l->pixels || !l->z || !l->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of images");
     float *scales = l->scales.host, *there = l->scales.there;
-    cm3_vqgan_scales(&recipe->image_tokenizer, recipe->images.batch, &scales[0], &scales[1]);
+    cm3_vqgan_scales(&recipe->image_tokenizer.network, recipe->image_tokenizer.data.batch, &scales[0], &scales[1]);
     CM3_TRY(cm3_staged_buffer_upload(&l->scales));
 
     cm3_tape_options options = cm3_params_tape_options(l->params);
-    options.recompute = (cm3_recompute)recipe->image_tokenizer.recompute;
-    options.share_pages_from = l->micro == l->local ? CM3_SHARE_PAGES_FROM : 0;
+    options.recompute = (cm3_recompute)recipe->image_tokenizer.network.recompute;
+    options.share_pages_from = l->share.micro == l->share.local ? CM3_SHARE_PAGES_FROM : 0;
     CM3_TRY(cm3_tape_create(&options, &l->tape));
     const cm3_vqgan_batch batch = {
-        .images = l->micro, .pixels = l->folded.there, .pixel_scale = &there[0], .code_scale = &there[1]};
+        .images = l->share.micro, .pixels = l->folded.there, .pixel_scale = &there[0], .code_scale = &there[1]};
     l->step = cm3_vqgan_train(l->model, l->tape, &batch);
     return cm3_tape_plan(l->tape);
 }
 
 static void tear_down(image_learner *l) {
     cm3_tape_free(l->tape);
-    if (l->z) memory_of(l)->free(l->z, z_bytes(l, l->local));
+    if (l->z) memory_of(l)->free(l->z, z_bytes(l, l->share.local));
     cm3_staged_buffer_free(&l->folded);
     cm3_staged_buffer_free(&l->scales);
     cm3_codebook_free(l->book);
@@ -256,9 +250,10 @@ static cm3_status learn(image_learner *l, const char *folder) {
     const cm3_learner learner = {.kind = "image-tokenizer",
                                  .params = l->params,
                                  .tape = l->tape,
-                                 .micro_batches = l->local / l->micro,
-                                 .tokens_per_step = recipe->images.batch,
-                                 .flops_per_step = cm3_vqgan_flops_per_image(l->model) * (double)recipe->images.batch,
+                                 .micro_batches = l->share.local / l->share.micro,
+                                 .tokens_per_step = recipe->image_tokenizer.data.batch,
+                                 .flops_per_step =
+                                     cm3_vqgan_flops_per_image(l->model) * (double)recipe->image_tokenizer.data.batch,
                                  .context = l,
                                  .load = load,
                                  .note = note,
@@ -270,16 +265,16 @@ static cm3_status learn(image_learner *l, const char *folder) {
                                  .restore = restore,
                                  .arrays = {{.name = "codes_last_used",
                                              .type = CM3_I32,
-                                             .shape = cm3_shape_of(recipe->image_tokenizer.codes),
+                                             .shape = cm3_shape_of(recipe->image_tokenizer.network.codes),
                                              .data = cm3_codebook_last_used(l->book)}},
                                  .array_count = 1};
     const cm3_trainer_config config = {.run = folder,
                                        .config_text = l->run->config_text,
                                        .seed = (uint64_t)recipe->run.seed,
                                        .peak_flops = cm3_run_peak_flops(l->run, CM3_F32),
-                                       .train = &recipe->image_train,
-                                       .adamw = &recipe->image_optimizer,
-                                       .schedule = &recipe->image_schedule,
+                                       .train = &recipe->image_tokenizer.train,
+                                       .adamw = &recipe->image_tokenizer.optimizer,
+                                       .schedule = &recipe->image_tokenizer.schedule,
                                        .checkpoint = &recipe->checkpoint,
                                        .guard = &recipe->guard};
     if (cm3_run_is_first(l->run))

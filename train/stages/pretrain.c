@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const depends_on[] = {"source", "data", "model"};
-enum { DEPENDS = 3 };
+static const char *const depends_on[] = {"source", "vocab", "model", "pretrain.data"};
+enum { DEPENDS = 4 };
 
 /* sums[] of a step: LOSS is the objective, z-loss included; the others are cross-entropies in nats and their counts. */
 enum { LOSS, TEXT, TEXT_COUNT, IMAGE, IMAGE_COUNT, ALL, ALL_COUNT };
@@ -31,7 +31,8 @@ typedef struct token_learner {
     cm3_token_tapes tapes;
     cm3_token_pages pages;
     float *scale;                           /* in the backend's memory */
-    int64_t first, local, micro;            /* lanes of this rank, and of one micro-batch */
+    cm3_batch_share share;
+    int64_t first;                          /* sequence slot of this rank */
     double waits[CM3_STEPS_QUEUED], waited; /* seconds for data until a step, and until the one that is told */
 } token_learner;
 
@@ -41,8 +42,8 @@ typedef struct token_learner {
 static cm3_status load(void *context, int64_t step, int64_t micro) {
     token_learner *l = context;
     if (!l->loader)
-        CM3_TRY(cm3_loader_open(&l->run->recipe->data, &l->vocab, l->store, l->first, l->local, l->micro,
-                                l->cursors + l->first, &l->loader));
+        CM3_TRY(cm3_loader_open(&l->run->recipe->pretrain.data, &l->vocab, l->store, l->first, l->share.local,
+                                l->share.micro, l->cursors + l->first, &l->loader));
     const cm3_batch *batch;
     CM3_TRY(cm3_loader_next(l->loader, &batch));
     l->waits[step % CM3_STEPS_QUEUED] = cm3_loader_waited(l->loader);
@@ -106,18 +107,19 @@ static cm3_status score(token_learner *l, const cm3_batch *batch, double sums[CM
 }
 
 static cm3_status score_validation(token_learner *l, cm3_comm *comm, double sums[CM3_SUMS_MAX]) {
-    const int64_t stride = l->micro * cm3_comm_size(comm), limit = l->run->recipe->train.validate_batches;
+    const int64_t stride = l->share.micro * cm3_comm_size(comm),
+                  limit = l->run->recipe->pretrain.train.validate_batches;
     int64_t blocks;
     CM3_TRY(cm3_validation_blocks(l->packer, &blocks));
     cm3_block block = {0};
     cm3_batch batch = {0};
-    cm3_status status = cm3_block_init(&block, &l->run->recipe->data);
-    if (status == CM3_OK) status = cm3_batch_init(&batch, l->micro, l->run->recipe->data.context);
+    cm3_status status = cm3_block_init(&block, &l->run->recipe->pretrain.data);
+    if (status == CM3_OK) status = cm3_batch_init(&batch, l->share.micro, l->run->recipe->pretrain.data.context);
     int64_t done = 0;
     for (int64_t base = 0; base < blocks && status == CM3_OK && (!limit || done < limit); base += stride, done++) {
-        const int64_t first = base + cm3_comm_rank(comm) * l->micro;
+        const int64_t first = base + cm3_comm_rank(comm) * l->share.micro;
         if (first >= blocks) continue;
-        for (int64_t row = 0; row < l->micro && status == CM3_OK; row++) {
+        for (int64_t row = 0; row < l->share.micro && status == CM3_OK; row++) {
             const bool there = first + row < blocks;
             if (there) status = cm3_validation_block(l->packer, first + row, &block);
             if (status == CM3_OK) cm3_batch_set(&batch, &l->vocab, row, there ? &block : NULL);
@@ -155,13 +157,14 @@ static cm3_status sample(void *context, int64_t step, cm3_metrics *metrics) {
 /* Cursors of all lanes, wherever their ranks are. */
 static cm3_status save(void *context, cm3_comm *comm, char **text) {
     token_learner *l = context;
-    if (l->loader) memcpy(l->cursors + l->first, cm3_loader_cursors(l->loader), (size_t)l->local * sizeof *l->cursors);
-    cm3_cursor *all = calloc((size_t)l->run->recipe->data.lanes, sizeof *all);
+    if (l->loader)
+        memcpy(l->cursors + l->first, cm3_loader_cursors(l->loader), (size_t)l->share.local * sizeof *l->cursors);
+    cm3_cursor *all = calloc((size_t)l->run->recipe->pretrain.data.batch, sizeof *all);
     cm3_status status =
         cm3_comm_agree_status(comm, all ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for the lanes' cursors"));
     if (status == CM3_OK)
-        status = cm3_comm_all_gather(comm, l->cursors + l->first, l->local * (int64_t)sizeof *all, all);
-    if (status == CM3_OK) status = cm3_cursors_save(&l->run->recipe->data, l->store, all, text);
+        status = cm3_comm_all_gather(comm, l->cursors + l->first, l->share.local * (int64_t)sizeof *all, all);
+    if (status == CM3_OK) status = cm3_cursors_save(&l->run->recipe->pretrain.data, l->store, all, text);
     free(all);
     return status;
 }
@@ -169,26 +172,11 @@ static cm3_status save(void *context, cm3_comm *comm, char **text) {
 static cm3_status restore(void *context, const char *name, const char *text, int64_t step) {
     token_learner *l = context;
     (void)step;
-    return cm3_cursors_load(&l->run->recipe->data, l->store, name, text, l->cursors);
+    return cm3_cursors_load(&l->run->recipe->pretrain.data, l->store, name, text, l->cursors);
 }
 
 /* --- setting up
  * ---------------------------------------------------------------------------------------------------------------- */
-
-static cm3_status share_lanes(token_learner *l) {
-    const cm3_recipe *recipe = l->run->recipe;
-    const int ranks = cm3_comm_size(l->run->comm);
-    if (recipe->data.lanes % ranks)
-        return cm3_fail(CM3_ERR_RECIPE, "data.lanes: %lld lanes cannot be shared by %d ranks",
-                        (long long)recipe->data.lanes, ranks);
-    l->local = recipe->data.lanes / ranks;
-    l->first = l->local * cm3_comm_rank(l->run->comm);
-    l->micro = recipe->train.micro_batch && recipe->train.micro_batch < l->local ? recipe->train.micro_batch : l->local;
-    if (l->local % l->micro)
-        return cm3_fail(CM3_ERR_RECIPE, "train.micro_batch: %lld does not divide the %lld lanes of a rank",
-                        (long long)l->micro, (long long)l->local);
-    return CM3_OK;
-}
 
 static cm3_status open_data(token_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;
@@ -198,8 +186,9 @@ static cm3_status open_data(token_learner *l) {
     if (status == CM3_OK && !cm3_path_exists(vocab))
         status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not there; run `cm3leon tokenize` first", vocab);
     if (status == CM3_OK) status = cm3_vocab_load(vocab, &l->vocab);
-    if (status == CM3_OK) status = cm3_store_open(store, &l->vocab.fingerprint, recipe->data.memory << 20, &l->store);
-    if (status == CM3_OK) status = cm3_packer_new(&recipe->data, &l->vocab, l->store, &l->packer);
+    if (status == CM3_OK)
+        status = cm3_store_open(store, &l->vocab.fingerprint, recipe->pretrain.data.memory << 20, &l->store);
+    if (status == CM3_OK) status = cm3_packer_new(&recipe->pretrain.data, &l->vocab, l->store, &l->packer);
     free(store);
     free(vocab);
     return status;
@@ -216,8 +205,8 @@ static cm3_status build_model(token_learner *l) {
     CM3_TRY(cm3_params_place(l->params, backend, compute));
     cm3_params_init(l->params, (uint64_t)recipe->run.seed);
 
-    const cm3_sequence_batch batch = {.batch = l->micro,
-                                      .sequence = recipe->data.context,
+    const cm3_sequence_batch batch = {.batch = l->share.micro,
+                                      .sequence = recipe->pretrain.data.context,
                                       .ids = l->pages.ids,
                                       .targets = l->pages.targets,
                                       .positions = l->pages.positions,
@@ -225,22 +214,25 @@ static cm3_status build_model(token_learner *l) {
     const cm3_tape_options options = {.backend = backend,
                                       .compute = compute,
                                       .recompute = (cm3_recompute)recipe->model.recompute,
-                                      .share_pages_from = l->micro == l->local ? CM3_SHARE_PAGES_FROM : 0};
+                                      .share_pages_from = l->share.micro == l->share.local ? CM3_SHARE_PAGES_FROM : 0};
     return cm3_token_tapes_open(l->model, &batch, &options, &l->tapes);
 }
 
 static cm3_status set_up(token_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;
-    CM3_TRY(share_lanes(l));
+    CM3_TRY(cm3_recipe_share("pretrain", recipe->pretrain.data.batch, &recipe->pretrain.train,
+                             cm3_comm_size(l->run->comm), &l->share));
+    l->first = l->share.local * cm3_comm_rank(l->run->comm);
     CM3_TRY(open_data(l));
     const cm3_memory *memory = l->run->device->backend->memory;
-    CM3_TRY(cm3_token_pages_open(memory, l->micro * recipe->data.context, l->local / l->micro, &l->pages));
+    CM3_TRY(cm3_token_pages_open(memory, l->share.micro * recipe->pretrain.data.context,
+                                 l->share.local / l->share.micro, &l->pages));
     l->scale = memory->alloc(sizeof *l->scale);
-    l->cursors = calloc((size_t)recipe->data.lanes, sizeof *l->cursors);
+    l->cursors = calloc((size_t)recipe->pretrain.data.batch, sizeof *l->cursors);
     if (!l->scale || !l->cursors) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of tokens");
-    for (int64_t lane = 0; lane < recipe->data.lanes; lane++) l->cursors[lane] = cm3_lane_start(lane);
+    for (int64_t lane = 0; lane < recipe->pretrain.data.batch; lane++) l->cursors[lane] = cm3_lane_start(lane);
     /* Every block is full, so a step always has this many targets: the gradient is a mean, whatever the ranks. */
-    const float scale = 1.0f / (float)(recipe->data.lanes * recipe->data.context);
+    const float scale = 1.0f / (float)(recipe->pretrain.data.batch * recipe->pretrain.data.context);
     CM3_TRY(memory->upload(l->scale, &scale, sizeof scale));
     return build_model(l);
 }
@@ -259,32 +251,32 @@ static void tear_down(token_learner *l) {
 
 static cm3_status learn(token_learner *l, const char *folder) {
     const cm3_recipe *recipe = l->run->recipe;
-    const int64_t tokens = recipe->data.lanes * recipe->data.context;
-    const cm3_learner learner = {.kind = "transformer",
-                                 .params = l->params,
-                                 .tape = l->tapes.step,
-                                 .micro_batches = l->local / l->micro,
-                                 .tokens_per_step = tokens,
-                                 .flops_per_step =
-                                     cm3_transformer_flops_per_token(l->model, recipe->data.context) * (double)tokens,
-                                 .context = l,
-                                 .loss = l->tapes.loss,
-                                 .load = load,
-                                 .note = note,
-                                 .measure = measure,
-                                 .report = report,
-                                 .validate = validate,
-                                 .sample = sample,
-                                 .save = save,
-                                 .restore = restore};
+    const int64_t tokens = recipe->pretrain.data.batch * recipe->pretrain.data.context;
+    const cm3_learner learner = {
+        .kind = "transformer",
+        .params = l->params,
+        .tape = l->tapes.step,
+        .micro_batches = l->share.local / l->share.micro,
+        .tokens_per_step = tokens,
+        .flops_per_step = cm3_transformer_flops_per_token(l->model, recipe->pretrain.data.context) * (double)tokens,
+        .context = l,
+        .loss = l->tapes.loss,
+        .load = load,
+        .note = note,
+        .measure = measure,
+        .report = report,
+        .validate = validate,
+        .sample = sample,
+        .save = save,
+        .restore = restore};
     const cm3_dtype compute = cm3_params_tape_options(l->params).compute;
     const cm3_trainer_config config = {.run = folder,
                                        .config_text = l->run->config_text,
                                        .seed = (uint64_t)recipe->run.seed,
                                        .peak_flops = cm3_run_peak_flops(l->run, compute),
-                                       .train = &recipe->train,
-                                       .adamw = &recipe->optimizer,
-                                       .schedule = &recipe->schedule,
+                                       .train = &recipe->pretrain.train,
+                                       .adamw = &recipe->pretrain.optimizer,
+                                       .schedule = &recipe->pretrain.schedule,
                                        .checkpoint = &recipe->checkpoint,
                                        .guard = &recipe->guard};
     if (cm3_run_is_first(l->run))

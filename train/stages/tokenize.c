@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const depends_on[] = {"source", "data"};
+static const char *const depends_on[] = {"source", "vocab"};
 enum { DEPENDS = 2, CHUNK = 64 }; /* pairs that a rank encodes between two gatherings */
 
 typedef struct tokenizing {
@@ -28,7 +28,7 @@ typedef struct tokenizing {
 } tokenizing;
 
 static cm3_status encode_chunk(tokenizing *t, int64_t first, int64_t count) {
-    const int64_t side = t->run->recipe->image_tokenizer.image;
+    const int64_t side = t->run->recipe->image_tokenizer.network.image_size;
     for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_images_get(t->images, first + i, t->pixels + i * side * side * 3));
     return count > 0 ? cm3_image_codec_encode(t->tokenizers.codec, t->pixels, count, t->codes) : CM3_OK;
 }
@@ -66,7 +66,7 @@ static cm3_status write_round(tokenizing *t, int64_t base, int64_t per_image) {
 static cm3_status tokenize_all(tokenizing *t) {
     cm3_comm *comm = t->run->comm;
     const int64_t total = cm3_source_count(t->source),
-                  per_image = cm3_vqgan_codes_per_image(&t->run->recipe->image_tokenizer);
+                  per_image = cm3_vqgan_codes_per_image(&t->run->recipe->image_tokenizer.network);
     const int64_t stride = (int64_t)CHUNK * cm3_comm_size(comm);
     cm3_progress progress = cm3_progress_start("tokenize", "pairs", (uint64_t)total);
     for (int64_t base = 0; base < total; base += stride) {
@@ -84,7 +84,8 @@ static cm3_status tokenize_all(tokenizing *t) {
 
 static cm3_status begin(tokenizing *t, const char *store_path, cm3_hash inputs) {
     const cm3_recipe *recipe = t->run->recipe;
-    const int64_t side = recipe->image_tokenizer.image, per_image = cm3_vqgan_codes_per_image(&recipe->image_tokenizer);
+    const int64_t side = recipe->image_tokenizer.network.image_size,
+                  per_image = cm3_vqgan_codes_per_image(&recipe->image_tokenizer.network);
     CM3_TRY(cm3_source_open(&recipe->source, &t->source));
     CM3_TRY(cm3_images_open(t->source, side, 0, &t->images));
     t->pixels = malloc((size_t)(CHUNK * side * side * 3) * sizeof(float));
@@ -94,9 +95,9 @@ static cm3_status begin(tokenizing *t, const char *store_path, cm3_hash inputs) 
     if (!cm3_run_is_first(t->run)) return CM3_OK;
     const cm3_store_info info = {.vocabulary = t->tokenizers.vocab.fingerprint,
                                  .source = inputs,
-                                 .image_rows = cm3_vqgan_code_side(&recipe->image_tokenizer),
-                                 .image_columns = cm3_vqgan_code_side(&recipe->image_tokenizer),
-                                 .image_codebook = recipe->image_tokenizer.codes,
+                                 .image_rows = cm3_vqgan_code_side(&recipe->image_tokenizer.network),
+                                 .image_columns = cm3_vqgan_code_side(&recipe->image_tokenizer.network),
+                                 .image_codebook = recipe->image_tokenizer.network.codes,
                                  .text_vocabulary = (int64_t)cm3_bpe_size(t->tokenizers.bpe)};
     return cm3_store_create(store_path, &info, &t->writer);
 }

@@ -292,7 +292,7 @@ static void check_settings(const void *recipe, cm3_faults *faults) {
     cm3_source_check(recipe, "source", faults);
 }
 
-static const cm3_schema schema = {sections, sizeof(cm3_source_config), check_settings};
+static const cm3_schema schema = {.sections = sections, .size = sizeof(cm3_source_config), .check = check_settings};
 
 static void a_recipe_binds_to_a_source(void **state) {
     (void)state;

@@ -4,57 +4,10 @@
 #include "core/config_internal.h"
 #include "core/file.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { RECIPE_BYTES_MAX = 1 << 20 };
-
-/* --- faults ------------------------------------------------------------------------------------------------------- */
-
-int *cm3__origin(cm3_faults *faults, const cm3_section *section, const cm3_field *field) {
-    int *origin = faults->origins;
-    for (const cm3_section *before = faults->schema->sections; before < section; before++)
-        for (const cm3_field *other = before->fields; other->name; other++) origin++;
-    return origin + (field - section->fields);
-}
-
-static void add_line(cm3_faults *faults, int origin, const char *text) {
-    if (faults->total++ >= CM3__FAULTS_KEPT) return;
-    char **line = &faults->lines[faults->total - 1];
-    int length;
-    if (origin == CM3__ORIGIN_OVERRIDE) length = asprintf(line, "command line: %s", text);
-    else if (origin == CM3__ORIGIN_DEFAULT) length = asprintf(line, "%s: %s", faults->name, text);
-    else length = asprintf(line, "%s:%d: %s", faults->name, origin, text);
-    if (length >= 0) return;
-    *line = NULL;
-    faults->out_of_memory = true;
-}
-
-void cm3__fault(cm3_faults *faults, int origin, const char *format, ...) {
-    char text[1024];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    add_line(faults, origin, text);
-}
-
-void cm3_faults_add(cm3_faults *faults, const char *section_name, const char *field_name, const char *format, ...) {
-    char text[1024], full[CM3__FULL_NAME_SIZE];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    int origin = CM3__ORIGIN_DEFAULT;
-    for (const cm3_section *section = faults->schema->sections; section->name; section++) {
-        if (strcmp(section->name, section_name) != 0) continue;
-        const cm3_field *field = cm3__find_field(section, field_name, strlen(field_name));
-        if (field) origin = *cm3__origin(faults, section, field);
-    }
-    cm3__full_name(section_name, field_name, full);
-    cm3__fault(faults, origin, "%s: %s", full, text);
-}
 
 /* One fault is one line; more are listed under a line with their number. What does not fit is counted. */
 static cm3_status report(const cm3_faults *faults) {
@@ -76,8 +29,8 @@ static cm3_status report(const cm3_faults *faults) {
 
 /* --- loading ------------------------------------------------------------------------------------------------------ */
 
-#define FOR_EACH_FIELD(schema, section, field)                                                                        \
-    for (const cm3_section *section = (schema)->sections; section->name; section++)                                   \
+#define FOR_EACH_FIELD(schema, section, field)                                                                         \
+    for (const cm3_section *section = (schema)->sections; section->name; section++)                                    \
         for (const cm3_field *field = section->fields; field->name; field++)
 
 static void set_defaults(cm3_faults *faults, void *recipe) {
@@ -114,10 +67,13 @@ cm3_status cm3_config_parse(const cm3_schema *schema, const char *name, const ch
     if (!faults.origins) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to read the recipe", name);
     set_defaults(&faults, recipe);
     bool readable = length <= RECIPE_BYTES_MAX;
-    if (readable) readable = cm3__bind_yaml(&faults, text, length, recipe);
-    else cm3__fault(&faults, CM3__ORIGIN_DEFAULT, "%zu bytes are too long for a recipe", length);
+    if (readable)
+        readable = cm3__bind_yaml(&faults, text, length, recipe);
+    else
+        cm3__fault(&faults, CM3__ORIGIN_DEFAULT, "%zu bytes are too long for a recipe", length);
     for (int i = 0; i < override_count; i++) cm3__bind_override(&faults, overrides[i], recipe);
-    if (readable) check_missing(&faults); /* else everything behind the fault would seem to be missing */
+    /* Else everything behind the fault would seem to be missing. */
+    if (readable && !faults.renamed) check_missing(&faults);
     if (faults.total == 0 && !faults.out_of_memory && schema->check) schema->check(recipe, &faults);
     const cm3_status status = report(&faults);
     if (status != CM3_OK) cm3_config_free(schema, recipe);
