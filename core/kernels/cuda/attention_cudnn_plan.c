@@ -206,12 +206,14 @@ static void describe(graph *g) {
         describe_forward(g);
 }
 
-#else
-#define describe NULL
 #endif
 
-const cm3__cudnn_operation cm3__cudnn_of_attention = {.name = "attention",
-                                                      .shape_bytes = sizeof(cm3__attention_shape),
-                                                      .clean = true,
-                                                      .room = room,
-                                                      .describe = describe};
+const cm3__cudnn_operation cm3__cudnn_of_attention = {
+    .name = "attention",
+    .shape_bytes = sizeof(cm3__attention_shape),
+    .clean = true,
+    .room = room,
+#ifdef CM3__CUDNN_IS_KNOWN
+    .describe = describe,
+#endif
+};
