@@ -3,13 +3,18 @@
 # tests/**/test_*.sh, get the build folder as argument. tests/fuzz/fuzz_*.c are libFuzzer programs; without CM3_FUZZ each
 # is built with a driver that replays its corpus folder.
 #
-# A test that takes long says "Labels: slow" in a comment: the sanitizers leave it out. Tests of threads of our own get
-# the label "threads" from what they include: the thread sanitizer runs those, and the target tests_of_threads builds them.
+# A test that takes long says "Labels: slow" in a comment: the sanitizers leave it out. One that wants CUDA's toolkit says
+# "cuda". Tests of threads of our own get the label "threads" from what they include: the thread sanitizer runs those, and
+# the target tests_of_threads builds them.
 function(cm3_label_test name source)
   file(STRINGS ${source} slow REGEX "Labels:.*slow")
+  file(STRINGS ${source} cuda REGEX "Labels:.*cuda")
   file(STRINGS ${source} threads REGEX "Labels:.*threads|<pthread\\.h>|\"data/loader\\.h\"")
   if(slow)
     set_property(TEST ${name} APPEND PROPERTY LABELS slow)
+  endif()
+  if(cuda)
+    set_property(TEST ${name} APPEND PROPERTY LABELS cuda)
   endif()
   if(threads)
     set_property(TEST ${name} APPEND PROPERTY LABELS threads)
@@ -27,7 +32,7 @@ endif()
 
 file(GLOB support_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.c)
 add_library(cm3_test_support STATIC ${support_sources})
-target_link_libraries(cm3_test_support PUBLIC cm3_tools PkgConfig::CMOCKA)
+target_link_libraries(cm3_test_support PUBLIC cm3_tools PkgConfig::TESTLIBS)
 target_compile_definitions(cm3_test_support PUBLIC CM3_SOURCE_DIR="${CMAKE_SOURCE_DIR}" CM3_BINARY_DIR="${CMAKE_BINARY_DIR}")
 
 file(GLOB_RECURSE test_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*/test_*.c ${CMAKE_SOURCE_DIR}/tests/test_*.c)
@@ -60,6 +65,9 @@ foreach(source IN LISTS test_sources)
 endforeach()
 
 file(GLOB_RECURSE test_scripts CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/*/test_*.sh)
+if(NOT TARGET cm3_cuda)
+  list(FILTER test_scripts EXCLUDE REGEX "/test_cuda_without_a_gpu\\.sh$")
+endif()
 foreach(source IN LISTS test_scripts)
   file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR}/tests ${source})
   string(REGEX REPLACE "\\.sh$" "" name ${name})

@@ -3,7 +3,7 @@
 #include "core/clock.h"
 #include "core/json.h"
 #include "core/tensor/op_case.h"
-#include "core/tensor/rates.h"
+#include "core/kernels/rates.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,12 +5,14 @@ set -eu
 
 packages="gcc g++ libc6-dev cmake ninja-build pkg-config
     libopenmpi-dev openmpi-bin libopenblas-openmp-dev libhdf5-dev zlib1g-dev
-    libjansson-dev libyaml-dev libutf8proc-dev libpcre2-dev libxxhash-dev
+    libjansson-dev libyaml-dev libutf8proc-dev libxxhash-dev
     libjpeg62-turbo-dev libpng-dev libwebp-dev libfreetype-dev libharfbuzz-dev
     fonts-noto-color-emoji unicode-data unicode-cldr-core"
-[ "${1-}" = --tests ] && packages="$packages libcmocka-dev"
+# Network namespaces, pgrep, PCRE2 as an oracle: what tests call and a small system may lack.
+tests="libcmocka-dev libpcre2-dev iproute2 procps python3"
+[ "${1-}" = --tests ] && packages="$packages $tests"
 # Fuzzing (cmake -DCM3_FUZZ=ON) also wants clang and libomp-dev.
-[ "${1-}" = --fuzz ] && packages="$packages libcmocka-dev clang libclang-rt-14-dev libomp-dev"
+[ "${1-}" = --fuzz ] && packages="$packages $tests clang libclang-rt-14-dev libomp-dev"
 
 missing=
 for package in $packages; do

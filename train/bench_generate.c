@@ -2,7 +2,7 @@
 
 #include "core/clock.h"
 #include "core/rng.h"
-#include "core/tensor/rates.h"
+#include "core/kernels/rates.h"
 #include "model/decode/generate.h"
 
 #include <math.h>

@@ -3,7 +3,7 @@
 #include "core/clock.h"
 #include "core/rng.h"
 #include "core/tensor/staged_buffer.h"
-#include "core/tensor/rates.h"
+#include "core/kernels/rates.h"
 #include "model/image_codec.h"
 #include "train/state.h"
 

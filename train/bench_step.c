@@ -3,7 +3,7 @@
 #include "core/clock.h"
 #include "core/kernels/cpu/machine.h"
 #include "core/rng.h"
-#include "core/tensor/rates.h"
+#include "core/kernels/rates.h"
 #include "train/state.h"
 
 #include <math.h>

@@ -21,7 +21,7 @@ typedef struct cm3_stage_plan {
     double gpu_hours, days;
 } cm3_stage_plan;
 
-/* The transformer's training on `ranks` ranks of a backend that only counts (core/tensor/device.h). The vocabulary is
+/* The transformer's training on `ranks` ranks of a backend that only counts (core/kernels/device.h). The vocabulary is
  * that of OUT/tokenize if it is there, else what the recipe promises. */
 cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backend, int ranks, cm3_stage_plan *plan);
 /* The same for the image tokenizer, which computes in f32. */

@@ -8,7 +8,7 @@
 #include "data/data_config.h"
 #include "data/image_batches.h"
 #include "data/source/source.h"
-#include "core/tensor/device.h"
+#include "core/kernels/device.h"
 #include "model/decode/sampler.h"
 #include "model/transformer.h"
 #include "model/vqgan.h"

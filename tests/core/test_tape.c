@@ -82,34 +82,82 @@ static double run(network *n, const cm3_tape_run_options *options) {
     return (double)cm3_var_scalar(n->loss);
 }
 
+/* y (rows, outs) += x (rows, ins) weight^T */
+static void add_product(double *y, const double *x, const double *weight, int64_t rows, int64_t ins, int64_t outs) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t o = 0; o < outs; o++)
+            for (int64_t i = 0; i < ins; i++) y[r * outs + o] += x[r * ins + i] * weight[o * ins + i];
+}
+
+/* What build() records, in double: its loss, and the largest logit. */
+static double loss_in_double(const network *n, double *const value[PARAMETERS], double *largest) {
+    double x[ROWS * WIDTH], copy[ROWS * WIDTH], normed[ROWS * WIDTH], inner[ROWS * INNER], loss = 0;
+    for (int i = 0; i < ROWS * WIDTH; i++) x[i] = value[0][n->ids[i / WIDTH] * WIDTH + i % WIDTH];
+    for (int block = 0; block < 2; block++) {
+        for (int r = 0; r < ROWS; r++) {
+            double mean = 0, variance = 0;
+            for (int i = 0; i < WIDTH; i++) mean += x[r * WIDTH + i] / WIDTH;
+            for (int i = 0; i < WIDTH; i++) variance += pow(x[r * WIDTH + i] - mean, 2) / WIDTH;
+            for (int i = 0; i < WIDTH; i++) normed[r * WIDTH + i] = (x[r * WIDTH + i] - mean) / sqrt(variance + 1e-5);
+        }
+        memset(inner, 0, sizeof inner);
+        add_product(inner, normed, value[1], ROWS, WIDTH, INNER);
+        for (int i = 0; i < ROWS * INNER; i++) inner[i] = fmax(inner[i], 0);
+        add_product(x, inner, value[2], ROWS, INNER, WIDTH);
+    }
+    memcpy(copy, x, sizeof x);
+    add_product(x, copy, value[3], ROWS, WIDTH, WIDTH);
+    for (int i = 0; i < ROWS * WIDTH; i++) x[i] += x[i];
+    *largest = 0;
+    for (int r = 0; r < ROWS; r++) {
+        double logits[VOCABULARY] = {0}, sum = 0;
+        add_product(logits, &x[r * WIDTH], value[0], 1, WIDTH, VOCABULARY);
+        for (int i = 0; i < VOCABULARY; i++) {
+            sum += exp(logits[i]);
+            *largest = fmax(*largest, fabs(logits[i]));
+        }
+        if (n->targets[r] >= 0) loss += log(sum) - logits[n->targets[r]] + 1e-2 * pow(log(sum), 2);
+    }
+    return (double)n->scale * loss;
+}
+
+/* The differences are those of a loss in double, over a step so small that neither curvature nor ReLU's kinks matter.
+ * So what is tolerated is rounding in f32 alone, whichever kernels multiply: the errors of a
+ * logit's INNER roundings add up to sqrt(INNER) 2^-24 of the largest logit, the softmax makes a relative error of that,
+ * and the gradients' own sums add as much again. */
 static void gradients_are_those_of_finite_differences(void **state) {
     (void)state;
     network n;
     build(&n, CM3_RECOMPUTE_NONE, true);
-    run(&n, NULL);
-    float *grads[PARAMETERS];
-    int worst = 0;
+    const double loss = run(&n, NULL), step = 1e-6;
+    double *value[PARAMETERS], largest, worst = 0;
     for (int i = 0; i < PARAMETERS; i++) {
-        grads[i] = malloc((size_t)n.count[i] * sizeof(float));
-        memcpy(grads[i], n.grad[i], (size_t)n.count[i] * sizeof(float));
+        value[i] = malloc((size_t)n.count[i] * sizeof *value[i]);
+        for (int64_t k = 0; k < n.count[i]; k++) value[i][k] = (double)n.value[i][k];
     }
-    for (int i = 0; i < PARAMETERS; i++)
-        for (int64_t k = 0; k < n.count[i]; k += 3) {
-            const float step = 1e-3f, kept = n.value[i][k];
-            n.value[i][k] = kept + step;
-            const double above = run(&n, NULL);
-            n.value[i][k] = kept - step;
-            const double below = run(&n, NULL);
-            n.value[i][k] = kept;
-            const double expected = (above - below) / (2 * (double)step);
-            if (fabs(expected - (double)grads[i][k]) >= 4e-3 + 1e-2 * fabs(expected))
-                print_error("parameter %d[%lld]: %g, by differences %g\n", i, (long long)k, (double)grads[i][k],
-                            expected);
-            /* f32 rounding of the loss over the step, and the second-order term (ReLU kinks included) */
-            worst += fabs(expected - (double)grads[i][k]) >= 4e-3 + 1e-2 * fabs(expected);
+    const double expected_loss = loss_in_double(&n, value, &largest);
+    const double rounding = 2 * sqrt(INNER) * ldexp(1, -24) * (1 + largest);
+    assert_true(fabs(loss - expected_loss) <= rounding * expected_loss);
+    for (int i = 0; i < PARAMETERS; i++) {
+        double top = 0;
+        for (int64_t k = 0; k < n.count[i]; k++) top = fmax(top, fabs((double)n.grad[i][k]));
+        for (int64_t k = 0; k < n.count[i]; k++) {
+            const double kept = value[i][k], found = (double)n.grad[i][k];
+            value[i][k] = kept + step;
+            const double above = loss_in_double(&n, value, &largest);
+            value[i][k] = kept - step;
+            const double below = loss_in_double(&n, value, &largest);
+            value[i][k] = kept;
+            const double expected = (above - below) / (2 * step), error = fabs(found - expected) / (rounding * top);
+            if (!(error <= 1))
+                print_error("parameter %d[%lld]: %g, by differences %g\n", i, (long long)k, found, expected);
+            worst = fmax(worst, error);
         }
-    assert_int_equal(worst, 0);
-    for (int i = 0; i < PARAMETERS; i++) free(grads[i]);
+    }
+    print_message("the largest error is %.3f of what rounding explains (%.1e of the largest gradient)\n", worst,
+                  rounding);
+    assert_true(worst <= 1);
+    for (int i = 0; i < PARAMETERS; i++) free(value[i]);
     drop(&n);
 }
 

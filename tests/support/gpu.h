@@ -2,7 +2,7 @@
 #ifndef CM3_TESTS_SUPPORT_GPU_H
 #define CM3_TESTS_SUPPORT_GPU_H
 
-#include "core/tensor/device.h"
+#include "core/kernels/device.h"
 
 /* Says which one it is; NULL, and why, if there is none. */
 const cm3_backend *gpu_open(void);

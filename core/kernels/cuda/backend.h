@@ -1,4 +1,4 @@
-/* The backend of NVIDIA GPUs. It is a shared object of its own (cm3_cuda), which core/tensor/device.h opens at run
+/* The backend of NVIDIA GPUs. It is a shared object of its own (cm3_cuda), which core/kernels/device.h opens at run
  * time. */
 #ifndef CM3_CORE_KERNELS_CUDA_BACKEND_H
 #define CM3_CORE_KERNELS_CUDA_BACKEND_H

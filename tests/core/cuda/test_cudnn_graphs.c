@@ -1,6 +1,6 @@
 /* cuDNN's plans for attention and convolutions, made for an H100 that is only described (h100.json), with something in
  * the driver's place (tests/support/driver): cuDNN accepts the graphs and compiles its kernels for them. Without cuDNN
- * nothing is tested. Labels: slow */
+ * nothing is tested. Labels: slow, cuda */
 #include "core/kernels/cuda/attention_cudnn_plan.h"
 #include "core/kernels/cuda/conv2d_cudnn_plan.h"
 #include "core/kernels/cuda/cudnn_graph.h"

@@ -1,5 +1,5 @@
 /* The device that the host plays: its memory is as far away as a GPU's. */
-#include "core/tensor/device.h"
+#include "core/kernels/device.h"
 
 #include <setjmp.h>
 #include <signal.h>

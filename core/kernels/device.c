@@ -1,4 +1,4 @@
-#include "core/tensor/device.h"
+#include "core/kernels/device.h"
 
 #include "core/kernels/cuda/backend.h"
 #include "core/library.h"

@@ -1,4 +1,4 @@
-#include "core/tensor/rates.h"
+#include "core/kernels/rates.h"
 
 #include "core/clock.h"
 #include "core/kernels/cpu/machine.h"

@@ -1,6 +1,6 @@
 /* What a backend's processor can do at most, measured: the floor under every figure of speed. */
-#ifndef CM3_CORE_TENSOR_RATES_H
-#define CM3_CORE_TENSOR_RATES_H
+#ifndef CM3_CORE_KERNELS_RATES_H
+#define CM3_CORE_KERNELS_RATES_H
 
 #include "core/tensor/op.h"
 

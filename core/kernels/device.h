@@ -3,8 +3,8 @@
  * The backend of GPUs is a shared object of its own, libcm3_cuda.so beside the program (or what CM3_CUDA_LIBRARY
  * names), which is opened only when it is asked for: one program runs with and without a GPU, its driver and its
  * libraries. */
-#ifndef CM3_CORE_TENSOR_DEVICE_H
-#define CM3_CORE_TENSOR_DEVICE_H
+#ifndef CM3_CORE_KERNELS_DEVICE_H
+#define CM3_CORE_KERNELS_DEVICE_H
 
 #include "core/tensor/op.h"
 
