@@ -35,7 +35,7 @@ void cm3_session_close(cm3_session *session);
 typedef cm3_status (*cm3_stage_function)(const cm3_run *run);
 cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage_function *stages, int count);
 
-/* Prints what a recipe would cost: the output of `plan` and of --dry-run (tools/cmd_plan.c). */
+/* Prints what a recipe would cost: the output of `plan` and of --dry-run (tools/plan_print.c). */
 cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json);
 
 #endif

@@ -1,9 +1,9 @@
 #include "train/bench_images.h"
 
 #include "core/clock.h"
+#include "core/kernels/rates.h"
 #include "core/rng.h"
 #include "core/tensor/staged_buffer.h"
-#include "core/kernels/rates.h"
 #include "model/image_codec.h"
 #include "train/state.h"
 

@@ -2,7 +2,6 @@
 
 #include "core/file.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,13 +21,6 @@ static cm3_status unknown(const uint8_t *bytes, size_t length, const char *name)
     for (size_t i = 0; i < 4 && i < length; i++) snprintf(start + 3 * i, 4, "%02x ", bytes[i]);
     start[strlen(start) - 1] = '\0';
     return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: not a JPEG, PNG or WebP image (it starts with %s)", name, start);
-}
-
-cm3_status cm3__image_create_for(const char *name, int64_t width, int64_t height, int channels, cm3_image *image) {
-    const cm3_status status = cm3_image_create((int)(width < INT_MAX ? width : INT_MAX),
-                                               (int)(height < INT_MAX ? height : INT_MAX), channels, image);
-    if (status == CM3_OK) return CM3_OK;
-    return cm3_fail_context(status == CM3_ERR_SHAPE ? CM3_ERR_FORMAT : status, "%s", name);
 }
 
 cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, int least, cm3_image *image) {

@@ -16,7 +16,4 @@ int cm3__exif_orientation(const uint8_t *segment, size_t length);
 /* Turns and mirrors the image in place so that it stands upright. */
 cm3_status cm3__image_orient(cm3_image *image, int orientation);
 
-/* cm3_image_create, its refusal being the file's fault. */
-cm3_status cm3__image_create_for(const char *name, int64_t width, int64_t height, int channels, cm3_image *image);
-
 #endif

@@ -1,5 +1,6 @@
 #include "data/image/image.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,13 @@ cm3_status cm3_image_create(int width, int height, int channels, cm3_image *imag
     if (!pixels) return cm3_fail(CM3_ERR_MEMORY, "no memory for a image of %d x %d pixels", width, height);
     *image = (cm3_image){.width = width, .height = height, .channels = channels, .pixels = pixels};
     return CM3_OK;
+}
+
+cm3_status cm3_image_create_for(const char *name, int64_t width, int64_t height, int channels, cm3_image *image) {
+    const cm3_status status = cm3_image_create((int)(width < INT_MAX ? width : INT_MAX),
+                                               (int)(height < INT_MAX ? height : INT_MAX), channels, image);
+    if (status == CM3_OK) return CM3_OK;
+    return cm3_fail_context(status == CM3_ERR_SHAPE ? CM3_ERR_FORMAT : status, "%s", name);
 }
 
 void cm3_image_free(cm3_image *image) {

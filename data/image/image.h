@@ -37,6 +37,8 @@ typedef enum cm3_fit {
 
 /* A image of uninitialised pixels. CM3_ERR_SHAPE for sizes out of range. */
 cm3_status cm3_image_create(int width, int height, int channels, cm3_image *image);
+/* The same for what a file claims: sizes out of range are that file's fault, CM3_ERR_FORMAT. */
+cm3_status cm3_image_create_for(const char *name, int64_t width, int64_t height, int channels, cm3_image *image);
 void cm3_image_fill(cm3_image *image, cm3_colour colour); /* opaque */
 /* Safe on a zeroed and on an already freed image. */
 void cm3_image_free(cm3_image *image);

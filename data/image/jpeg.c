@@ -92,10 +92,10 @@ static void read_rows(reader *r, const char *name, int least) {
     jpeg_calc_output_dimensions(jpeg);
     /* Before the library allocates for a progressive file what its header claims. */
     cm3_image claimed = {0};
-    r->status = cm3__image_create_for(name, jpeg->image_width, jpeg->image_height, 3, &claimed);
+    r->status = cm3_image_create_for(name, jpeg->image_width, jpeg->image_height, 3, &claimed);
     cm3_image_free(&claimed);
     if (r->status == CM3_OK)
-        r->status = cm3__image_create_for(name, jpeg->output_width, jpeg->output_height, 3, &r->image);
+        r->status = cm3_image_create_for(name, jpeg->output_width, jpeg->output_height, 3, &r->image);
     if (r->status != CM3_OK) return;
     if (cmyk && !(r->row = malloc((size_t)4 * jpeg->output_width))) {
         r->status = cm3_fail(CM3_ERR_MEMORY, "%s: no memory for a row of pixels", name);

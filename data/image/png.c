@@ -29,7 +29,7 @@ cm3_status cm3__png_decode(const uint8_t *bytes, size_t length, const char *name
     png.format = alpha ? PNG_FORMAT_RGBA : PNG_FORMAT_RGB;
     png.flags |= PNG_IMAGE_FLAG_16BIT_sRGB; /* without a gamma of its own a file is sRGB, whatever its depth */
     cm3_image made;
-    const cm3_status status = cm3__image_create_for(name, png.width, png.height, alpha ? 4 : 3, &made);
+    const cm3_status status = cm3_image_create_for(name, png.width, png.height, alpha ? 4 : 3, &made);
     if (status != CM3_OK) {
         png_image_free(&png);
         return status;

@@ -41,7 +41,7 @@ cm3_status cm3__webp_decode(const uint8_t *bytes, size_t length, const char *nam
     CM3_TRY(features_of(bytes, length, name, &config.input));
     const int channels = config.input.has_alpha ? 4 : 3;
     cm3_image made;
-    CM3_TRY(cm3__image_create_for(name, config.input.width, config.input.height, channels, &made));
+    CM3_TRY(cm3_image_create_for(name, config.input.width, config.input.height, channels, &made));
     config.output.colorspace = channels == 4 ? MODE_RGBA : MODE_RGB;
     config.output.is_external_memory = 1;
     config.output.u.RGBA.rgba = made.pixels;

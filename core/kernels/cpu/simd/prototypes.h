@@ -2,7 +2,7 @@
 #ifndef CM3_CORE_KERNELS_CPU_SIMD_PROTOTYPES_H
 #define CM3_CORE_KERNELS_CPU_SIMD_PROTOTYPES_H
 
-#include "core/kernels/cpu/dispatch.h"
+#include "core/kernels/cpu/simd/loops.h"
 #include "core/kernels/cpu/simd/simd.h"
 
 #define X(name, arguments) void CM3_SIMD(cm3__##name) arguments;
