@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- one field ---------------------------------------------------------------------------------------------------- */
+/* --- one field --------------------------------------------------------------------------------------------------- */
 
 /* What came of setting a field to `text`. */
 static void report_value(cm3_faults *faults, int origin, const cm3_section *section, const cm3_field *field,
@@ -53,7 +53,7 @@ void cm3__bind_override(cm3_faults *faults, const char *text, void *recipe) {
     report_value(faults, CM3__ORIGIN_OVERRIDE, section, field, result, equals + 1, found);
 }
 
-/* --- the document ------------------------------------------------------------------------------------------------- */
+/* --- the document ------------------------------------------------------------------------------------------------ */
 
 /* One pass over a document. */
 typedef struct binding {

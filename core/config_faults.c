@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- faults ------------------------------------------------------------------------------------------------------- */
+/* --- faults ------------------------------------------------------------------------------------------------------ */
 
 int *cm3__origin(cm3_faults *faults, const cm3_section *section, const cm3_field *field) {
     int *origin = faults->origins;
@@ -52,7 +52,7 @@ void cm3_faults_add(cm3_faults *faults, const char *section_name, const char *fi
     cm3__fault(faults, field ? *cm3__origin(faults, section, field) : CM3__ORIGIN_DEFAULT, "%s: %s", full, text);
 }
 
-/* --- names -------------------------------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------------------------------- */
 
 void cm3__full_name(const char *section, const char *key, char name[CM3__FULL_NAME_SIZE]) {
     snprintf(name, CM3__FULL_NAME_SIZE, "%s%s%s", section, *section ? "." : "", key);
@@ -92,7 +92,7 @@ static bool exists(const cm3_schema *schema, const char *path) {
     return cm3__find_section(schema, path, strlen(path)) || (section && cm3__find_field(section, last, strlen(last)));
 }
 
-/* --- names that are no longer ------------------------------------------------------------------------------------- */
+/* --- names that are no longer ------------------------------------------------------------------------------------ */
 
 const char *cm3__renamed(const cm3_schema *schema, const char *old) {
     for (const cm3_rename *rename = schema->renames; rename && rename->old; rename++)
@@ -124,7 +124,7 @@ static bool fault_renamed(cm3_faults *faults, int origin, const char *path) {
     return false;
 }
 
-/* --- names that never were ---------------------------------------------------------------------------------------- */
+/* --- names that never were --------------------------------------------------------------------------------------- */
 
 typedef struct suggestion {
     cm3_nearest nearest;

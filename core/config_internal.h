@@ -26,7 +26,7 @@ void cm3__fault(cm3_faults *faults, int origin, const char *format, ...) __attri
 /* The origin of a field, to read and to set. */
 int *cm3__origin(cm3_faults *faults, const cm3_section *section, const cm3_field *field);
 
-/* --- names -------------------------------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------------------------------- */
 
 enum { CM3__FULL_NAME_SIZE = 256 };
 /* "section.key", or "key" at the top level. */
@@ -41,7 +41,7 @@ const char *cm3__renamed(const cm3_schema *schema, const char *old);
  * that exists. */
 bool cm3__fault_name(cm3_faults *faults, int origin, const char *section, const char *name, size_t length);
 
-/* --- values ------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------ */
 
 typedef enum cm3__set_result { CM3__SET_OK, CM3__SET_WRONG, CM3__SET_NO_MEMORY } cm3__set_result;
 
@@ -58,7 +58,7 @@ void cm3__value_expected(const cm3_field *field, char expected[CM3__EXPECTED_SIZ
 /* A short printable image of any bytes, with quotes. */
 void cm3__quote(const char *text, size_t length, char quoted[CM3__FOUND_SIZE]);
 
-/* --- the file ----------------------------------------------------------------------------------------------------- */
+/* --- the file ---------------------------------------------------------------------------------------------------- */
 
 /* Binds the YAML text to the recipe; what is wrong is added to `faults`. False if the text is no YAML of a recipe's
  * form. */

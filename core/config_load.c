@@ -27,7 +27,7 @@ static cm3_status report(const cm3_faults *faults) {
     return cm3_fail(CM3_ERR_RECIPE, "%s", text);
 }
 
-/* --- loading ------------------------------------------------------------------------------------------------------ */
+/* --- loading ----------------------------------------------------------------------------------------------------- */
 
 #define FOR_EACH_FIELD(schema, section, field)                                                                         \
     for (const cm3_section *section = (schema)->sections; section->name; section++)                                    \

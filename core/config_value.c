@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- text for messages -------------------------------------------------------------------------------------------- */
+/* --- text for messages ------------------------------------------------------------------------------------------- */
 
 void cm3__quote(const char *text, size_t length, char quoted[CM3__FOUND_SIZE]) {
     enum { SHOWN = 64 };
@@ -71,7 +71,7 @@ void cm3__value_expected(const cm3_field *field, char expected[CM3__EXPECTED_SIZ
     }
 }
 
-/* --- scalars ------------------------------------------------------------------------------------------------------ */
+/* --- scalars ----------------------------------------------------------------------------------------------------- */
 
 typedef struct scalar {
     const char *text; /* not empty inside: no zero byte counts as an end */
@@ -195,7 +195,7 @@ static cm3__set_result set_scalar(const cm3_field *field, void *target, const sc
     return good ? CM3__SET_OK : wrong_scalar(field, value, found);
 }
 
-/* --- lists -------------------------------------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------------------------- */
 
 static scalar scalar_of(const yaml_node_t *node) {
     return (scalar){(const char *)node->data.scalar.value, node->data.scalar.length,
@@ -252,7 +252,7 @@ static cm3__set_result set_list(const cm3_field *field, void *target, yaml_docum
     return CM3__SET_OK;
 }
 
-/* --- any value ---------------------------------------------------------------------------------------------------- */
+/* --- any value --------------------------------------------------------------------------------------------------- */
 
 static bool is_list(const cm3_field *field) {
     return field->kind == CM3_KIND_INT_LIST || field->kind == CM3_KIND_STRING_LIST;

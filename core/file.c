@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* --- reading ------------------------------------------------------------------------------------------------------ */
+/* --- reading ----------------------------------------------------------------------------------------------------- */
 
 static cm3_status read_open_file(int descriptor, const char *path, size_t limit, char **data, size_t *length) {
     struct stat info;
@@ -59,7 +59,7 @@ cm3_status cm3_file_read(const char *path, size_t limit, char **data, size_t *le
     return status;
 }
 
-/* --- writing aside, then renaming --------------------------------------------------------------------------------- */
+/* --- writing aside, then renaming -------------------------------------------------------------------------------- */
 
 struct cm3_output {
     char *path, *aside;

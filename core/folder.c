@@ -44,7 +44,7 @@ cm3_status cm3_folder_make(const char *path) {
     return CM3_OK;
 }
 
-/* --- listing ------------------------------------------------------------------------------------------------------ */
+/* --- listing ----------------------------------------------------------------------------------------------------- */
 
 static int by_bytes(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -95,7 +95,7 @@ cm3_status cm3_folder_list(const char *path, cm3_names *names) {
     return status;
 }
 
-/* --- removing ----------------------------------------------------------------------------------------------------- */
+/* --- removing ---------------------------------------------------------------------------------------------------- */
 
 /* Works below an open folder, so that a folder swapped for a symbolic link meanwhile cannot lead it elsewhere. */
 static int remove_entries(int parent, const char *name, int depth) {
@@ -131,7 +131,7 @@ cm3_status cm3_folder_remove(const char *path) {
     return CM3_OK;
 }
 
-/* --- making durable ----------------------------------------------------------------------------------------------- */
+/* --- making durable ---------------------------------------------------------------------------------------------- */
 
 cm3_status cm3_path_sync(const char *path) {
     const int descriptor = open(path, O_RDONLY | O_CLOEXEC);

@@ -63,7 +63,7 @@ void cm3_document_free(cm3_document *document) {
     *document = (cm3_document){0};
 }
 
-/* ---- rendering ---- */
+/* --- rendering --------------------------------------------------------------------------------------------------- */
 
 static cm3_status render_segment(const cm3_segment *segment, const cm3_vocab *vocab, cm3_tokens *tokens) {
     const bool image = segment->modality == CM3_MODALITY_IMAGE;
@@ -131,7 +131,7 @@ cm3_status cm3_document_prompt(const cm3_document *document, const cm3_vocab *vo
     return status;
 }
 
-/* ---- parsing ---- */
+/* --- parsing ----------------------------------------------------------------------------------------------------- */
 
 static bool is_sentinel(const cm3_vocab *vocab, int32_t id) {
     return cm3_vocab_is(vocab, CM3_REGION_SENTINEL, id);

@@ -100,7 +100,7 @@ void cm3_block_free(cm3_block *block) {
     *block = (cm3_block){0};
 }
 
-/* ---- layout: which samples a block holds, and where its boundaries are, from lengths alone ---- */
+/* --- layout: which samples a block holds, and where its boundaries are, from lengths alone ----------------------- */
 
 static cm3_status push_piece(cm3_block *block, cm3_piece piece) {
     if (block->piece_count == block->piece_capacity) {
@@ -201,7 +201,7 @@ cm3_status cm3_lane_skip(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, i
     return status;
 }
 
-/* ---- tokens ---- */
+/* --- tokens ------------------------------------------------------------------------------------------------------ */
 
 /* Writes ids of numbers that stand at [at, at + count) of a sample, as far as the piece holds them. */
 static int32_t *put_numbers(int32_t *out, const cm3_piece *piece, int64_t at, const int32_t *numbers, int64_t count,
@@ -250,7 +250,7 @@ cm3_status cm3_lane_next(cm3_packer *packer, int64_t lane, cm3_cursor *cursor, c
     return CM3_OK;
 }
 
-/* ---- validation samples ---- */
+/* --- validation samples ------------------------------------------------------------------------------------------ */
 
 /* Fills validation_ends. */
 static cm3_status measure_samples(cm3_packer *packer) {

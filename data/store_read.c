@@ -53,7 +53,7 @@ static cm3_status read_rows(cm3_store *store, column *c, int64_t first, int64_t 
     return status;
 }
 
-/* ---- opening ---- */
+/* --- opening ----------------------------------------------------------------------------------------------------- */
 
 static cm3_status no_attribute(const cm3_store *store, const char *name) {
     char what[64];
@@ -323,7 +323,7 @@ void cm3_store_close(cm3_store *store) {
     free(store);
 }
 
-/* ---- reading ---- */
+/* --- reading ----------------------------------------------------------------------------------------------------- */
 
 const cm3_store_info *cm3_store_get_info(const cm3_store *store) {
     return &store->info;

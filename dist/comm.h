@@ -34,7 +34,7 @@ int cm3_comm_local_rank(const cm3_comm *comm);
 int cm3_comm_local_size(const cm3_comm *comm);
 const char *cm3_comm_kind(const cm3_comm *comm); /* "self" or "mpi" */
 
-/* --- small, blocking ---------------------------------------------------------------------------------------------- */
+/* --- small, blocking --------------------------------------------------------------------------------------------- */
 
 typedef enum cm3_reduce { CM3_REDUCE_SUM, CM3_REDUCE_MAX, CM3_REDUCE_MIN } cm3_reduce;
 
@@ -57,7 +57,7 @@ cm3_status cm3_comm_agree_status(cm3_comm *comm, cm3_status mine);
  * one of them is enough to report it. */
 bool cm3_comm_failed_together(const cm3_comm *comm);
 
-/* --- gradients: sums of long ranges while the computation goes on ------------------------------------------------- */
+/* --- gradients: sums of long ranges while the computation goes on ------------------------------------------------ */
 
 /* A sum over ranks that is on its way. */
 typedef struct cm3_reduction cm3_reduction;

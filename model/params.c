@@ -60,7 +60,7 @@ void cm3_params_free(cm3_params *params) {
     free(params);
 }
 
-/* --- the table ---------------------------------------------------------------------------------------------------- */
+/* --- the table --------------------------------------------------------------------------------------------------- */
 
 /* Keeps the first failure: it may be asked for much later, when the thread's message is another one. */
 static int stick(cm3_params *params, cm3_status status) {
@@ -186,7 +186,7 @@ cm3_param_range cm3_params_bucket_range(const cm3_params *params, int bucket) {
     return (cm3_param_range){params->starts[bucket], params->starts[bucket + 1] - params->starts[bucket]};
 }
 
-/* --- the memory --------------------------------------------------------------------------------------------------- */
+/* --- the memory -------------------------------------------------------------------------------------------------- */
 
 cm3_status cm3_params_allocate(cm3_params *params, bool with_gradients) {
     if (!params->starts) return cm3_fail(CM3_ERR_INTERNAL, "parameters are allocated before their layout");
@@ -264,7 +264,7 @@ cm3_tape_options cm3_params_tape_options(const cm3_params *params) {
     return (cm3_tape_options){.backend = at->backend, .compute = at->bf16_weights ? CM3_BF16 : CM3_F32};
 }
 
-/* --- on a device -------------------------------------------------------------------------------------------------- */
+/* --- on a device ------------------------------------------------------------------------------------------------- */
 
 cm3_status cm3_params_place(cm3_params *params, const cm3_backend *backend, cm3_dtype compute) {
     if (backend->memory->host) return CM3_OK;

@@ -61,7 +61,7 @@ typedef struct cm3_params cm3_params;
 cm3_status cm3_params_create(cm3_params **params);
 void cm3_params_free(cm3_params *params);
 
-/* --- the table ---------------------------------------------------------------------------------------------------- */
+/* --- the table --------------------------------------------------------------------------------------------------- */
 
 /* What is added from here on belongs to this bucket: 0 at first, never falling (buckets are laid out in order). */
 void cm3_params_bucket(cm3_params *params, int bucket);
@@ -90,7 +90,7 @@ typedef struct cm3_param_range {
 int cm3_params_bucket_count(const cm3_params *params);
 cm3_param_range cm3_params_bucket_range(const cm3_params *params, int bucket);
 
-/* --- the memory --------------------------------------------------------------------------------------------------- */
+/* --- the memory -------------------------------------------------------------------------------------------------- */
 
 /* Takes the buffers, zeroed. */
 cm3_status cm3_params_allocate(cm3_params *params, bool with_gradients);
@@ -103,7 +103,7 @@ float *cm3_params_value(const cm3_params *params, int index);
 /* Initial values: a function of the seed, the parameter's index and the element alone. */
 void cm3_params_init(cm3_params *params, uint64_t seed);
 
-/* --- where kernels find them -------------------------------------------------------------------------------------- */
+/* --- where kernels find them ------------------------------------------------------------------------------------- */
 
 /* The buffers above on the host's memory; on a device's, buffers of its own beside them, and, where the tape computes
  * in bf16, a copy of the values in that. */

@@ -4,8 +4,9 @@
  *
  *   cm3leon     Yu et al., "Scaling Autoregressive Multi-Modal Models", 2023 (arXiv 2309.02591): OPT's decoder without
  *               biases, dropout and learnable norms; LayerNorm before attention and FFN, ReLU, learned positions, tied
- * embeddings. chameleon   Chameleon Team, "Mixed-Modal Early-Fusion Foundation Models", 2024 (arXiv 2405.09818):
- * RMSNorm, SwiGLU, rotary positions, normalised queries and keys, an output table of its own, z-loss.
+ *               embeddings.
+ *   chameleon   Chameleon Team, "Mixed-Modal Early-Fusion Foundation Models", 2024 (arXiv 2405.09818): RMSNorm, SwiGLU,
+ *               rotary positions, normalised queries and keys, an output table of its own, z-loss.
  *
  * A network is described by its config alone. cm3_transformer_declare() puts its parameters into a table; the functions
  * below record it on a tape for training, scoring or generation. Buckets: 0 the embeddings, 1..layers the blocks,
@@ -55,8 +56,8 @@ const cm3_params *cm3_transformer_params(const cm3_transformer *model);
  * attention causal, recomputation not counted. */
 double cm3_transformer_flops_per_token(const cm3_transformer *model, int64_t sequence);
 
-/* A step of training or scoring: B sequences of S tokens. The arrays are the caller's, read at every run of the tape.
- * */
+/* A step of training or scoring: B sequences of S tokens. The arrays are the caller's, and are read at every run of the
+ * tape. */
 typedef struct cm3_sequence_batch {
     int64_t batch, sequence;
     int32_t *ids, *targets, *positions; /* (B S); a negative target is ignored */

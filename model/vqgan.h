@@ -6,7 +6,7 @@
  * from the codes:
  *
  *     z = encode(x);  codes = argmin_k |z - e_k|;  y = decode(e[codes])
- *     loss = l1 |x - y| + l2 |x - y|^2                     means over pixel values
+ *     loss = l1 |x - y| + l2 |x - y|^2                               means over pixel values
  *          + codebook_loss (|sg z - e|^2 + commitment |z - sg e|^2)   mean over code values, sg: no gradient
  *
  * and the gradient of y passes straight through the codebook to z. There is no adversary: the loss is that of pixels.

@@ -11,7 +11,7 @@ static const cm3_option common_options[] = {{"quiet", NULL, "print only results,
                                             {"help", NULL, "print this text"},
                                             CM3_OPTION_END};
 
-/* --- parsing ------------------------------------------------------------------------------------------------------ */
+/* --- parsing ----------------------------------------------------------------------------------------------------- */
 
 static const cm3_option *find_in(const cm3_option *options, const char *name, size_t length) {
     for (; options && options->name; options++)
@@ -115,7 +115,7 @@ cm3_status cm3_command_line_parse(const char *command, const cm3_usage *usage, i
     return line->help ? CM3_OK : check_count(line);
 }
 
-/* --- asking ------------------------------------------------------------------------------------------------------- */
+/* --- asking ------------------------------------------------------------------------------------------------------ */
 
 bool cm3_option_given(const cm3_command_line *line, const char *name) {
     return cm3_option_string(line, name, NULL) != NULL;
@@ -158,7 +158,7 @@ cm3_status cm3_option_double(const cm3_command_line *line, const char *name, dou
     return CM3_OK;
 }
 
-/* --- help --------------------------------------------------------------------------------------------------------- */
+/* --- help -------------------------------------------------------------------------------------------------------- */
 
 static void print_options(const cm3_option *options, FILE *file) {
     for (; options && options->name; options++) {

@@ -8,7 +8,7 @@
 #
 # usage: tools/test.sh [--bare | --cuda]
 #   --bare  as root: both commands of the README on a Debian 12 made just now (tools/fresh-debian.sh), the first with few
-#           steps. There a test that is skipped is a failure.
+#           steps. There a test that is skipped is a failure, and so is a file made that git does not ignore.
 #   --cuda  only what such a system cannot have: builds with this machine's CUDA toolkit, and runs the tests that want it
 set -eu
 cd "$(dirname "$0")/.."
@@ -19,7 +19,9 @@ case $mode in
     exec tools/fresh-debian.sh bash -euc '
         tools/quickstart.sh image_train.steps=60 image_train.log_every=20 train.steps=60 train.log_every=20 checkpoint.every=30
         [ -s out/emoji-quick/report.html ]
-        tools/test.sh --nothing-skipped'
+        tools/test.sh --nothing-skipped
+        made=$(git status --porcelain)
+        [ -z "$made" ] || { echo "git does not ignore: $made"; exit 1; }'
     ;;
 *)
     echo "usage: tools/test.sh [--bare | --cuda]" >&2

@@ -13,7 +13,7 @@
 
 enum { CM3__BUFFERS_MAX = 8, CM3__SHARDS_MAX = 100000, CM3__NAME_MAX = 64, CM3__VERSION = 1 };
 
-/* --- manifest.json: what must be on the disk, to the byte --------------------------------------------------------- */
+/* --- manifest.json: what must be on the disk, to the byte -------------------------------------------------------- */
 
 /* A dataset of a shard: where HDF5 put its numbers in the file, and their checksum. */
 typedef struct cm3__region {
@@ -45,7 +45,7 @@ cm3_status cm3__manifest_read(const char *folder, cm3__manifest *manifest);
 cm3_status cm3__manifest_parse(const char *name, const char *text, size_t length, cm3__manifest *manifest);
 void cm3__manifest_free(cm3__manifest *manifest);
 
-/* --- a shard ------------------------------------------------------------------------------------------------------ */
+/* --- a shard ----------------------------------------------------------------------------------------------------- */
 
 /* Writes the range of every buffer and fills the entry. The file is on the disk when this returns. */
 cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3_checkpoint_parts *parts,
@@ -57,7 +57,7 @@ typedef void cm3__take(void *context, int64_t begin, const float *values, int64_
 cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int buffer, cm3__take *take,
                            void *context);
 
-/* --- model.h5 ----------------------------------------------------------------------------------------------------- */
+/* --- model.h5 ---------------------------------------------------------------------------------------------------- */
 
 cm3_status cm3__model_write(const char *folder, const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state,
                             cm3__manifest *manifest);
@@ -80,7 +80,7 @@ cm3_status cm3__checkpoint_hdf5_fail(const char *path, const char *what);
 /* HDF5 prints its errors by itself unless told not to; once a thread. */
 void cm3__hdf5_quiet(void);
 
-/* --- folders ------------------------------------------------------------------------------------------------------ */
+/* --- folders ----------------------------------------------------------------------------------------------------- */
 
 /* RUN/checkpoints/step-N + suffix; the caller's to free. */
 char *cm3__checkpoint_path(const char *run, int64_t step, const char *suffix);

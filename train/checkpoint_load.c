@@ -41,7 +41,7 @@ static cm3_status read_buffer(const reader *r, int buffer, cm3__take *take, void
     return CM3_OK;
 }
 
-/* --- loading: stored tensors to where the present table wants them ------------------------------------------------ */
+/* --- loading: stored tensors to where the present table wants them ----------------------------------------------- */
 
 typedef struct displacement {
     cm3_range from; /* in the stored flat buffer */
@@ -157,7 +157,7 @@ cm3_status cm3_checkpoint_load(const char *path, const cm3_checkpoint_parts *par
     return status;
 }
 
-/* --- information -------------------------------------------------------------------------------------------------- */
+/* --- information ------------------------------------------------------------------------------------------------- */
 
 static bool copy_buffers(const reader *r, cm3_checkpoint_info *info) {
     info->buffers = calloc((size_t)r->manifest.buffer_count, sizeof *info->buffers);
@@ -202,7 +202,7 @@ void cm3_checkpoint_info_free(cm3_checkpoint_info *info) {
     *info = (cm3_checkpoint_info){0};
 }
 
-/* --- digests ------------------------------------------------------------------------------------------------------ */
+/* --- digests ----------------------------------------------------------------------------------------------------- */
 
 /* Walks tensors and pieces of values together: a tensor's name and shape go in before its values, padding does not. */
 typedef struct digester {

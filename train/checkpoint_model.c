@@ -10,7 +10,7 @@
 
 enum { IMAGE_GROWTH = 1 << 20 };
 
-/* --- writing ------------------------------------------------------------------------------------------------------ */
+/* --- writing ----------------------------------------------------------------------------------------------------- */
 
 static bool put_attribute(hid_t object, const char *name, hid_t type, const void *value) {
     const hid_t space = H5Screate(H5S_SCALAR);
@@ -195,7 +195,7 @@ cm3_status cm3__model_write(const char *folder, const cm3_checkpoint_parts *part
     return status;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------ */
+/* --- reading ----------------------------------------------------------------------------------------------------- */
 
 static cm3_status format_fail(const cm3__model *model, const char *what) {
     return cm3_fail(CM3_ERR_FORMAT, "%s: %s", model->path, what);

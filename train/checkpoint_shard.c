@@ -37,7 +37,7 @@ cm3_status cm3__checkpoint_hdf5_fail(const char *path, const char *what) {
     return cm3_fail(CM3_ERR_IO, "%s: %s: %s", path, what, reason);
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------ */
+/* --- writing ----------------------------------------------------------------------------------------------------- */
 
 /* The layout of a file: what HDF5 has written of it. Behind `size` and up to `file_bytes` there are only numbers to
  * come. */
@@ -160,7 +160,7 @@ static cm3_status write_region(int fd, const char *path, const void *data, cm3__
     return status;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------ */
+/* --- reading ----------------------------------------------------------------------------------------------------- */
 
 /* Exactly `bytes` bytes; a file that ends earlier is a damaged one. */
 static cm3_status read_exactly(int fd, const char *path, void *data, int64_t bytes, int64_t offset) {

@@ -29,7 +29,7 @@ static double wall_time(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* --- going on where a checkpoint stands --------------------------------------------------------------------------- */
+/* --- going on where a checkpoint stands -------------------------------------------------------------------------- */
 
 /* A line is kept if it is whole and no later than the step: a run that was killed may have left half a line. */
 static bool keeps(const char *path, const char *line, size_t length, int64_t step) {
@@ -66,7 +66,7 @@ static cm3_status cut_after(const char *path, int64_t step) {
     return status;
 }
 
-/* --- opening and closing ------------------------------------------------------------------------------------------ */
+/* --- opening and closing ----------------------------------------------------------------------------------------- */
 
 static cm3_status open_events(cm3_metrics *m, const char *run, int64_t first_step) {
     char host[64] = "host", name[160];
@@ -127,7 +127,7 @@ cm3_status cm3_metrics_close(cm3_metrics *m) {
     return status;
 }
 
-/* --- lines -------------------------------------------------------------------------------------------------------- */
+/* --- lines ------------------------------------------------------------------------------------------------------- */
 
 void cm3_metrics_begin(cm3_metrics *m, const char *kind, int64_t step) {
     if (m == NULL) return;

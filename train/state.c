@@ -121,7 +121,7 @@ cm3_status cm3_train_state_download(const cm3_train_state *s) {
     return s->backend->memory->download(s->v, s->device_v, bytes_of(s));
 }
 
-/* --- sums over the ranks: of a device's gradients by way of the host's buffer ------------------------------------- */
+/* --- sums over the ranks: of a device's gradients by way of the host's buffer ------------------------------------ */
 
 cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int bucket) {
     const cm3_param_range range = cm3_params_bucket_range(s->params, bucket);

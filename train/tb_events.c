@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- protocol buffers: a message is a string of fields, each a tag (number and wire type) and a value ------------- */
+/* --- protocol buffers: a message is a string of fields, each a tag (number and wire type) and a value ------------ */
 
 typedef struct message {
     unsigned char *bytes;
@@ -86,7 +86,7 @@ static void put_message(message *m, int field, message *inner) {
     *inner = (message){0};
 }
 
-/* --- records ------------------------------------------------------------------------------------------------------ */
+/* --- records ----------------------------------------------------------------------------------------------------- */
 
 struct cm3_tb_events {
     FILE *file;

@@ -1,5 +1,5 @@
 /* TensorBoard event files: TFRecord framing (length, masked CRC-32C) around hand-encoded protocol buffers
- * (tensorflow/core/util/ event.proto, framework/summary.proto). Only what TensorBoard needs for scalars, images and
+ * (tensorflow/core/util/event.proto, framework/summary.proto). Only what TensorBoard needs for scalars, images and
  * texts. */
 #ifndef CM3_TRAIN_TB_EVENTS_H
 #define CM3_TRAIN_TB_EVENTS_H

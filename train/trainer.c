@@ -109,10 +109,10 @@ static cm3_status measure(trainer *t, told *now) {
     return cm3_comm_reduce_f64(t->comm, now->sums, CM3_SUMS_MAX, CM3_REDUCE_SUM);
 }
 
-/* --- one step: the update ------------------------------------------------------------------------------------------
- * None is made of a loss or a gradient that is not finite, whether the host decides that or the device; the guard says
- * whether to go on. */
+/* --- one step: the update ---------------------------------------------------------------------------------------- */
 
+/* None is made of a loss or a gradient that is not finite, whether the host decides that or the device; the guard says
+ * whether to go on. */
 static cm3_status update(trainer *t, told *now) {
     const cm3_adamw_config *adamw = t->config->adamw;
     CM3_TRY(isfinite(now->sums[0]) ? cm3_train_state_update(&t->state, adamw, now->step, now->rate, &now->norm)

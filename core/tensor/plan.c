@@ -51,7 +51,7 @@ static void choose_masked(cm3_tape *tape) {
     }
 }
 
-/* --- 1 and 2: what the backward pass needs ------------------------------------------------------------------------ */
+/* --- 1 and 2: what the backward pass needs ----------------------------------------------------------------------- */
 
 static void find_active_nodes(cm3_tape *tape) {
     for (int i = 0; i < tape->var_count; i++) {
@@ -149,7 +149,7 @@ static void find_needed_values(cm3_tape *tape) {
     }
 }
 
-/* --- 3: instructions ---------------------------------------------------------------------------------------------- */
+/* --- 3: instructions --------------------------------------------------------------------------------------------- */
 
 static int new_buffer(cm3_tape *tape, const cm3_tensor *tensor, size_t bytes, bool external) {
     if (!cm3__tape_grow(tape, (void **)&tape->buffers, &tape->buffer_capacity, tape->buffer_count,
@@ -416,7 +416,7 @@ static void emit_ready(cm3_tape *tape) {
     }
 }
 
-/* --- 4: places ---------------------------------------------------------------------------------------------------- */
+/* --- 4: places --------------------------------------------------------------------------------------------------- */
 
 static void touch(cm3_tape *tape, int buffer, int at) {
     if (buffer == CM3__NONE) return;

@@ -36,7 +36,7 @@ static cm3_status bind(cm3_tape *tape) {
     return CM3_OK;
 }
 
-/* --- guards: tests only ------------------------------------------------------------------------------------------- */
+/* --- guards: tests only ------------------------------------------------------------------------------------------ */
 
 enum { GUARD_BYTE = 0xA5, STALE_BYTE = 0xFF }; /* a float of 0xFF bytes is NaN: reading what nobody wrote shows */
 
@@ -72,7 +72,7 @@ static cm3_status check_guards(const cm3_tape *tape, const cm3__instruction *at,
     return check_guard(tape, at, at->workspace, base);
 }
 
-/* --- the walk ----------------------------------------------------------------------------------------------------- */
+/* --- the walk ---------------------------------------------------------------------------------------------------- */
 
 static cm3_status run_backward(const cm3_tape *tape, const cm3__instruction *at, bool accumulate) {
     cm3_call call = at->call;

@@ -171,7 +171,7 @@ float cm3_var_scalar(const cm3_var *var) {
     return scalar;
 }
 
-/* --- the operations ----------------------------------------------------------------------------------------------- */
+/* --- the operations ---------------------------------------------------------------------------------------------- */
 
 /* A required input that is NULL means an earlier failure, which the tape already holds. */
 #define RECORD(op, attributes, ...)                                                                                    \

@@ -52,7 +52,7 @@ cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **tape);
 void cm3_tape_free(cm3_tape *tape);
 const cm3_tape_options *cm3_tape_get_options(const cm3_tape *tape);
 
-/* --- leaves ------------------------------------------------------------------------------------------------------- */
+/* --- leaves ------------------------------------------------------------------------------------------------------ */
 
 /* Data of a step (token ids, images). `data` is the caller's memory, read at every run; NULL while only planning. */
 cm3_var *cm3_tape_input(cm3_tape *tape, cm3_dtype type, cm3_shape shape, void *data);
@@ -64,7 +64,7 @@ cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *
 /* All operations recorded from here on belong to this bucket (the first is 0 without a call). */
 void cm3_tape_bucket(cm3_tape *tape, int bucket);
 
-/* --- operations: core/tensor/op.h says what each computes --------------------------------------------------------- */
+/* --- operations: core/tensor/op.h says what each computes -------------------------------------------------------- */
 
 cm3_var *cm3_embed(cm3_tape *tape, cm3_var *table, cm3_var *ids, cm3_var *position_table, cm3_var *positions);
 cm3_var *cm3_layer_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, float epsilon);
@@ -108,7 +108,7 @@ cm3_var *cm3_tape_record(cm3_tape *tape, cm3_op op, const cm3_op_attr *attr, cm3
 /* A further output of the operation that made `var` (statistics, per-row losses). */
 cm3_var *cm3_tape_output(cm3_var *var, int output);
 
-/* --- plan and run ------------------------------------------------------------------------------------------------- */
+/* --- plan and run ------------------------------------------------------------------------------------------------ */
 
 /* The value stays readable after a run. */
 void cm3_tape_keep(cm3_tape *tape, cm3_var *var);

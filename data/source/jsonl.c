@@ -122,7 +122,7 @@ void cm3__jsonl_index_free(cm3__jsonl_index *index) {
     *index = (cm3__jsonl_index){0};
 }
 
-/* ---- the source ---- */
+/* --- the source -------------------------------------------------------------------------------------------------- */
 
 typedef struct jsonl_state {
     char *path, *folder;

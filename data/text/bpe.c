@@ -39,7 +39,7 @@ void cm3_bpe_free(cm3_bpe *bpe) {
     free(bpe);
 }
 
-/* ---- building ---- */
+/* --- building ---------------------------------------------------------------------------------------------------- */
 
 uint64_t cm3__table_mask(size_t count) {
     uint64_t slots = 16;
@@ -155,7 +155,7 @@ int32_t cm3__bpe_find_piece(const cm3_bpe *bpe, const char *piece, size_t length
     return -1;
 }
 
-/* ---- what the tokenizer holds ---- */
+/* --- what the tokenizer holds ------------------------------------------------------------------------------------ */
 
 size_t cm3_bpe_size(const cm3_bpe *bpe) {
     return bpe->size;
@@ -204,7 +204,7 @@ uint64_t cm3_bpe_fingerprint(const cm3_bpe *bpe) {
     return hash;
 }
 
-/* ---- decoding ---- */
+/* --- decoding ---------------------------------------------------------------------------------------------------- */
 
 cm3_status cm3_bpe_decode(const cm3_bpe *bpe, const int32_t *ids, size_t count, char *text, size_t capacity,
                           size_t *length) {

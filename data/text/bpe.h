@@ -29,7 +29,7 @@
 typedef struct cm3_bpe cm3_bpe;
 typedef struct cm3_bpe_encoder cm3_bpe_encoder;
 
-/* ---- training ---- */
+/* --- training ---------------------------------------------------------------------------------------------------- */
 
 /* Gives the next text of a corpus, or *text = NULL after the last. The bytes must stay valid until the next call. A
  * failure ends the training and is handed to its caller. */
@@ -41,7 +41,7 @@ typedef cm3_status (*cm3_text_next)(void *context, const char **text, size_t *le
  * of pairs gives fewer tokens: ask cm3_bpe_size. */
 cm3_status cm3_bpe_train(cm3_text_next next, void *context, size_t vocab_size, uint64_t min_frequency, cm3_bpe **out);
 
-/* ---- files ---- */
+/* --- files ------------------------------------------------------------------------------------------------------- */
 
 /* Reads or writes a Hugging Face tokenizer.json: a BPE model under a ByteLevel pre-tokenizer with GPT-2's pattern and
  * no prefix space. Ids are those that `tokenizers` gives with add_special_tokens=False and encode_special_tokens=True:
@@ -55,7 +55,7 @@ cm3_status cm3_bpe_save(const cm3_bpe *bpe, const char *path);
 /* The same from memory; `name` stands for the file in messages. */
 cm3_status cm3_bpe_parse(const char *json, size_t length, const char *name, cm3_bpe **out);
 
-/* ---- the tokenizer ---- */
+/* --- the tokenizer ----------------------------------------------------------------------------------------------- */
 
 void cm3_bpe_free(cm3_bpe *bpe);
 
@@ -75,7 +75,7 @@ int32_t cm3_bpe_find_special(const cm3_bpe *bpe, const char *text, size_t length
 /* A hash of all tokens and merges: equal for tokenizers that encode alike, on every machine. */
 uint64_t cm3_bpe_fingerprint(const cm3_bpe *bpe);
 
-/* ---- encoding and decoding ---- */
+/* --- encoding and decoding --------------------------------------------------------------------------------------- */
 
 /* An encoder borrows the tokenizer, which must outlive it, and holds about 4 MiB of remembered pieces. For one thread.
  */

@@ -62,7 +62,7 @@ void cm3_bpe_encoder_free(cm3_bpe_encoder *encoder) {
     free(encoder);
 }
 
-/* ---- pieces and their slots ---- */
+/* --- pieces and their slots -------------------------------------------------------------------------------------- */
 
 /* One piece on its way. */
 typedef struct piece {
@@ -106,7 +106,7 @@ static inline bool holds(const cm3_bpe *bpe, const slot *s, const piece *p) {
     return !(p->key.high & LONG_KEY) || ids_spell(bpe, s, p);
 }
 
-/* ---- encoding ---- */
+/* --- encoding ---------------------------------------------------------------------------------------------------- */
 
 typedef struct sink {
     int32_t *ids;

@@ -79,7 +79,7 @@ cm3_status cm3__reserve(void **memory, size_t *capacity, size_t count, size_t it
 /* A power of two, minus one: the mask of a hash table that `count` entries fill at most by half. */
 uint64_t cm3__table_mask(size_t count);
 
-/* ---- building ---- */
+/* --- building ---------------------------------------------------------------------------------------------------- */
 
 /* A tokenizer of `size` gaps, without merges. */
 cm3_status cm3__bpe_create(size_t size, cm3_bpe **out);
@@ -95,7 +95,7 @@ void cm3__bpe_add_piece(cm3_bpe *bpe, int32_t id);
 /* Builds the tables; after it the tokenizer never changes. CM3_ERR_FORMAT if one of the 256 bytes has no token. */
 cm3_status cm3__bpe_finish(cm3_bpe *bpe);
 
-/* ---- encoding one piece ---- */
+/* --- encoding one piece ------------------------------------------------------------------------------------------ */
 
 /* Working memory of merging, as large as the longest piece seen asked for. */
 typedef struct cm3__merge_scratch {
@@ -109,7 +109,7 @@ cm3_status cm3__bpe_merge(const cm3_bpe *bpe, cm3__merge_scratch *scratch, const
 /* The id of a piece that becomes a single token, or -1. */
 int32_t cm3__bpe_find_piece(const cm3_bpe *bpe, const char *piece, size_t length);
 
-/* ---- the alphabet ---- */
+/* --- the alphabet ------------------------------------------------------------------------------------------------ */
 
 /* GPT-2's way to spell bytes as printable characters: code_points[b] stands for byte b. */
 void cm3__bpe_alphabet(uint16_t code_points[256]);

@@ -10,7 +10,7 @@
 #define MAX_FILE ((size_t)256 << 20)
 #define ALPHABET_END 512 /* all characters that spell a byte are below */
 
-/* ---- messages ---- */
+/* --- messages ---------------------------------------------------------------------------------------------------- */
 
 static cm3_status unsupported(const char *name, const char *field, const json_t *found, const char *expected) {
     char *text = found ? json_dumps(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
@@ -26,7 +26,7 @@ static bool is_nothing(const json_t *value) {
            (json_is_number(value) && json_number_value(value) == 0);
 }
 
-/* ---- reading ---- */
+/* --- reading ----------------------------------------------------------------------------------------------------- */
 
 typedef struct reader {
     const char *name; /* of the file, for messages */
@@ -252,7 +252,7 @@ cm3_status cm3_bpe_load(const char *path, cm3_bpe **out) {
     return status;
 }
 
-/* ---- writing ---- */
+/* --- writing ----------------------------------------------------------------------------------------------------- */
 
 typedef struct writer {
     const cm3_bpe *bpe;

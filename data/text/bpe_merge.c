@@ -36,7 +36,7 @@ static size_t merge_short(const cm3_bpe *bpe, int32_t *ids, uint32_t *ranks, siz
     return count;
 }
 
-/* ---- long pieces: a linked list of ids and a heap of rank << 32 | place ---- */
+/* --- long pieces: a linked list of ids and a heap of rank << 32 | place ------------------------------------------ */
 
 typedef struct heap {
     uint64_t *entries;
@@ -97,7 +97,7 @@ static size_t merge_long(const cm3_bpe *bpe, long_piece *p, size_t length) {
     return count;
 }
 
-/* ---- both ---- */
+/* --- both -------------------------------------------------------------------------------------------------------- */
 
 cm3_status cm3__bpe_merge(const cm3_bpe *bpe, cm3__merge_scratch *scratch, const char *piece, size_t length,
                           const int32_t **ids, size_t *count) {

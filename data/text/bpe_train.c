@@ -58,7 +58,7 @@ typedef struct trainer {
     uint32_t merge; /* number of the present merge; 0 while pairs are first counted */
 } trainer;
 
-/* ---- the heap: most frequent first, then the smaller pair ---- */
+/* --- the heap: most frequent first, then the smaller pair -------------------------------------------------------- */
 
 static bool comes_first(candidate a, candidate b) {
     return a.count != b.count ? a.count > b.count : a.pair < b.pair;
@@ -85,7 +85,7 @@ static candidate heap_pop(trainer *t) {
     return top;
 }
 
-/* ---- pairs ---- */
+/* --- pairs ------------------------------------------------------------------------------------------------------- */
 
 static pair_info *pair_slot(const trainer *t, uint64_t pair) {
     uint64_t i = cm3__mix(pair) & t->pair_mask;
@@ -153,7 +153,7 @@ static cm3_status push_risen(trainer *t) {
     return CM3_OK;
 }
 
-/* ---- one merge ---- */
+/* --- one merge --------------------------------------------------------------------------------------------------- */
 
 /* Joins left, right to `joined` wherever they meet in a word, from the left, and keeps the neighbours' counts. */
 static cm3_status merge_in_word(trainer *t, uint32_t index, int32_t left, int32_t right, int32_t joined) {
@@ -233,7 +233,7 @@ static cm3_status merge_all(trainer *t, size_t vocab_size) {
     return CM3_OK;
 }
 
-/* ---- before the first merge ---- */
+/* --- before the first merge -------------------------------------------------------------------------------------- */
 
 static cm3_status add_bytes(cm3_bpe *bpe) {
     uint16_t code_points[256];

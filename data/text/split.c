@@ -95,7 +95,7 @@ static size_t first_piece(const char *text, size_t length) {
     return run_end(text, length, before + bytes, class);
 }
 
-/* ---- many pieces at once: ASCII text, 64 characters at a time, one bit for each ---- */
+/* --- many pieces at once: ASCII text, 64 characters at a time, one bit for each ---------------------------------- */
 
 #define EACH(byte) ((byte)*0x0101010101010101u)
 

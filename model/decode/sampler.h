@@ -4,10 +4,10 @@
  * Several streams may read the same continuation under different prompts. Their logits are mixed (guidance, or CD-K),
  * ids that are not allowed are removed, and one id is drawn.
  *
- *   guidance      l = l_uncond + a (l_cond - l_uncond)                          (CM3Leon, eq. 1)
- *   two images    l = l_0 + s_image (l_image - l_0) + s_text (l_full - l_image)     (for edits)
- *   CD-K          log p_cond - log p_uncond on { t : p_cond(t) >= alpha x (k-th largest p_cond) }, else -inf (CM3Leon,
- * section 3.2)
+ *   guidance      l = l_uncond + a (l_cond - l_uncond)                            (CM3Leon, eq. 1)
+ *   two images    l = l_0 + s_image (l_image - l_0) + s_text (l_full - l_image)   (for edits)
+ *   CD-K          log p_cond - log p_uncond on { t : p_cond(t) >= alpha x (k-th largest p_cond) }, else -inf
+ *                                                                                 (CM3Leon, section 3.2)
  *
  * Guidance of any kind is a weighted sum of streams, so that is what a cm3_mix holds. */
 #ifndef CM3_MODEL_DECODE_SAMPLER_H

@@ -161,7 +161,7 @@ static void the_number_of_spans_stays_within_its_clamp_and_the_sentinels(void **
     free(t);
 }
 
-/* ---- the paper's geometry: 4,097 tokens, captions of about 9 tokens, images of 1,024 ---- */
+/* --- the paper's geometry: 4,097 tokens, captions of about 9 tokens, images of 1,024 ----------------------------- */
 
 enum { PAPER = 4097 };
 

@@ -23,7 +23,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-/* --- a small model whose values are a function of (name, element, step), laid out as `ranks` want it -------------- */
+/* --- a small model whose values are a function of (name, element, step), laid out as `ranks` want it ------------- */
 
 enum { TENSORS = 6, BUFFERS = 3 };
 static const char *const buffer_names[BUFFERS] = {"parameters", "m", "v"};
@@ -120,7 +120,7 @@ static cm3_status load_step(const char *path, int ranks, int64_t step, int64_t s
     return status;
 }
 
-/* --- tests -------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------------------------- */
 
 typedef struct fixture {
     cm3_comm *comm;
@@ -386,7 +386,7 @@ static void a_kill_while_saving_leaves_a_checkpoint_that_loads(void **state) {
     }
 }
 
-/* --- what scripts run under mpirun -------------------------------------------------------------------------------- */
+/* --- what scripts run under mpirun ------------------------------------------------------------------------------- */
 
 /* What any HDF5 tool would do: open model.h5 by itself and read a parameter, a view into all shards. */
 static cm3_status read_views(const char *path, int64_t step) {

@@ -104,7 +104,7 @@ static void validation_is_null_when_nothing_is_held_out(void **state) {
     json_decref(root);
 }
 
-/* --- nearest images -------------------------------------------------------------------------------------------- */
+/* --- nearest images ---------------------------------------------------------------------------------------------- */
 
 enum { IMAGES = 37, BYTES = 3000, DRAWN = 5 };
 

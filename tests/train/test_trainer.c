@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* --- the smallest thing that learns: one parameter of four values, drawn to a constant ---------------------------- */
+/* --- the smallest thing that learns: one parameter of four values, drawn to a constant --------------------------- */
 
 typedef struct pupil {
     cm3_params *params;
@@ -125,7 +125,7 @@ static void assert_best(const char *run, const char *step) {
     free(path);
 }
 
-/* --- tests -------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------------------------- */
 
 /* The nearest float is above one score and below the other: neither may look like a better score. */
 static void resume_does_not_move_the_mark_of_the_best_on_an_equal_score(void **state) {

@@ -2,8 +2,9 @@
  * is made without the model.
  *
  *     seen.png, validation.png   three images a pair: true, after the image tokenizer's codes and back, drawn; nothing
- * between them samples.png             several requests of each of a few captions, one caption a row album.json
- * captions and verdicts, in the order of the images
+ *                                between them
+ *     samples.png                several drawings of each of a few captions, one caption a row
+ *     album.json                 captions and verdicts, in the order of the images
  *
  * All images are squares of one side. */
 #ifndef CM3_TRAIN_EVALUATE_ALBUM_H

@@ -1,15 +1,18 @@
 /* Evaluation: how well the model of a run draws what it is told and names what it sees.
  *
- * Every judged pair (a image and its caption) is asked for four ways:
+ * Every judged pair (an image and its caption) is asked for four ways:
  *
- *   text_to_image_top1   the caption is drawn once, with the decode settings of the recipe's section `generate`. Right
- * if, of ALL images of the source, seen and validation, the one nearest to the drawing is that of the caption.
- * Distance: squared differences of the pixels' bytes, at the model's resolution. Images that are equal byte for byte
- * count as the same image; any other tie goes to the image that comes first in the source. caption_exact        a
- * caption is written for the image (from its codes, greedily). Right if it is the true one, byte for byte. vq_psnr 10
- * log10(255^2 / mean squared error) of the images after the image tokenizer's codes and back, in dB. One mean over
- * all pixels of all images. loss_text, loss_image   cross-entropy in nats a token of the whole sample `<eos> TEXT
- * <break> IMAGE <eos>` read from left to right, nothing masked: the mean over text tokens, and over image codes.
+ *   text_to_image_top1      the caption is drawn once, with the decode settings of the recipe's section `generate`.
+ *                           Right if, of ALL images of the source, seen and validation, the one nearest to the drawing
+ *                           is that of the caption. Distance: squared differences of the pixels' bytes, at the model's
+ *                           resolution. Images that are equal byte for byte count as the same image; any other tie
+ *                           goes to the image that comes first in the source.
+ *   caption_exact           a caption is written for the image (from its codes, greedily). Right if it is the true one,
+ *                           byte for byte.
+ *   vq_psnr                 10 log10(255^2 / mean squared error) of the images after the image tokenizer's codes and
+ *                           back, in dB. One mean over all pixels of all images.
+ *   loss_text, loss_image   cross-entropy in nats a token of the whole sample `<eos> TEXT <break> IMAGE <eos>` read
+ *                           from left to right, nothing masked: the mean over text tokens, and over image codes.
  *
  * They are reported for pairs that training saw, and for validation ones. A pair that is longer than the model's
  * context is left out. */

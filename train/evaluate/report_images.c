@@ -98,7 +98,7 @@ cm3_status cm3__report_samples(FILE *file, const cm3__report *r) {
     return CM3_OK;
 }
 
-/* --- words for images ------------------------------------------------------------------------------------------ */
+/* --- words for images -------------------------------------------------------------------------------------------- */
 
 static cm3_status caption(FILE *file, const cm3_album_pair *p) {
     fputs("<figure class=\"note\">", file);

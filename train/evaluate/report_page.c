@@ -230,7 +230,7 @@ static void write_run(FILE *file, const cm3__report *r) {
     fputs("</pre></details>\n", file);
 }
 
-/* --- images ---------------------------------------------------------------------------------------------------- */
+/* --- images ------------------------------------------------------------------------------------------------------ */
 
 static cm3_status write_images(FILE *file, const cm3__report *r) {
     fputs("<h2>Drawn from words</h2>\n", file);

@@ -50,7 +50,7 @@ static size_t z_bytes(const image_learner *l, int64_t images) {
     return (size_t)(codes_of(l, images) * cm3_vqgan_get_config(l->model)->code_width) * sizeof(float);
 }
 
-/* --- what the loop asks for ------------------------------------------------------------------------------------- */
+/* --- what the loop asks for -------------------------------------------------------------------------------------- */
 
 static cm3_status load_images(image_learner *l, const int64_t *indices, int64_t count) {
     const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
@@ -190,7 +190,7 @@ static cm3_status restore(void *context, const char *name, const char *text, int
     return CM3_OK;
 }
 
-/* --- setting up ------------------------------------------------------------------------------------------------- */
+/* --- setting up -------------------------------------------------------------------------------------------------- */
 
 static cm3_status set_up(image_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;

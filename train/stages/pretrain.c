@@ -36,8 +36,7 @@ typedef struct token_learner {
     double waits[CM3_STEPS_QUEUED], waited; /* seconds for data until a step, and until the one that is told */
 } token_learner;
 
-/* --- what the loop asks for
- * ------------------------------------------------------------------------------------------------ */
+/* --- what the loop asks for -------------------------------------------------------------------------------------- */
 
 static cm3_status load(void *context, int64_t step, int64_t micro) {
     token_learner *l = context;
@@ -175,8 +174,7 @@ static cm3_status restore(void *context, const char *name, const char *text, int
     return cm3_cursors_load(&l->run->recipe->pretrain.data, l->store, name, text, l->cursors);
 }
 
-/* --- setting up
- * ---------------------------------------------------------------------------------------------------------------- */
+/* --- setting up -------------------------------------------------------------------------------------------------- */
 
 static cm3_status open_data(token_learner *l) {
     const cm3_recipe *recipe = l->run->recipe;

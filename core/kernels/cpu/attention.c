@@ -78,7 +78,7 @@ static cm3_status forward(const cm3_call *call) {
     return CM3_OK;
 }
 
-/* --- backward: a thread takes whole groups of heads that share keys, so that nobody else adds to their gradients - */
+/* --- backward: a thread takes whole groups of heads that share keys, so nobody else adds to their gradients ------ */
 
 static size_t backward_workspace(const cm3_call *call) {
     const cm3__packed s = cm3__packed_of(call);

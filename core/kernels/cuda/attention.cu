@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-/* --- delta: the sum of y dy over a head, which the slope of a softmax takes away from every dp -------------------- */
+/* --- delta: the sum of y dy over a head, which the slope of a softmax takes away from every dp ------------------- */
 
 constexpr int DELTA_WARPS = 4;
 
@@ -103,7 +103,7 @@ static size_t own_backward_workspace(const cm3_call *call) {
 
 static const cm3_kernel own = {own_forward, own_backward, nullptr, own_backward_workspace};
 
-/* --- ours or cuDNN's: the workspace is enough for both ------------------------------------------------------------ */
+/* --- ours or cuDNN's: the workspace is enough for both ----------------------------------------------------------- */
 
 static const cm3_kernel *kernel_for(const cm3_call *call, bool backward) {
     const cm3_op_attr *attr = call->attr;

@@ -21,7 +21,7 @@ static bool shape_of(const cm3_call *call, bool backward, cm3__attention_shape *
            shape->d % 8 == 0 && shape->d <= MOST_D;
 }
 
-/* --- memory: backward, DELTA and DQ_SUM; then the plan's own ------------------------------------------------------ */
+/* --- memory: backward, DELTA and DQ_SUM; then the plan's own ----------------------------------------------------- */
 
 static size_t delta_bytes(const cm3__attention_shape *s) {
     const size_t bytes = (size_t)(s->batch * s->heads * s->sequence) * sizeof(float);

@@ -72,7 +72,7 @@ static part number_of_host(graph *g, cm3__attention_tensor number) {
     return cm3__graph_tensor(g, CM3__BY_VALUE, number, F32, (layout){{1, 1, 1, 1}, {1, 1, 1, 1}});
 }
 
-/* --- operations: each gives its result ---------------------------------------------------------------------------- */
+/* --- operations: each gives its result --------------------------------------------------------------------------- */
 
 static part multiply(graph *g, part a, part b, part c) {
     const part how = cm3__graph_part(g, CUDNN_BACKEND_MATMUL_DESCRIPTOR);

@@ -142,7 +142,7 @@ static cm3_status weight_gradient(const cm3_call *call, const conv &s) {
     return CM3_OK;
 }
 
-/* --- gradient of the images ------------------------------------------------------------------------------------ */
+/* --- gradient of the images -------------------------------------------------------------------------------------- */
 
 /* Rows y .. y_end of `images` images, and the rows of results from `out` to `out_end` whose windows reach them. */
 typedef struct band {
@@ -260,7 +260,7 @@ static size_t own_backward_workspace(const cm3_call *call) {
 
 static const cm3_kernel own = {own_forward, own_backward, own_forward_workspace, own_backward_workspace};
 
-/* --- ours or cuDNN's: the workspace is enough for both ------------------------------------------------------------ */
+/* --- ours or cuDNN's: the workspace is enough for both ----------------------------------------------------------- */
 
 /* For the forward pass, or for one gradient: of the images (0) or the weights (1). Compared are rows of images, at
  * whose edges padding shows, and the weights of one output. */

@@ -144,7 +144,7 @@ template <typename T> static inline bool can_use_vectors(int64_t width, const vo
     return width % CM3_VEC<T> == 0 && ((uintptr_t)a | (uintptr_t)b | (uintptr_t)c) % 16 == 0;
 }
 
-/* --- sums over warps and blocks: fixed order, every thread gets the result -------------------------------------- */
+/* --- sums over warps and blocks: fixed order, every thread gets the result --------------------------------------- */
 
 static __device__ __forceinline__ float warp_sum(float x) {
     CM3_UNROLL for (int step = CM3_WARP / 2; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffffu, x, step);

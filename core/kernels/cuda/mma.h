@@ -26,7 +26,7 @@ static __device__ __forceinline__ uint32_t pair_of(float first, float second) {
 #endif
 }
 
-/* --- four 8x8 matrices of shared memory into registers: lane l names row l % 8 of matrix l / 8 -------------------- */
+/* --- four 8x8 matrices of shared memory into registers: lane l names row l % 8 of matrix l / 8 ------------------- */
 
 /* Lane 4g + t gets of each matrix row g, columns 2t and 2t + 1. */
 static __device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const bf16 *row) {

@@ -30,7 +30,7 @@ static int end(void **state) {
     return 0;
 }
 
-/* ---- the definition, word for word ---- */
+/* --- the definition, word for word ------------------------------------------------------------------------------- */
 
 static size_t plain_piece(const cm3_bpe *bpe, const char *piece, size_t length, int32_t *ids) {
     size_t count = length;
@@ -97,7 +97,7 @@ static void long_pieces_merge_like_short_ones(void **state) {
     compare_with_plain(*state, text, sizeof text);
 }
 
-/* ---- promises ---- */
+/* --- promises ---------------------------------------------------------------------------------------------------- */
 
 static void any_bytes_come_back(void **state) {
     const fixture *f = *state;
@@ -191,7 +191,7 @@ static void threads_share_a_tokenizer(void **state) {
     for (int i = 0; i < 4; i++) free(sums[i]);
 }
 
-/* ---- training ---- */
+/* --- training ---------------------------------------------------------------------------------------------------- */
 
 typedef struct list {
     const char *const *texts;

@@ -120,7 +120,7 @@ static void saving_where_nothing_can_be_written_fails_with_the_path(void **state
     cm3_bpe_free(bpe);
 }
 
-/* ---- hostile and foreign files ---- */
+/* --- hostile and foreign files ----------------------------------------------------------------------------------- */
 
 /* legacy.json with the first `from` replaced. */
 static char *altered(const char *from, const char *to, size_t *length) {

@@ -23,8 +23,7 @@ enum { STEPS = 14, MICRO = 2, WIDTH = 4, NEVER = -1 };
 
 static const cm3_backend *device;
 
-/* --- a parameter of four values, drawn to goals that change with every micro-batch ---------------------------------
- */
+/* --- a parameter of four values, drawn to goals that change with every micro-batch ------------------------------- */
 
 /* What a run meets on its way. Steps count from 0. */
 typedef struct scenario {
@@ -171,8 +170,7 @@ static cm3_status train(const char *run, const scenario *course, int64_t *late) 
     return status;
 }
 
-/* --- what a run leaves ---------------------------------------------------------------------------------------------
- */
+/* --- what a run leaves ------------------------------------------------------------------------------------------- */
 
 /* A folder of its own for each run of a test. */
 static const char *folder(void **state, const char *name, char path[64]) {
@@ -225,8 +223,7 @@ static void assert_same_runs(const char *a, const char *b) {
     for (int k = 0; k < 3; k++) assert_true(cm3_hash_equal(digests[0][k], digests[1][k]));
 }
 
-/* --- tests ---------------------------------------------------------------------------------------------------------
- */
+/* --- tests ------------------------------------------------------------------------------------------------------- */
 
 static void steps_told_late_are_those_of_a_run_that_waits(void **state) {
     char run[2][64];

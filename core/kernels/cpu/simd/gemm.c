@@ -13,7 +13,7 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* --- packing: a panel is (depth, wide), wide being ROWS of A or COLUMNS of B; lanes beyond `valid` hold anything -- */
+/* --- packing: a panel is (depth, wide); wide: ROWS of A or COLUMNS of B; lanes beyond `valid` hold anything ------ */
 
 /* Lines of neighbours that lie side by side. Each is read once, from end to end, for all panels. */
 static inline __attribute__((always_inline)) void

@@ -90,8 +90,7 @@ static inline void cm3__tile_product(cm3_tile t, int64_t m, int64_t n, int64_t k
     }
 }
 
-/* --- transposing and summing CM3_LANES vectors in registers ------------------------------------------------------
- */
+/* --- transposing and summing CM3_LANES vectors in registers ------------------------------------------------------ */
 
 /* Step h swaps bit h of the row's number with bit h of the lane's. */
 #define CM3_LOW(i, h) (((i) & (h)) ? CM3_LANES + (i) - (h) : (i))
