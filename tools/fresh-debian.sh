@@ -15,7 +15,23 @@ if ! command -v debootstrap > /dev/null; then
         refuse "apt-get cannot install debootstrap"
 fi
 unshare --mount --pid --fork true 2> /dev/null || refuse "may not make namespaces (of mounts and processes)"
-git rev-parse -q --verify HEAD > /dev/null || refuse "not a clone with a commit, or not this user's"
+work=$(mktemp -d) init=
+# Mounts and processes belong to namespaces that end with their first process; so nothing is mounted here when rm comes.
+clean() {
+    trap '' INT TERM HUP
+    if [ -n "$init" ]; then
+        kill -KILL $(cat "/proc/$init/task/$init/children" 2> /dev/null) "$init" 2> /dev/null || true
+        wait "$init" 2> /dev/null || true
+    fi
+    for try in 1 2 3; do rm -rf --one-file-system "$work" && break || sleep 1; done
+}
+trap clean EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+[ "$(df -kP "$work" | awk 'NR == 2 {print $4}')" -ge 4000000 ] || refuse "less than 4 GB are free for $work (TMPDIR)"
+export GIT_CONFIG_GLOBAL=$work/gitconfig # root clones from whoever owns the folder
+printf '[safe]\n\tdirectory = *\n' > "$GIT_CONFIG_GLOBAL"
+git rev-parse -q --verify HEAD > /dev/null || refuse "not a clone with a commit"
 [ -z "$(git status --porcelain)" ] || log "changes that are not committed are left out"
 
 # apt_value NAME: what apt is configured with, or nothing
@@ -37,32 +53,22 @@ export http_proxy https_proxy
 [ -n "$http_proxy" ] || unset http_proxy
 [ -n "$https_proxy" ] || unset https_proxy
 
-# Every line of sources: URI SUITE COMPONENT KEYS.
-sources=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)' 'Created-By: Packages' |
-    awk '$1 ~ /^https?:/ && $2 ~ /^bookworm(-updates|-security)?$/ && $3 == "main" && ($4 !~ /^\// || $4 ~ /debian-archive/)' | sort -u)
-read -r mirror _ _ keys <<< "$(grep ' bookworm ' <<< "$sources" | head -n 1)"
+# Lines of URI, suite, component, file: Debian 12's own indexes that apt has.
+indexes() {
+    apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT) $(SOURCESENTRY)' 'Created-By: Packages' |
+        sed -nE 's/^Debian (https?:[^ ]* bookworm(-updates|-security)? main [^ ]*):[0-9]+$/\1/p' | sort -u
+}
+sources=$(indexes)
+[ -n "$sources" ] || { apt-get -q update > /dev/null 2>&1 && sources=$(indexes); } || true
+read -r mirror _ _ file <<< "$(grep ' bookworm ' <<< "$sources")" || true
 if [ -z "$mirror" ]; then
     log "apt knows no Debian 12 here: taking deb.debian.org"
-    mirror=http://deb.debian.org/debian keys=
+    mirror=http://deb.debian.org/debian file=/dev/null
     sources="$mirror bookworm main"
 fi
-[ -f "${keys-}" ] || keys=/usr/share/keyrings/debian-archive-keyring.gpg
+keys=$(sed -nE 's/^Signed-By: *(\/[^ ]*\.gpg)$/\1/p; s/^deb .*signed-by=(\/[^], ]*\.gpg)[], ].*/\1/p' "$file" | head -n 1)
+keys=${keys:-/usr/share/keyrings/debian-archive-keyring.gpg}
 [ -f "$keys" ] || refuse "$keys is missing (package debian-archive-keyring)"
-
-work=$(mktemp -d) init=
-# Mounts and processes belong to namespaces that end with their first process; so nothing is mounted here when rm comes.
-clean() {
-    trap '' INT TERM HUP
-    if [ -n "$init" ]; then
-        kill -KILL $(cat "/proc/$init/task/$init/children" 2> /dev/null) "$init" 2> /dev/null || true
-        wait "$init" 2> /dev/null || true
-    fi
-    for try in 1 2 3; do rm -rf --one-file-system "$work" && break || sleep 1; done
-}
-trap clean EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-[ "$(df -kP "$work" | awk 'NR == 2 {print $4}')" -ge 4000000 ] || refuse "less than 4 GB are free for $work (TMPDIR)"
 
 # Runs as the first process of the namespaces.
 make_debian() {
@@ -96,7 +102,7 @@ log "making a Debian 12 from $mirror"
 export work keys mirror sources
 export -f make_debian enter_debian
 # The first process stays the shell, which collects what is orphaned.
-unshare --mount --pid --fork --kill-child bash -c '
+setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -c '
     bash -euc make_debian || exit 125
     echo "fresh-debian.sh: made in $SECONDS s" >&2
     enter_debian "$@"
