@@ -17,7 +17,7 @@ case $mode in
 "" | --cuda | --nothing-skipped) ;;
 --bare)
     exec tools/fresh-debian.sh bash -euc '
-        tools/quickstart.sh image_train.steps=60 image_train.log_every=20 train.steps=60 train.log_every=20 checkpoint.every=30
+        tools/quickstart.sh {image_tokenizer,pretrain}.train.{steps=60,log_every=20} checkpoint.every=30
         [ -s out/emoji-quick/report.html ]
         tools/test.sh --nothing-skipped
         made=$(git status --porcelain)

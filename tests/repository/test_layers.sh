@@ -11,7 +11,6 @@ python3 - "$1" << 'P'
 import collections, glob, os, re, subprocess, sys
 
 known = """
-core/config.c core/config_bind.c
 data/source/emoji.c data/source/emoji_list.c data/source/emoji_split.c data/source/folder.c data/source/jsonl.c data/source/source.c
 dist/comm_mpi.c dist/comm_mpi_reduce.c
 train/ train/evaluate/ train/stages/
