@@ -6,10 +6,11 @@
 #                and would be blamed for races that its barriers exclude. So there OpenMP runs with one thread.
 # Says little, and ends with the summary of the last ctest; the first failure ends it.
 #
-# usage: tools/test.sh [--bare | --cuda]
+# usage: tools/test.sh [--bare | --cuda | --nothing-skipped]
 #   --bare  as root: both commands of the README on a Debian 12 made just now (tools/fresh-debian.sh), the first with few
-#           steps. There a test that is skipped is a failure, and so is a file made that git does not ignore.
+#           steps, the second with --nothing-skipped. A file that they make and git does not ignore is a failure.
 #   --cuda  only what such a system cannot have: builds with this machine's CUDA toolkit, and runs the tests that want it
+#   --nothing-skipped  every test; one that is skipped is a failure
 set -eu
 cd "$(dirname "$0")/.."
 mode=${1-}
@@ -24,7 +25,7 @@ case $mode in
         [ -z "$made" ] || { echo "git does not ignore: $made"; exit 1; }'
     ;;
 *)
-    echo "usage: tools/test.sh [--bare | --cuda]" >&2
+    echo "usage: tools/test.sh [--bare | --cuda | --nothing-skipped]" >&2
     exit 2
     ;;
 esac
