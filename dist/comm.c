@@ -1,3 +1,4 @@
+#include "core/tensor/op.h"
 #include "dist/comm_impl.h"
 
 #include <math.h>
@@ -19,11 +20,23 @@ cm3_status cm3_comm_open(cm3_comm **comm) {
 }
 
 void cm3_comm_close(cm3_comm *comm) {
-    if (comm != NULL) comm->ops->close(comm);
+    if (comm == NULL) return;
+    if (comm->devices != NULL) comm->collective->close(comm->devices);
+    comm->ops->close(comm);
 }
 
 void cm3_comm_abort(cm3_comm *comm, int exit_code) {
-    if (comm != NULL) comm->ops->abort(comm, exit_code);
+    if (comm != NULL) comm->world->ops->abort(comm->world, exit_code);
+}
+
+cm3_status cm3_comm_split(cm3_comm *comm, int color, int key, cm3_comm **group) {
+    *group = NULL;
+    const cm3_status status = cm3_comm_agree_status(comm, comm->ops->split(comm, color, key, group));
+    if (*group != NULL) (*group)->world = comm->world;
+    if (status == CM3_OK) return CM3_OK;
+    cm3_comm_close(*group);
+    *group = NULL;
+    return status;
 }
 
 int cm3_comm_rank(const cm3_comm *comm) {
@@ -74,7 +87,7 @@ cm3_status cm3_comm_gather(cm3_comm *comm, const void *mine, int64_t bytes, void
 
 cm3_status cm3_comm_all_gather(cm3_comm *comm, const void *mine, int64_t bytes, void *all) {
     CM3_TRY(check_bytes(bytes));
-    return comm->ops->all_gather(comm, mine, bytes, all);
+    return comm->ops->gather(comm, mine, bytes, all, -1);
 }
 
 /* Every rank fetches the values of all ranks and combines them in rank order, `REDUCE_PIECE` of them at a time: no
@@ -98,7 +111,7 @@ enum { REDUCE_PIECE = 8192 };
         cm3_status status = CM3_OK;                                                                                    \
         for (int64_t at = 0; at < count && status == CM3_OK; at += piece) {                                            \
             const int64_t n = count - at < piece ? count - at : piece;                                                 \
-            status = comm->ops->all_gather(comm, values + at, n * (int64_t)sizeof(type), all);                         \
+            status = comm->ops->gather(comm, values + at, n * (int64_t)sizeof(type), all, -1);                         \
             if (status != CM3_OK) break;                                                                               \
             for (int rank = 1; rank < comm->size; rank++) combine_##suffix(all, all + rank * n, n, how);               \
             memcpy(values + at, all, (size_t)n * sizeof(type));                                                        \
@@ -123,8 +136,9 @@ cm3_status cm3_comm_agree(cm3_comm *comm, int flag, int *agreed) {
 }
 
 cm3_status cm3_comm_agree_status(cm3_comm *comm, cm3_status mine) {
+    const bool whole = comm->size == comm->world->size;
     if (comm->size == 1) {
-        comm->failed_together |= mine != CM3_OK;
+        comm->world->failed_together |= whole && mine != CM3_OK;
         return mine;
     }
     /* The lowest rank that failed, and its status, as one number whose minimum is looked for. */
@@ -132,30 +146,63 @@ cm3_status cm3_comm_agree_status(cm3_comm *comm, cm3_status mine) {
     int64_t first = mine == CM3_OK ? nobody : (int64_t)comm->rank * 256 + (int64_t)mine;
     CM3_TRY(cm3_comm_reduce_i64(comm, &first, 1, CM3_REDUCE_MIN));
     if (first == nobody) return CM3_OK;
-    const int rank = (int)(first / 256);
     char message[CM3_MESSAGE_MAX];
-    snprintf(message, sizeof message, "%s", cm3_message());
-    CM3_TRY(comm->ops->broadcast(comm, message, sizeof message, rank));
-    comm->failed_together = true;
-    if (strncmp(message, "rank ", 5) == 0)
-        return cm3_fail((cm3_status)(first % 256), "%s", message); /* agreed on before */
-    return cm3_fail((cm3_status)(first % 256), "rank %d: %s", rank, message);
+    if (strncmp(cm3_message(), "rank ", 5) == 0) /* agreed on before */
+        snprintf(message, sizeof message, "%s", cm3_message());
+    else
+        snprintf(message, sizeof message, "rank %d: %s", comm->world->rank, cm3_message());
+    CM3_TRY(comm->ops->broadcast(comm, message, sizeof message, (int)(first / 256)));
+    comm->world->failed_together |= whole;
+    return cm3_fail((cm3_status)(first % 256), "%s", message);
 }
 
 bool cm3_comm_failed_together(const cm3_comm *comm) {
-    return comm->failed_together;
+    return comm->world->failed_together;
 }
 
-cm3_status cm3_comm_reduce_start(cm3_comm *comm, float *data, int64_t count, cm3_reduction **reduction) {
-    *reduction = NULL;
-    CM3_TRY(check_bytes(count));
-    return comm->ops->reduce_start(comm, data, count, reduction);
+static cm3_status start(cm3_comm *comm, cm3_comm_exchange exchange, cm3_comm_request **request) {
+    *request = NULL;
+    CM3_TRY(check_bytes(exchange.count));
+    if (comm->size == 1 || exchange.count == 0) return CM3_OK;
+    return comm->ops->start(comm, &exchange, request);
+}
+
+cm3_status cm3_comm_all_reduce_start(cm3_comm *comm, float *data, int64_t count, cm3_comm_request **request) {
+    return start(comm, (cm3_comm_exchange){data, count, sizeof *data, .reduces = true, .gathers = true}, request);
+}
+
+cm3_status cm3_comm_reduce_scatter_start(cm3_comm *comm, float *data, int64_t count, cm3_comm_request **request) {
+    return start(comm, (cm3_comm_exchange){data, count, sizeof *data, .reduces = true}, request);
+}
+
+cm3_status cm3_comm_all_gather_shards_start(cm3_comm *comm, void *data, int64_t count, cm3_dtype type,
+                                            cm3_comm_request **request) {
+    const int64_t width = (int64_t)cm3_dtype_size(type);
+    return start(comm, (cm3_comm_exchange){data, count, width, .gathers = true}, request);
+}
+
+cm3_status cm3_comm_all_reduce(cm3_comm *comm, float *data, int64_t count) {
+    cm3_comm_request *request;
+    CM3_TRY(cm3_comm_all_reduce_start(comm, data, count, &request));
+    return cm3_comm_wait(request);
+}
+
+cm3_status cm3_comm_reduce_scatter(cm3_comm *comm, float *data, int64_t count) {
+    cm3_comm_request *request;
+    CM3_TRY(cm3_comm_reduce_scatter_start(comm, data, count, &request));
+    return cm3_comm_wait(request);
+}
+
+cm3_status cm3_comm_all_gather_shards(cm3_comm *comm, void *data, int64_t count, cm3_dtype type) {
+    cm3_comm_request *request;
+    CM3_TRY(cm3_comm_all_gather_shards_start(comm, data, count, type, &request));
+    return cm3_comm_wait(request);
 }
 
 cm3_status cm3_comm_progress(cm3_comm *comm) {
-    return comm->ops->progress(comm);
+    return comm->world->ops->progress(comm->world);
 }
 
-cm3_status cm3_reduction_wait(cm3_reduction *reduction) {
-    return reduction == NULL ? CM3_OK : reduction->comm->ops->reduce_wait(reduction);
+cm3_status cm3_comm_wait(cm3_comm_request *request) {
+    return request == NULL ? CM3_OK : request->comm->ops->wait(request);
 }

@@ -26,23 +26,17 @@ static cm3_status self_broadcast(cm3_comm *comm, void *data, int64_t bytes, int 
     return CM3_OK;
 }
 
-static cm3_status self_all_gather(cm3_comm *comm, const void *mine, int64_t bytes, void *all) {
+static cm3_status self_gather(cm3_comm *comm, const void *mine, int64_t bytes, void *all, int root) {
     (void)comm;
+    (void)root;
     if (bytes > 0) memmove(all, mine, (size_t)bytes);
     return CM3_OK;
 }
 
-static cm3_status self_gather(cm3_comm *comm, const void *mine, int64_t bytes, void *all, int root) {
-    (void)root;
-    return self_all_gather(comm, mine, bytes, all);
-}
-
-static cm3_status self_reduce_start(cm3_comm *comm, float *data, int64_t count, cm3_reduction **reduction) {
+static cm3_status self_split(cm3_comm *comm, int color, int key, cm3_comm **group) {
     (void)comm;
-    (void)data;
-    (void)count;
-    *reduction = NULL; /* done: there is nobody to add */
-    return CM3_OK;
+    (void)key;
+    return color < 0 ? CM3_OK : cm3_comm_open_self(group);
 }
 
 static cm3_status self_progress(cm3_comm *comm) {
@@ -50,27 +44,21 @@ static cm3_status self_progress(cm3_comm *comm) {
     return CM3_OK;
 }
 
-static cm3_status self_reduce_wait(cm3_reduction *reduction) {
-    (void)reduction;
-    return CM3_OK;
-}
-
+/* comm.c starts nothing among one rank. */
 static const cm3_comm_ops self_ops = {
     .kind = "self",
     .close = self_close,
     .abort = self_abort,
+    .split = self_split,
     .barrier = self_barrier,
     .broadcast = self_broadcast,
     .gather = self_gather,
-    .all_gather = self_all_gather,
-    .reduce_start = self_reduce_start,
     .progress = self_progress,
-    .reduce_wait = self_reduce_wait,
 };
 
 cm3_status cm3_comm_open_self(cm3_comm **comm) {
     *comm = malloc(sizeof **comm);
     if (*comm == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a communicator");
-    **comm = (cm3_comm){.ops = &self_ops, .rank = 0, .size = 1, .local_rank = 0, .local_size = 1};
+    **comm = (cm3_comm){.ops = &self_ops, .world = *comm, .size = 1, .local_size = 1};
     return CM3_OK;
 }

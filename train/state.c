@@ -1,6 +1,5 @@
 #include "train/state.h"
 
-#include "core/log.h"
 #include "core/pages.h"
 #include "optim/clip.h"
 
@@ -28,39 +27,6 @@ static cm3_status list_spans(cm3_train_state *s) {
     return CM3_OK;
 }
 
-static cm3_status share_gpus(cm3_comm *comm, const cm3_collective *collective, bool *shared) {
-    const int size = cm3_comm_size(comm);
-    char mine[CM3_DEVICE_NAME] = "", (*all)[CM3_DEVICE_NAME] = calloc((size_t)size, sizeof *all);
-    cm3_status status = all ? collective->name_gpu(mine) : cm3_fail(CM3_ERR_MEMORY, "no memory for the ranks' GPUs");
-    status = cm3_comm_agree_status(comm, status);
-    if (status == CM3_OK) status = cm3_comm_all_gather(comm, mine, sizeof mine, all);
-    *shared = false;
-    for (int i = 0; i < size && status == CM3_OK; i++)
-        for (int j = 0; j < i; j++) *shared |= strcmp(all[i], all[j]) == 0;
-    free(all);
-    return status;
-}
-
-/* The devices of all ranks sum gradients among themselves if they can: if every rank has one of its own. */
-static cm3_status join_devices(cm3_train_state *s, cm3_comm *comm) {
-    const cm3_collective *collective = s->backend->collective;
-    if (!comm || cm3_comm_size(comm) == 1 || !collective) return CM3_OK;
-    unsigned char id[CM3_COLLECTIVE_ID] = {0};
-    bool shared;
-    CM3_TRY(share_gpus(comm, collective, &shared));
-    int cannot = collective->make_id(id) != CM3_OK;
-    const bool here = cannot;
-    CM3_TRY(cm3_comm_agree(comm, cannot || shared, &cannot));
-    if (cannot && cm3_comm_rank(comm) == 0)
-        cm3_log_info("gradients are summed by way of the host: %s", shared ? "ranks share a GPU"
-                                                                    : here ? cm3_message()
-                                                                           : "another rank has no NCCL");
-    if (cannot) return CM3_OK;
-    CM3_TRY(cm3_comm_broadcast(comm, id, sizeof id, 0));
-    s->collective = true;
-    return cm3_comm_agree_status(comm, collective->open(id, cm3_comm_rank(comm), cm3_comm_size(comm)));
-}
-
 static cm3_status take_moments(cm3_train_state *s) {
     const cm3_backend *backend = s->backend;
     const size_t bytes = bytes_of(s);
@@ -85,7 +51,7 @@ cm3_status cm3_train_state_open(const cm3_backend *backend, cm3_params *params, 
     *s = (cm3_train_state){.backend = backend, .params = params};
     const cm3_status status = take_moments(s);
     CM3_TRY(comm ? cm3_comm_agree_status(comm, status) : status);
-    return join_devices(s, comm);
+    return comm ? cm3_comm_devices(comm, backend->collective, &s->collective) : CM3_OK;
 }
 
 void cm3_train_state_close(cm3_train_state *s) {
@@ -121,7 +87,7 @@ cm3_status cm3_train_state_download(const cm3_train_state *s) {
     return s->backend->memory->download(s->v, s->device_v, bytes_of(s));
 }
 
-/* --- sums over the ranks: of a device's gradients by way of the host's buffer ------------------------------------ */
+/* --- all-reduce of gradients: by the devices, or through host memory ---------------------------------------------- */
 
 cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int bucket) {
     const cm3_param_range range = cm3_params_bucket_range(s->params, bucket);
@@ -129,9 +95,10 @@ cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int bucket
     const float *device = cm3_params_placement(s->params)->gradients + range.offset;
     cm3_status status = CM3_OK;
     if (s->collective)
-        return s->backend->collective->sum(cm3_params_placement(s->params)->gradients + range.offset, range.count);
+        return s->backend->collective->all_reduce(
+            s->collective, cm3_params_placement(s->params)->gradients + range.offset, range.count);
     if (!on_host(s)) status = s->backend->memory->download(host, device, (size_t)range.count * sizeof *host);
-    if (status == CM3_OK) status = cm3_comm_reduce_start(comm, host, range.count, &s->reductions[bucket]);
+    if (status == CM3_OK) status = cm3_comm_all_reduce_start(comm, host, range.count, &s->reductions[bucket]);
     if (s->reduced == CM3_OK) s->reduced = status;
     return status;
 }
@@ -140,12 +107,12 @@ cm3_status cm3_train_state_reduced(cm3_train_state *s) {
     cm3_status status = s->reduced;
     bool any = false;
     if (s->collective) {
-        if (s->watches) CM3_TRY(s->backend->collective->sum(s->loss, 1));
+        if (s->watches) CM3_TRY(s->backend->collective->all_reduce(s->collective, s->loss, 1));
         return s->backend->collective->join();
     }
     for (int i = 0; i < cm3_params_bucket_count(s->params); i++) {
         any |= s->reductions[i] != NULL;
-        const cm3_status one = cm3_reduction_wait(s->reductions[i]);
+        const cm3_status one = cm3_comm_wait(s->reductions[i]);
         s->reductions[i] = NULL;
         if (status == CM3_OK) status = one;
     }

@@ -17,11 +17,11 @@ typedef struct cm3_train_state {
     cm3_params *params; /* placed on the backend */
     cm3_adamw_span *spans;
     int64_t span_count;
-    float *m, *v;               /* the host's */
-    float *device_m, *device_v; /* the same as m and v where the backend works in the host's memory */
-    bool collective;            /* gradients are summed by the backend itself */
-    cm3_reduction **reductions; /* one a bucket, of what goes by way of the host */
-    cm3_status reduced;         /* first failure of the reductions */
+    float *m, *v;                  /* the host's */
+    float *device_m, *device_v;    /* the same as m and v where the backend works in the host's memory */
+    void *collective;              /* the devices' group, or NULL: gradients go through host memory */
+    cm3_comm_request **reductions; /* one a bucket, of what goes through host memory */
+    cm3_status reduced;            /* first failure of the reductions */
     /* Of updates that nobody waits for; on a device only: */
     float *loss;                /* (1) of the present step, in the backend's memory */
     bool watches;               /* it is given */
@@ -48,7 +48,7 @@ cm3_status cm3_train_state_norm(const cm3_train_state *state, double *norm);
 cm3_status cm3_train_state_update(const cm3_train_state *state, const cm3_adamw_config *config, int64_t step,
                                   double learning_rate, double *norm);
 
-/* --- updates that the host does not wait for: on a device whose gradients do not go by way of the host ----------- */
+/* --- updates that the host does not wait for: on a device, unless gradients go through host memory ------------ */
 
 /* Adds the loss (1) of a micro-batch that was just queued to its step's, which the device judges before the update:
  * it is summed over the ranks with the gradients. */

@@ -13,7 +13,7 @@
  * It decides itself whether an update is made (a loss or a norm that is not finite makes none), so lateness changes no
  * bit and no line, only when a line is written. Whoever looks - validation, sample images, a checkpoint, the end -
  * finds all steps told. Steps are told before the next begins on the host's processor, where a learner gives no `loss`
- * or has `updated`, and where gradients go by way of the host. */
+ * or has `updated`, and where gradients go through host memory. */
 #ifndef CM3_TRAIN_TRAINER_H
 #define CM3_TRAIN_TRAINER_H
 

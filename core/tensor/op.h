@@ -175,16 +175,24 @@ typedef struct cm3_graph_api {
 
 enum { CM3_COLLECTIVE_ID = 128, CM3_DEVICE_NAME = 128 };
 
-/* Sums over the devices of several ranks, without the host's memory (NCCL). */
+/* Collectives over the devices of several ranks, without the host's memory (NCCL). A group is a subset of the ranks;
+ * all of its ranks open it at once (dist/comm.h: cm3_comm_devices()). Operations are in place and asynchronous: queued
+ * behind what was queued so far, beside what follows until join(). All ranks queue them in the same order, over all
+ * groups. Sums have the same bits on every rank, in an order that the library chooses. */
 typedef struct cm3_collective {
     /* Of this process's GPU, zeroed behind its end: no two ranks may share one. */
     cm3_status (*name_gpu)(char name[CM3_DEVICE_NAME]);
-    /* Fails where the library is not there, and so is called on all ranks; rank 0 sends its id to the others. */
+    /* Fails where the library is not there, and so is called on all ranks; rank 0 of the group sends its id to the
+     * others. */
     cm3_status (*make_id)(unsigned char id[CM3_COLLECTIVE_ID]);
-    cm3_status (*open)(const unsigned char id[CM3_COLLECTIVE_ID], int rank, int size); /* on all ranks at once */
-    /* In place, over all ranks: queued behind what was queued so far, beside what follows. */
-    cm3_status (*sum)(float *at, int64_t count);
-    cm3_status (*join)(void); /* what is queued from here on finds the sums */
+    cm3_status (*open)(const unsigned char id[CM3_COLLECTIVE_ID], int rank, int size, void **group);
+    void (*close)(void *group); /* on all its ranks */
+    cm3_status (*all_reduce)(void *group, float *data, int64_t count);
+    /* Of data (size, piece): the sums of row r on rank r; its other rows are undefined. */
+    cm3_status (*reduce_scatter)(void *group, float *data, int64_t piece);
+    /* Of data (size, bytes): rank r brings row r, all get all rows. */
+    cm3_status (*all_gather)(void *group, void *data, int64_t bytes);
+    cm3_status (*join)(void); /* what is queued from here on finds the results */
 } cm3_collective;
 
 struct cm3_sampling;
@@ -208,7 +216,7 @@ typedef struct cm3_backend {
 
 /* What a backend in a library of its own shares with the program: unequal in two builds of which one is older than the
  * contract's last change. Sizes change by themselves; a change of meaning alone counts CM3_CONTRACT_EDITION up. */
-enum { CM3_CONTRACT_EDITION = 3 };
+enum { CM3_CONTRACT_EDITION = 4 };
 #define CM3_CONTRACT                                                                                                   \
     ((uint64_t)sizeof(cm3_backend) << 48 | (uint64_t)sizeof(cm3_call) << 32 | (uint64_t)sizeof(cm3_op_attr) << 16 |    \
      (uint64_t)CM3_CONTRACT_EDITION << 8 | (uint64_t)CM3_OP_COUNT)

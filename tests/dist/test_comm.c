@@ -48,19 +48,19 @@ static void gradient_sums_are_made_in_rank_order_whatever_the_timing(void **stat
     enum { SUMS = sizeof counts / sizeof *counts };
     for (int round = 0; round < 2; round++) {
         float *data[SUMS];
-        cm3_reduction *sums[SUMS];
+        cm3_comm_request *sums[SUMS];
         cm3_rng timing =
             cm3_rng_stream(5, CM3_RNG_TEST, (uint64_t)cm3_comm_rank(comm), (uint64_t)round); /* ranks differ */
         for (int i = 0; i < SUMS; i++) {
             data[i] = malloc((size_t)counts[i] * sizeof(float) + 1);
             fill(data[i], counts[i], cm3_comm_rank(comm), (uint64_t)i);
-            assert_int_equal(cm3_comm_reduce_start(comm, data[i], counts[i], &sums[i]), CM3_OK);
+            assert_int_equal(cm3_comm_all_reduce_start(comm, data[i], counts[i], &sums[i]), CM3_OK);
             if (cm3_rng_below(&timing, 2)) usleep((useconds_t)cm3_rng_below(&timing, 3000));
             for (uint64_t n = cm3_rng_below(&timing, 5); n > 0; n--) assert_int_equal(cm3_comm_progress(comm), CM3_OK);
         }
         for (int i = 0; i < SUMS; i++) { /* round 1 waits in reverse, and that is fine too */
             const int which = round == 1 ? SUMS - 1 - i : i;
-            assert_int_equal(cm3_reduction_wait(sums[which]), CM3_OK);
+            assert_int_equal(cm3_comm_wait(sums[which]), CM3_OK);
             float *expected = expected_sum(cm3_comm_size(comm), counts[which], (uint64_t)which);
             assert_int_equal(memcmp(data[which], expected, (size_t)counts[which] * sizeof(float)), 0);
             free(expected);
@@ -150,8 +150,8 @@ static void bench(cm3_comm *comm, int64_t bytes) {
     for (int i = 0; i < 5; i++) {
         cm3_comm_barrier(comm);
         const double start = cm3_clock_seconds();
-        cm3_reduction *sum;
-        if (cm3_comm_reduce_start(comm, data, count, &sum) != CM3_OK || cm3_reduction_wait(sum) != CM3_OK) return;
+        cm3_comm_request *sum;
+        if (cm3_comm_all_reduce_start(comm, data, count, &sum) != CM3_OK || cm3_comm_wait(sum) != CM3_OK) return;
         const double middle = cm3_clock_seconds();
         memcpy(copy, data, (size_t)bytes);
         const double end = cm3_clock_seconds();

@@ -5,4 +5,6 @@ build=$1
 here=$(dirname "$0")
 . "$here/../mpi.sh"
 export CM3_TEST_RANKS=4 CM3_TEST_RANKS_PER_HOST=2
-timeout -k 5 150 bash "$here/../two_hosts.sh" 2 "$build/test_dist_comm"
+for program in comm groups; do
+    timeout -k 5 150 bash "$here/../two_hosts.sh" 2 "$build/test_dist_$program" || exit
+done
