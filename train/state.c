@@ -1,7 +1,5 @@
 #include "train/state.h"
 
-#include "core/pages.h"
-#include "optim/clip.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,69 +20,54 @@ static cm3_status list_spans(cm3_train_state *s) {
         return cm3_fail(CM3_ERR_MEMORY, "no memory for a table of %lld parameters", (long long)s->span_count);
     for (int i = 0; i < s->span_count; i++) {
         const cm3_param *p = cm3_params_get(s->params, i);
-        s->spans[i] = (cm3_adamw_span){.offset = p->offset, .count = p->count, .decay = p->decay == CM3_DECAY};
+        s->spans[i] = (cm3_flat_span){.offset = p->offset, .count = p->count, .decay = p->decay == CM3_DECAY};
     }
     return CM3_OK;
 }
 
-static cm3_status take_moments(cm3_train_state *s) {
-    const cm3_backend *backend = s->backend;
+static cm3_status alloc_buffers(cm3_train_state *s) {
+    const cm3_memory *memory = s->backend->memory;
     const size_t bytes = bytes_of(s);
     CM3_TRY(list_spans(s));
-    s->m = cm3_pages_alloc(bytes);
-    s->v = cm3_pages_alloc(bytes);
-    s->device_m = on_host(s) ? s->m : backend->memory->alloc(bytes);
-    s->device_v = on_host(s) ? s->v : backend->memory->alloc(bytes);
+    CM3_TRY(cm3_staged_buffer_alloc(memory, bytes, "AdamW's first moments", &s->m));
+    CM3_TRY(cm3_staged_buffer_alloc(memory, bytes, "AdamW's second moments", &s->v));
     s->reductions = calloc((size_t)cm3_params_bucket_count(s->params) + 1, sizeof *s->reductions);
-    if (!on_host(s)) {
-        s->loss = backend->memory->alloc(sizeof *s->loss);
-        s->verdicts = backend->memory->alloc_pinned(CM3_STEPS_QUEUED * sizeof *s->verdicts);
-        if (!s->loss || !s->verdicts) return cm3_fail(CM3_ERR_MEMORY, "no memory for a step's loss");
-    }
-    if (!s->m || !s->v || !s->device_m || !s->device_v || !s->reductions)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for the optimizer's moments (%.2f GiB)",
-                        2.0 * (double)bytes / 0x1p30);
-    return CM3_OK;
+    s->loss = memory->alloc(sizeof *s->loss);
+    s->verdicts = memory->alloc_pinned(CM3_STEPS_QUEUED * sizeof *s->verdicts);
+    return s->reductions && s->loss && s->verdicts ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a step's loss");
 }
 
 cm3_status cm3_train_state_open(const cm3_backend *backend, cm3_params *params, cm3_comm *comm, cm3_train_state *s) {
     *s = (cm3_train_state){.backend = backend, .params = params};
-    const cm3_status status = take_moments(s);
+    const cm3_status status = alloc_buffers(s);
     CM3_TRY(comm ? cm3_comm_agree_status(comm, status) : status);
     return comm ? cm3_comm_devices(comm, backend->collective, &s->collective) : CM3_OK;
 }
 
 void cm3_train_state_close(cm3_train_state *s) {
     if (!s->params) return;
-    const size_t bytes = bytes_of(s);
-    if (!on_host(s)) {
-        const cm3_memory *memory = s->backend->memory;
-        memory->sync(); /* after a failure something may be on its way yet */
-        memory->free(s->device_m, bytes);
-        memory->free(s->device_v, bytes);
-        memory->free(s->loss, sizeof *s->loss);
-        memory->free_pinned(s->verdicts, CM3_STEPS_QUEUED * sizeof *s->verdicts);
-        for (int i = 0; i < CM3_STEPS_QUEUED; i++) memory->event_free(s->marks[i]);
-    }
-    cm3_pages_free(s->m, bytes);
-    cm3_pages_free(s->v, bytes);
+    const cm3_memory *memory = s->backend->memory;
+    memory->sync(); /* after a failure, copies may still be queued */
+    cm3_staged_buffer_free(&s->m);
+    cm3_staged_buffer_free(&s->v);
+    memory->free(s->loss, sizeof *s->loss);
+    memory->free_pinned(s->verdicts, CM3_STEPS_QUEUED * sizeof *s->verdicts);
+    for (int i = 0; i < CM3_STEPS_QUEUED; i++) memory->event_free(s->marks[i]);
     free(s->spans);
     free(s->reductions);
     *s = (cm3_train_state){0};
 }
 
 cm3_status cm3_train_state_upload(const cm3_train_state *s) {
-    if (on_host(s)) return CM3_OK;
     CM3_TRY(cm3_params_upload(s->params));
-    CM3_TRY(s->backend->memory->upload(s->device_m, s->m, bytes_of(s)));
-    return s->backend->memory->upload(s->device_v, s->v, bytes_of(s));
+    CM3_TRY(cm3_staged_buffer_upload(&s->m));
+    return cm3_staged_buffer_upload(&s->v);
 }
 
 cm3_status cm3_train_state_download(const cm3_train_state *s) {
-    if (on_host(s)) return CM3_OK;
     CM3_TRY(cm3_params_download(s->params));
-    CM3_TRY(s->backend->memory->download(s->m, s->device_m, bytes_of(s)));
-    return s->backend->memory->download(s->v, s->device_v, bytes_of(s));
+    CM3_TRY(cm3_staged_buffer_download(&s->m));
+    return cm3_staged_buffer_download(&s->v);
 }
 
 /* --- all-reduce of gradients: by the devices, or through host memory ---------------------------------------------- */
@@ -125,42 +108,28 @@ cm3_status cm3_train_state_reduced(cm3_train_state *s) {
 
 cm3_status cm3_train_state_norm(const cm3_train_state *s, double *norm) {
     const float *grad = cm3_params_placement(s->params)->gradients;
-    if (on_host(s)) return cm3_gradient_norm(grad, cm3_params_size(s->params), NULL, norm);
     CM3_TRY(s->backend->flat->sum_of_squares(grad, cm3_params_size(s->params), norm));
     *norm = sqrt(*norm);
-    return CM3_OK;
-}
-
-static cm3_status update_on_host(const cm3_train_state *s, const cm3_adamw_config *config, int64_t step,
-                                 double learning_rate, double *norm) {
-    const cm3_placement *at = cm3_params_placement(s->params);
-    cm3_adamw_update update = {.step = step, .learning_rate = learning_rate};
-    CM3_TRY(cm3_train_state_norm(s, norm));
-    update.clip_factor = cm3_clip_factor(*norm, config->clip);
-    if (isfinite(*norm))
-        cm3_adamw_apply(config, &update, s->spans, s->span_count, at->values, at->gradients, s->m, s->v);
     return CM3_OK;
 }
 
 static cm3_status queue(const cm3_train_state *s, const cm3_adamw_config *config, int64_t step, double learning_rate,
                         const float *loss, cm3_flat_verdict *verdict) {
     const cm3_placement *at = cm3_params_placement(s->params);
-    const cm3_adamw_update update = {.step = step, .learning_rate = learning_rate, .clip_factor = 1};
-    cm3_flat_adamw now = cm3_adamw_flat(config, &update);
+    cm3_flat_adamw now = cm3_adamw_update(config, step, learning_rate);
     now.spans = s->spans;
     now.span_count = s->span_count;
     now.size = cm3_params_size(s->params);
     now.value = at->values;
     now.grad = at->gradients;
-    now.m = s->device_m;
-    now.v = s->device_v;
+    now.m = s->m.there;
+    now.v = s->v.there;
     now.bf16_weights = at->bf16_weights;
     return s->backend->flat->clipped_adamw(&now, config->clip, loss, verdict);
 }
 
 cm3_status cm3_train_state_update(const cm3_train_state *s, const cm3_adamw_config *config, int64_t step,
                                   double learning_rate, double *norm) {
-    if (on_host(s)) return update_on_host(s, config, step, learning_rate, norm);
     CM3_TRY(queue(s, config, step, learning_rate, NULL, s->verdicts));
     CM3_TRY(s->backend->memory->sync());
     *norm = s->verdicts[0].norm;

@@ -1,11 +1,12 @@
 /* What training changes - parameters, their gradients, AdamW's moments - in the memory of the backend that computes.
  *
- * On the host these are the buffers that checkpoints read and write. A device has its own: they are uploaded once, and
- * fetched when somebody looks (a checkpoint, sample images). */
+ * Checkpoints read and write the host's side. A device has buffers of its own: they are uploaded once, and downloaded
+ * for a checkpoint or sample images. */
 #ifndef CM3_TRAIN_STATE_H
 #define CM3_TRAIN_STATE_H
 
 #include "core/tensor/op.h"
+#include "core/tensor/staged_buffer.h"
 #include "dist/comm.h"
 #include "model/params.h"
 #include "optim/adamw.h"
@@ -15,14 +16,12 @@ enum { CM3_STEPS_QUEUED = 2 }; /* that a device may have: one runs, one is queue
 typedef struct cm3_train_state {
     const cm3_backend *backend;
     cm3_params *params; /* placed on the backend */
-    cm3_adamw_span *spans;
+    cm3_flat_span *spans;
     int64_t span_count;
-    float *m, *v;                  /* the host's */
-    float *device_m, *device_v;    /* the same as m and v where the backend works in the host's memory */
+    cm3_staged_buffer m, v;        /* AdamW's moments, f32 like the parameters */
     void *collective;              /* the devices' group, or NULL: gradients go through host memory */
     cm3_comm_request **reductions; /* one a bucket, of what goes through host memory */
     cm3_status reduced;            /* first failure of the reductions */
-    /* Of updates that nobody waits for; on a device only: */
     float *loss;                /* (1) of the present step, in the backend's memory */
     bool watches;               /* it is given */
     cm3_flat_verdict *verdicts; /* (CM3_STEPS_QUEUED), pinned */

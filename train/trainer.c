@@ -204,8 +204,8 @@ typedef struct parts_storage {
 
 static cm3_checkpoint_parts checkpoint_parts(trainer *t, parts_storage *s) {
     s->buffers[0] = (cm3_checkpoint_buffer){.name = "parameters", .data = cm3_params_values(t->learner->params)};
-    s->buffers[1] = (cm3_checkpoint_buffer){.name = "m", .data = t->state.m};
-    s->buffers[2] = (cm3_checkpoint_buffer){.name = "v", .data = t->state.v};
+    s->buffers[1] = (cm3_checkpoint_buffer){.name = "m", .data = t->state.m.host};
+    s->buffers[2] = (cm3_checkpoint_buffer){.name = "v", .data = t->state.v.host};
     s->skips = (int32_t)t->guard.skips;
     s->arrays[0] =
         (cm3_checkpoint_array){.name = "skips", .type = CM3_I32, .shape = cm3_shape_of(1), .data = &s->skips};
@@ -286,7 +286,7 @@ static cm3_status finish_step(trainer *t, told *now) {
     CM3_TRY(measure(t, now));
     CM3_TRY(cm3_comm_agree_status(t->comm, update(t, now)));
     if (t->learner->updated)
-        CM3_TRY(t->learner->updated(t->learner->context, t->comm, t->step, t->state.device_m, t->state.device_v));
+        CM3_TRY(t->learner->updated(t->learner->context, t->comm, t->step, t->state.m.there, t->state.v.there));
     return tell(t, now);
 }
 

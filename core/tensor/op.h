@@ -72,17 +72,20 @@
 #include "core/status.h"
 #include "core/tensor/flat.h"
 #include "core/tensor/memory.h"
+#include "core/tensor/sample.h"
 #include "core/tensor/tensor.h"
 
 #include <stdbool.h>
 
+/* Operations with kernels, and all. */
 /* clang-format off */
-#define CM3_OP_LIST(X)                                                                                                \
+#define CM3_KERNEL_LIST(X)                                                                                            \
     X(EMBED, embed) X(LAYER_NORM, layer_norm) X(RMS_NORM, rms_norm) X(LINEAR, linear) X(ATTENTION, attention)         \
     X(ATTENTION_CACHED, attention_cached) X(QK_NORM, qk_norm) X(ROTARY, rotary) X(SWIGLU, swiglu)                     \
     X(ACTIVATE, activate) X(ADD, add) X(LINEAR_CROSS_ENTROPY, linear_cross_entropy) X(CONV2D, conv2d)                 \
     X(GROUP_NORM, group_norm) X(UPSAMPLE, upsample) X(AVERAGE_POOL, average_pool) X(NEAREST_CODE, nearest_code)       \
-    X(CODE_LOOKUP, code_lookup) X(CODE_LOSS, code_loss) X(PIXEL_LOSS, pixel_loss) X(VIEW, view)
+    X(CODE_LOOKUP, code_lookup) X(CODE_LOSS, code_loss) X(PIXEL_LOSS, pixel_loss)
+#define CM3_OP_LIST(X) CM3_KERNEL_LIST(X) X(VIEW, view)
 /* clang-format on */
 
 typedef enum cm3_op {
@@ -195,22 +198,20 @@ typedef struct cm3_collective {
     cm3_status (*join)(void); /* what is queued from here on finds the results */
 } cm3_collective;
 
-struct cm3_sampling;
-
 typedef struct cm3_backend {
     const char *name;
     bool executes; /* false: it only counts (meta) */
     const cm3_kernel *kernels[CM3_OP_COUNT];
     bool has_bf16;
     const cm3_memory *memory;
-    const cm3_flat *flat;             /* NULL on the host's memory */
-    const cm3_graph_api *graph;         /* NULL: none */
+    const cm3_flat *flat;
+    const cm3_sampler *sampler;
+    const cm3_graph_api *graph;       /* NULL: none */
     const cm3_collective *collective; /* NULL: none */
     /* to = or += from, of one shape. Where there is bf16, the two may be of different types. */
     cm3_status (*cast)(const cm3_tensor *to, const cm3_tensor *from, bool accumulate);
-    /* Draws tokens where the logits are (core/tensor/sample.h). NULL on the host's memory, where model/decode does. */
-    cm3_status (*sample)(const struct cm3_sampling *sampling);
-    /* Dense peak FLOP/s of a device in a type, by its maker's data sheet; 0: not known. NULL on the host. */
+    /* Dense peak FLOP/s in a type: of a GPU by its maker's data sheet, of the host's processor as measured in the call
+     * (multiply-adds in registers, all threads of the process, about 20 ms); 0: not known. */
     double (*peak)(cm3_dtype type);
 } cm3_backend;
 

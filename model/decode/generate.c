@@ -1,7 +1,6 @@
 #include "model/decode/generate.h"
 
 #include "core/tensor/staged_buffer.h"
-#include "model/decode/batched_sampler.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,8 +49,7 @@ typedef struct batch {
     int streams;
     stream *rows;
     progress *at;
-    cm3_batched_sampler *sampler;
-    cm3_sampling_request *draws; /* of the present step */
+    cm3_batched_sampler sampler;
 } batch;
 
 static void tape_free(cached_tape *t) {
@@ -187,13 +185,11 @@ static bool waits(const batch *b, int64_t row) {
 static cm3_sampling_request sampling_request(const batch *b, int64_t r) {
     const cm3_request *request = &b->requests[r];
     const cm3_phase *phase = &request->phases[b->at[r].phase];
-    cm3_sampling_request drawing = {
-        .mix = &request->mix,
-        .allowed = phase->allowed,
-        .ranges = phase->ranges,
-        .rng = cm3_rng_stream((uint64_t)b->config->seed, CM3_RNG_DECODE, request->sample, (uint64_t)request->count)};
-    for (int s = 0; s < b->streams; s++) drawing.row[s] = s * b->count + r;
-    return drawing;
+    const cm3_rng rng =
+        cm3_rng_stream((uint64_t)b->config->seed, CM3_RNG_DECODE, request->sample, (uint64_t)request->count);
+    cm3_sampling_request sampling = cm3_decode_request(b->config, &request->mix, phase->allowed, phase->ranges, rng);
+    for (int s = 0; s < b->streams; s++) sampling.row[s] = (int32_t)(s * b->count + r);
+    return sampling;
 }
 
 static void append(batch *b, int64_t r, int32_t id) {
@@ -222,10 +218,10 @@ static cm3_status advance(batch *b, int64_t *unfinished) {
     for (int64_t r = 0; r < b->count; r++) {
         const stream *first = &b->rows[r];
         if (!first->idle && first->length - first->prompt_tokens == b->requests[r].count)
-            b->draws[drawn++] = sampling_request(b, r);
+            b->sampler.requests[drawn++] = sampling_request(b, r);
     }
-    CM3_TRY(cm3_batched_sampler_run(b->sampler, b->config, cm3_var_tensor(t->logits), b->draws, drawn));
-    for (int64_t i = 0; i < drawn; i++) append(b, b->draws[i].row[0], b->draws[i].id);
+    CM3_TRY(cm3_batched_sampler_run(&b->sampler, cm3_var_tensor(t->logits), drawn));
+    for (int64_t i = 0; i < drawn; i++) append(b, b->sampler.requests[i].row[0], b->sampler.ids[i]);
     *unfinished = 0;
     for (int64_t r = 0; r < b->count; r++) *unfinished += !finished(b, r);
     return CM3_OK;
@@ -270,12 +266,12 @@ cm3_status cm3_generate(cm3_generator *g, const cm3_decode_config *config, cm3_r
     const int streams = requests[0].mix.streams;
     const int64_t together = g->rows / streams > 0 ? g->rows / streams : 1;
     batch b = {.generator = g, .config = config, .streams = streams};
-    CM3_TRY(cm3_batched_sampler_create(g->options.backend, cm3_transformer_vocabulary(g->model), together, &b.sampler));
     b.rows = calloc((size_t)(together * streams), sizeof *b.rows);
     b.at = calloc((size_t)together, sizeof *b.at);
-    b.draws = calloc((size_t)together, sizeof *b.draws);
-    cm3_status status =
-        b.rows && b.at && b.draws ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of requests");
+    cm3_status status = b.rows && b.at ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of requests");
+    if (status == CM3_OK)
+        status =
+            cm3_batched_sampler_open(g->options.backend, cm3_transformer_vocabulary(g->model), together, &b.sampler);
     for (int64_t done = 0; done < count && status == CM3_OK; done += b.count) {
         b.requests = requests + done;
         b.count = count - done < together ? count - done : together;
@@ -284,7 +280,6 @@ cm3_status cm3_generate(cm3_generator *g, const cm3_decode_config *config, cm3_r
     }
     free(b.rows);
     free(b.at);
-    free(b.draws);
-    cm3_batched_sampler_free(b.sampler);
+    cm3_batched_sampler_close(&b.sampler);
     return status;
 }

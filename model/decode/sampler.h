@@ -1,20 +1,12 @@
-/* Choosing the next token from logits: guidance, contrastive decoding, temperature, top-p, and which ids may come at
- * all.
- *
- * Several streams may read the same continuation under different prompts. Their logits are mixed (guidance, or CD-K),
- * ids that are not allowed are removed, and one id is drawn.
- *
- *   guidance      l = l_uncond + a (l_cond - l_uncond)                            (CM3Leon, eq. 1)
- *   two images    l = l_0 + s_image (l_image - l_0) + s_text (l_full - l_image)   (for edits)
- *   CD-K          log p_cond - log p_uncond on { t : p_cond(t) >= alpha x (k-th largest p_cond) }, else -inf
- *                                                                                 (CM3Leon, section 3.2)
- *
- * Guidance of any kind is a weighted sum of streams, so that is what a cm3_mix holds. */
+/* Choosing the next tokens: settings of decoding, and the batched sampler, which hands the requests of one step to the
+ * backend (core/tensor/sample.h has the mathematics). */
 #ifndef CM3_MODEL_DECODE_SAMPLER_H
 #define CM3_MODEL_DECODE_SAMPLER_H
 
 #include "core/config.h"
-#include "core/rng.h"
+#include "core/tensor/op.h"
+#include "core/tensor/sample.h"
+#include "core/tensor/staged_buffer.h"
 
 typedef enum cm3_decode_method { CM3_DECODE_TOP_P, CM3_DECODE_CD_K } cm3_decode_method;
 
@@ -30,33 +22,32 @@ typedef struct cm3_decode_config {
 
 extern const cm3_field cm3_decode_fields[];
 
-enum { CM3_STREAMS_MAX = 3, CM3_RANGES_MAX = 8 };
-
-typedef struct cm3_mix {
-    int streams;
-    double weight[CM3_STREAMS_MAX]; /* the first stream is the fully conditional one; weights sum to 1 */
-} cm3_mix;
-
 /* One stream; conditional and unconditional; full, image only and nothing. */
 cm3_mix cm3_mix_none(void);
 cm3_mix cm3_mix_guidance(double scale);
 cm3_mix cm3_mix_two_guidances(double image_scale, double text_scale);
 
-/* Ids first .. first + count - 1. */
-typedef struct cm3_id_range {
-    int32_t first, count;
-} cm3_id_range;
+/* A request of these settings, with stream s in row s of the logits. CD-K needs a second stream; with one it is plain
+ * sampling. `allowed` may be in any order but must not overlap. */
+cm3_sampling_request cm3_decode_request(const cm3_decode_config *config, const cm3_mix *mix,
+                                        const cm3_id_range *allowed, int ranges, cm3_rng rng);
 
-/* Scratch for vocabularies of up to `capacity` ids; one a thread. */
-typedef struct cm3_sampler cm3_sampler;
-cm3_status cm3_sampler_create(int64_t capacity, cm3_sampler **sampler);
-void cm3_sampler_free(cm3_sampler *sampler);
+typedef struct cm3_batched_sampler {
+    const cm3_backend *backend;
+    int64_t vocabulary, capacity;
+    cm3_sampling_request *requests; /* (capacity) the caller fills them */
+    const int32_t *ids;             /* (capacity) */
+    cm3_staged_buffer request_buffer, id_buffer;
+    void *workspace;
+} cm3_batched_sampler;
 
-/* Draws one id out of the allowed ranges (at least one id). `logits` has one row of the whole vocabulary for each
- * stream of the mix. CD-K needs a second stream; with one it is plain sampling. CM3_ERR_NUMERIC if the allowed logits
- * are not finite. */
-cm3_status cm3_sampler_draw(cm3_sampler *sampler, const cm3_decode_config *config, const cm3_mix *mix,
-                            const float *const logits[], const cm3_id_range *allowed, int ranges, cm3_rng *rng,
-                            int32_t *id);
+/* For up to `capacity` requests at once. Close it after a failure, too. */
+cm3_status cm3_batched_sampler_open(const cm3_backend *backend, int64_t vocabulary, int64_t capacity,
+                                    cm3_batched_sampler *sampler);
+void cm3_batched_sampler_close(cm3_batched_sampler *sampler);
+
+/* Draws an id for each of the first `count` requests from logits (rows, vocabulary) f32 in the backend's memory.
+ * CM3_ERR_NUMERIC if the logits of allowed ids are not finite. */
+cm3_status cm3_batched_sampler_run(const cm3_batched_sampler *sampler, const cm3_tensor *logits, int64_t count);
 
 #endif

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
 enum { IDS = 6, DRAWS = 20000 };
@@ -11,17 +12,21 @@ static const cm3_id_range all[1] = {{0, IDS}};
 
 static void draw_often(const cm3_decode_config *config, const cm3_mix *mix, const float *const logits[],
                        const cm3_id_range *allowed, int ranges, double share[IDS]) {
-    cm3_sampler *sampler;
-    assert_int_equal(cm3_sampler_create(IDS, &sampler), CM3_OK);
+    cm3_batched_sampler sampler;
+    float rows[CM3_STREAMS_MAX][IDS];
+    const cm3_tensor tensor = {.type = CM3_F32, .shape = cm3_shape_of(CM3_STREAMS_MAX, IDS), .data = rows};
+    for (int s = 0; s < mix->streams; s++) memcpy(rows[s], logits[s], sizeof rows[s]);
+    assert_int_equal(cm3_batched_sampler_open(cm3_backend_cpu(), IDS, DRAWS, &sampler), CM3_OK);
     for (int i = 0; i < IDS; i++) share[i] = 0;
-    for (uint64_t d = 0; d < DRAWS; d++) {
-        cm3_rng rng = cm3_rng_stream(1, CM3_RNG_DECODE, d, 0);
-        int32_t id = -1;
-        assert_int_equal(cm3_sampler_draw(sampler, config, mix, logits, allowed, ranges, &rng, &id), CM3_OK);
-        assert_in_range(id, 0, IDS - 1);
-        share[id] += 1.0 / DRAWS;
+    for (uint64_t d = 0; d < DRAWS; d++)
+        sampler.requests[d] =
+            cm3_decode_request(config, mix, allowed, ranges, cm3_rng_stream(1, CM3_RNG_DECODE, d, 0));
+    assert_int_equal(cm3_batched_sampler_run(&sampler, &tensor, DRAWS), CM3_OK);
+    for (int d = 0; d < DRAWS; d++) {
+        assert_in_range(sampler.ids[d], 0, IDS - 1);
+        share[sampler.ids[d]] += 1.0 / DRAWS;
     }
-    cm3_sampler_free(sampler);
+    cm3_batched_sampler_close(&sampler);
 }
 
 static void near(double found, double expected) {
@@ -104,13 +109,12 @@ static void temperature_zero_takes_the_likeliest_and_nan_is_an_error(void **stat
     draw_often(&config, &mix, (const float *const[]){logits}, all, 1, share);
     assert_true(share[1] > 0.999);
     logits[2] = NAN;
-    cm3_sampler *sampler;
-    assert_int_equal(cm3_sampler_create(IDS, &sampler), CM3_OK);
-    cm3_rng rng = cm3_rng_stream(1, CM3_RNG_DECODE, 0, 0);
-    int32_t id;
-    assert_int_equal(cm3_sampler_draw(sampler, &config, &mix, (const float *const[]){logits}, all, 1, &rng, &id),
-                     CM3_ERR_NUMERIC);
-    cm3_sampler_free(sampler);
+    cm3_batched_sampler sampler;
+    const cm3_tensor tensor = {.type = CM3_F32, .shape = cm3_shape_of(1, IDS), .data = logits};
+    assert_int_equal(cm3_batched_sampler_open(cm3_backend_cpu(), IDS, 1, &sampler), CM3_OK);
+    sampler.requests[0] = cm3_decode_request(&config, &mix, all, 1, cm3_rng_stream(1, CM3_RNG_DECODE, 0, 0));
+    assert_int_equal(cm3_batched_sampler_run(&sampler, &tensor, 1), CM3_ERR_NUMERIC);
+    cm3_batched_sampler_close(&sampler);
 }
 
 int main(void) {

@@ -186,7 +186,7 @@ static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) 
     const int64_t size = cm3_params_size(f.params);
     float *m = calloc((size_t)size, sizeof *m), *v = calloc((size_t)size, sizeof *v);
     const cm3_adamw_config adam = {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
-    const cm3_adamw_span whole = {0, size, false};
+    const cm3_flat_span whole = {0, size, false};
     cm3_codebook_report report;
     double first = 0, last = 0;
     for (int64_t i = 1; i <= 200; i++) {
@@ -196,8 +196,16 @@ static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) 
             assert_int_equal(cm3_codebook_start(f.book, f.comm, cm3_var_tensor(step.z)->data, ROWS), CM3_OK);
         }
         assert_int_equal(cm3_tape_run(tape, NULL), CM3_OK);
-        cm3_adamw_apply(&adam, &(cm3_adamw_update){i, 1e-3, 1}, &whole, 1, cm3_params_values(f.params),
-                        cm3_params_gradients(f.params), m, v);
+        cm3_flat_adamw update = cm3_adamw_update(&adam, i, 1e-3);
+        update.spans = &whole;
+        update.span_count = 1;
+        update.size = size;
+        update.value = cm3_params_values(f.params);
+        update.grad = cm3_params_gradients(f.params);
+        update.m = m;
+        update.v = v;
+        cm3_flat_verdict verdict;
+        assert_int_equal(cm3_backend_cpu()->flat->clipped_adamw(&update, 0, NULL, &verdict), CM3_OK);
         assert_int_equal(cm3_codebook_update(f.book, f.comm, i, cm3_var_tensor(step.z)->data,
                                              cm3_var_tensor(step.codes)->data, ROWS, true, &report),
                          CM3_OK);

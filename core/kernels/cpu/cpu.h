@@ -5,7 +5,10 @@
 #include "core/tensor/op.h"
 
 #define X(upper, lower) extern const cm3_kernel cm3__cpu_##lower;
-CM3_OP_LIST(X)
+CM3_KERNEL_LIST(X)
 #undef X
+extern const cm3_flat cm3__cpu_flat;
+extern const cm3_sampler cm3__cpu_sampler;
+double cm3__cpu_peak(cm3_dtype type);
 
 #endif

@@ -1,8 +1,11 @@
 #include "core/kernels/cpu/machine.h"
 
 #include "core/clock.h"
+#include "core/kernels/cpu/cpu.h"
+#include "core/kernels/cpu/dispatch.h"
 #include "core/kernels/cpu/gemm.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +41,28 @@ static double product_rate(double seconds, bool library, double *mean) {
 
 double cm3_machine_sgemm_rate(double seconds, double *mean) {
     return product_rate(seconds, true, mean);
+}
+
+double cm3_machine_peak(double seconds) {
+    enum { ROUNDS = 1 << 15 }; /* some 100 microseconds */
+    const cm3_simd *simd = cm3__simd();
+    double best = 0;
+    const double begin = cm3_clock_seconds();
+    do {
+        double flops = 0;
+        const double from = cm3_clock_seconds();
+#pragma omp parallel reduction(+ : flops)
+        {
+            float result = 1;
+            simd->multiply_adds(ROUNDS, &flops, &result);
+        }
+        best = fmax(best, flops / (cm3_clock_seconds() - from));
+    } while (cm3_clock_seconds() - begin < seconds);
+    return best;
+}
+
+double cm3__cpu_peak(cm3_dtype type) {
+    return type == CM3_F32 ? cm3_machine_peak(0.02) : 0;
 }
 
 void cm3_machine_warm_up(void) {

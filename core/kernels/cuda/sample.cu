@@ -1,4 +1,4 @@
-/* Drawing tokens: a block has a draw.
+/* Sampling of tokens: one block a request.
  *
  * Nothing is sorted. Every id has a mass, a whole number, so that sums do not depend on their order; the id at which
  * the masses from the likeliest on pass a given sum is found digit by digit of the scores, with a table of masses a
@@ -34,16 +34,16 @@ static __device__ double first_double(const cm3_rng &rng) {
 
 /* --- scores ------------------------------------------------------------------------------------------------------ */
 
-static __device__ __forceinline__ int allowed_ids(const cm3_draw &draw) {
+static __device__ __forceinline__ int allowed_ids(const cm3_sampling_request &q) {
     int count = 0;
-    for (int r = 0; r < draw.ranges; r++) count += draw.range[r].count;
+    for (int r = 0; r < q.ranges; r++) count += q.allowed[r].count;
     return count;
 }
 
-static __device__ __forceinline__ int32_t allowed_id(const cm3_draw &draw, int i) {
+static __device__ __forceinline__ int32_t allowed_id(const cm3_sampling_request &q, int i) {
     int r = 0;
-    for (; r + 1 < draw.ranges && i >= draw.range[r].count; r++) i -= draw.range[r].count;
-    return draw.range[r].first + i;
+    for (; r + 1 < q.ranges && i >= q.allowed[r].count; r++) i -= q.allowed[r].count;
+    return q.allowed[r].first + i;
 }
 
 /* Larger scores have larger keys. */
@@ -62,15 +62,15 @@ template <typename F> static __device__ __forceinline__ void each_of(int count, 
 }
 
 /* Whether all of the mixed scores are finite. */
-template <typename T>
-static __device__ bool mix(const cm3_draw &draw, const T *logits, int64_t vocabulary, int count, float *scores) {
+static __device__ bool mix(const cm3_sampling_request &q, const float *logits, int64_t vocabulary, int count,
+                           float *scores) {
     float strange = 0;
-    const int streams = draw.contrast ? 1 : draw.streams;
+    const int streams = q.contrast ? 1 : q.mix.streams;
     each_of(count, [&](int i) {
-        const int32_t id = allowed_id(draw, i);
+        const int32_t id = allowed_id(q, i);
         double score = 0;
         for (int s = 0; s < streams; s++)
-            score += (draw.contrast ? 1 : draw.weight[s]) * (double)to_float(logits[draw.row[s] * vocabulary + id]);
+            score += (q.contrast ? 1 : q.mix.weight[s]) * (double)logits[q.row[s] * vocabulary + id];
         scores[i] = (float)score + 0.0f; /* one zero only */
         if (!(fabsf(scores[i]) <= 3e38f)) strange = 1;
     });
@@ -147,14 +147,14 @@ static __device__ mass_t block_total(mass_t own) {
 
 /* CD-K: scores, so far logits of the first stream, become its contrast to the second; -inf below the threshold. What
  * the log-probabilities have beside the logits is the same for all ids, and falls out of every comparison. */
-template <typename T>
-static __device__ bool contrast(const cm3_draw &draw, const T *logits, int64_t vocabulary, int count, float *scores) {
-    const int64_t k = min(draw.cdk_k, (int64_t)count);
+static __device__ bool contrast(const cm3_sampling_request &q, const float *logits, int64_t vocabulary, int count,
+                                float *scores) {
+    const int64_t k = min(q.cdk_k, (int64_t)count);
     const place kth = find(scores, count, (mass_t)(k - 1), [](float) { return (mass_t)1; });
-    const double threshold = (double)kth.score + log(draw.cdk_alpha > 0 ? draw.cdk_alpha : 1e-300);
+    const double threshold = (double)kth.score + log(q.cdk_alpha > 0 ? q.cdk_alpha : 1e-300);
     float strange = 0;
     each_of(count, [&](int i) {
-        const float other = to_float(logits[draw.row[1] * vocabulary + allowed_id(draw, i)]);
+        const float other = logits[q.row[1] * vocabulary + allowed_id(q, i)];
         scores[i] = (double)scores[i] >= threshold ? scores[i] - other + 0.0f : -INFINITY;
         if (!(fabsf(other) <= 3e38f)) strange = 1;
     });
@@ -162,41 +162,43 @@ static __device__ bool contrast(const cm3_draw &draw, const T *logits, int64_t v
 }
 
 /* Index of the id that is drawn by their scores. */
-static __device__ int draw_index(const cm3_draw &draw, const float *scores, int count) {
+static __device__ int draw_index(const cm3_sampling_request &q, const float *scores, int count) {
     float most = -INFINITY;
     each_of(count, [&](int i) { most = fmaxf(most, scores[i]); });
     most = block_most(most);
-    if (draw.temperature <= 0) return find_equal(scores, count, most, 0);
+    if (q.temperature <= 0) return find_equal(scores, count, most, 0);
     /* The likeliest has 2^46: a vocabulary of 100,000 of those fits, and what is rounded to 0 is never drawn. */
-    const float sharpness = (float)(1 / draw.temperature);
+    const float sharpness = (float)(1 / q.temperature);
     const auto mass_of = [=](float score) { return (mass_t)(expf((score - most) * sharpness) * 0x1p46f); };
     mass_t own = 0;
     each_of(count, [&](int i) { own += mass_of(scores[i]); });
     const mass_t total = block_total(own);
-    const mass_t share = (mass_t)ceil(draw.top_p * (double)total);
+    const mass_t share = (mass_t)ceil(q.top_p * (double)total);
     const place end = find(scores, count, share > total ? total - 1 : share > 0 ? share - 1 : 0, mass_of);
     const mass_t last = mass_of(end.score), wanted = share > total ? total : share > 0 ? share : 1;
     const mass_t nucleus = end.before + ((wanted - end.before + last - 1) / last) * last;
-    const mass_t x = (mass_t)(first_double(draw.rng) * (double)nucleus);
+    const mass_t x = (mass_t)(first_double(q.rng) * (double)nucleus);
     const place at = find(scores, count, x < nucleus ? x : nucleus - 1, mass_of);
     return find_equal(scores, count, at.score, ((x < nucleus ? x : nucleus - 1) - at.before) / mass_of(at.score));
 }
 
-template <typename T>
-static __global__ void __launch_bounds__(THREADS) sample(const T *logits, int64_t vocabulary, const cm3_draw *draws,
-                                                        int32_t *ids, float *workspace) {
-    const cm3_draw &draw = draws[blockIdx.x];
+static __global__ void __launch_bounds__(THREADS) sample(const float *logits, int64_t vocabulary,
+                                                        const cm3_sampling_request *requests, int32_t *ids,
+                                                        float *workspace) {
+    const cm3_sampling_request &q = requests[blockIdx.x];
     float *scores = workspace + blockIdx.x * vocabulary;
-    const int count = allowed_ids(draw);
-    bool finite = mix(draw, logits, vocabulary, count, scores);
-    if (finite && draw.contrast) finite = contrast(draw, logits, vocabulary, count, scores);
-    const int index = finite ? draw_index(draw, scores, count) : 0;
-    if (threadIdx.x == 0) ids[blockIdx.x] = finite ? allowed_id(draw, index) : -1;
+    const int count = allowed_ids(q);
+    bool finite = mix(q, logits, vocabulary, count, scores);
+    if (finite && q.contrast) finite = contrast(q, logits, vocabulary, count, scores);
+    const int index = finite ? draw_index(q, scores, count) : 0;
+    if (threadIdx.x == 0) ids[blockIdx.x] = finite ? allowed_id(q, index) : -1;
 }
 
-extern "C" cm3_status cm3__cuda_sample(const cm3_sampling *s) {
+static cm3_status draw(const cm3_sampling *s) {
     if (s->count < 1) return CM3_OK;
-    CM3_BY_TYPE(s->type, CM3_LAUNCH((sample<T>), (unsigned)s->count, THREADS, 0, (const T *)s->logits, s->vocabulary,
-                                    s->draws, s->ids, s->workspace));
+    CM3_LAUNCH(sample, (unsigned)s->count, THREADS, 0, s->logits, s->vocabulary, s->requests, s->ids,
+               (float *)s->workspace);
     return cm3__cuda_launched("sample");
 }
+
+extern "C" const cm3_sampler cm3__cuda_sampler = {sizeof(float), draw};

@@ -1,9 +1,9 @@
-/* The optimizer's passes on the device (core/kernels/cuda/flat.h) beside optim/'s on the host. The device is the host's
+/* The optimizer's passes on the device (core/kernels/cuda/flat.h) beside those of the host. The device is the host's
  * own memory here: what it holds can be compared directly. */
 #include "core/kernels/cuda/flat.h"
 #include "core/rng.h"
+#include "core/tensor/op.h"
 #include "optim/adamw.h"
-#include "optim/clip.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -27,6 +27,12 @@ static float *copy_of(const float *from, int64_t count) {
     return x;
 }
 
+static double host_sum_of_squares(const float *values, int64_t count) {
+    double sum = -1;
+    assert_int_equal(cm3_backend_cpu()->flat->sum_of_squares(values, count, &sum), CM3_OK);
+    return sum;
+}
+
 static uint16_t rounded(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -45,7 +51,7 @@ static void the_sum_of_squares_is_the_hosts(void **state) {
             double sum = -1, again = -1;
             assert_int_equal(cm3__cuda_flat.sum_of_squares(x + shift, count, &sum), CM3_OK);
             assert_int_equal(cm3__cuda_flat.sum_of_squares(x + shift, count, &again), CM3_OK);
-            const double want = cm3_sum_of_squares(x + shift, count);
+            const double want = host_sum_of_squares(x + shift, count);
             assert_true(fabs(sum - want) <= 1e-13 * want);
             assert_memory_equal(&sum, &again, sizeof sum);
         }
@@ -59,20 +65,23 @@ static void sums_of_several_ranges_add_up(void **state) {
     float *x = normals(9001, 1, 1);
     assert_int_equal(cm3__flat_squares(x, 4000, false, work, &sum), CM3_OK);
     assert_int_equal(cm3__flat_squares(x + 4000, 5001, true, work, &sum), CM3_OK);
-    assert_true(fabs(sum - cm3_sum_of_squares(x, 9001)) <= 1e-12 * sum);
+    assert_true(fabs(sum - host_sum_of_squares(x, 9001)) <= 1e-12 * sum);
     free(x);
 }
 
 static void the_clip_factor_is_the_hosts(void **state) {
     (void)state;
-    const double norms[] = {0, 0.5, 1, 3, 1e9}, limits[] = {0, 1, 2.5};
+    const float norms[] = {0, 0.5, 1, 3, 1e9};
+    const double limits[] = {0, 1, 2.5};
     for (size_t n = 0; n < sizeof norms / sizeof *norms; n++)
         for (size_t l = 0; l < sizeof limits / sizeof *limits; l++) {
-            const double sum = norms[n] * norms[n];
-            cm3_flat_verdict verdict;
+            const double sum = (double)norms[n] * (double)norms[n];
+            const cm3_flat_adamw nothing = {.size = 1, .grad = &norms[n]};
+            cm3_flat_verdict verdict, host;
             assert_int_equal(cm3__flat_judge(&sum, limits[l], NULL, &verdict), CM3_OK);
+            assert_int_equal(cm3_backend_cpu()->flat->clipped_adamw(&nothing, limits[l], NULL, &host), CM3_OK);
             assert_true(verdict.finite == 1 && verdict.norm == norms[n]);
-            assert_true(verdict.factor == (float)cm3_clip_factor(norms[n], limits[l]));
+            assert_true(verdict.factor == host.factor && verdict.norm == host.norm && host.finite == 1);
         }
 }
 
@@ -115,9 +124,8 @@ static void free_buffers(buffers *b) {
 static const cm3_adamw_config config = {
     .learning_rate = 1, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.1, .clip = 0.5};
 
-static cm3_flat_adamw update_of(const buffers *b, const cm3_adamw_update *update, float *value, float *m, float *v,
-                                void *copy) {
-    cm3_flat_adamw flat = cm3_adamw_flat(&config, update);
+static cm3_flat_adamw update_of(const buffers *b, int step, float *value, float *m, float *v, void *copy) {
+    cm3_flat_adamw flat = cm3_adamw_update(&config, step, 0.01);
     flat.spans = b->spans;
     flat.span_count = b->span_count;
     flat.size = b->count;
@@ -133,23 +141,25 @@ static void compare_update(int64_t span_count, int64_t largest) {
     buffers b = buffers_of(span_count, largest);
     float *value = copy_of(b.value, b.count), *m = copy_of(b.m, b.count), *v = copy_of(b.v, b.count);
     uint16_t *copy = aligned_alloc(64, ((size_t)b.count * sizeof *copy + 63) / 64 * 64);
+    uint16_t *host_copy = aligned_alloc(64, ((size_t)b.count * sizeof *copy + 63) / 64 * 64);
     memset(copy, 0xAB, (size_t)b.count * sizeof *copy);
+    memset(host_copy, 0xAB, (size_t)b.count * sizeof *copy);
     double work[CM3__FLAT_WORK], sum;
     cm3_flat_verdict verdict;
     assert_int_equal(cm3__flat_squares(b.grad, b.count, false, work, &sum), CM3_OK);
     assert_int_equal(cm3__flat_judge(&sum, config.clip, NULL, &verdict), CM3_OK);
-    const double norm = verdict.norm;
     for (int step = 1; step <= 3; step++) {
-        const cm3_adamw_update now = {.step = step, .learning_rate = 0.01, .clip_factor = 1};
-        const cm3_flat_adamw flat = update_of(&b, &now, value, m, v, copy);
+        const cm3_flat_adamw flat = update_of(&b, step, value, m, v, copy);
         assert_int_equal(cm3__flat_adamw(&flat, &verdict), CM3_OK);
-        const cm3_adamw_update host = {
-            .step = step, .learning_rate = 0.01, .clip_factor = cm3_clip_factor(norm, config.clip)};
-        cm3_adamw_apply(&config, &host, b.spans, b.span_count, b.value, b.grad, b.m, b.v);
+        const cm3_flat_adamw host = update_of(&b, step, b.value, b.m, b.v, host_copy);
+        cm3_flat_verdict host_verdict;
+        assert_int_equal(cm3_backend_cpu()->flat->clipped_adamw(&host, config.clip, NULL, &host_verdict), CM3_OK);
+        assert_true(host_verdict.finite && host_verdict.factor == verdict.factor);
     }
     assert_memory_equal(value, b.value, (size_t)b.count * sizeof *value);
     assert_memory_equal(m, b.m, (size_t)b.count * sizeof *m);
     assert_memory_equal(v, b.v, (size_t)b.count * sizeof *v);
+    assert_memory_equal(copy, host_copy, (size_t)b.count * sizeof *copy);
     int64_t at = 0;
     for (int64_t s = 0; s < b.span_count; s++) {
         for (; at < b.spans[s].offset; at++) assert_int_equal(copy[at], 0xABAB);
@@ -159,6 +169,7 @@ static void compare_update(int64_t span_count, int64_t largest) {
     free(m);
     free(v);
     free(copy);
+    free(host_copy);
     free_buffers(&b);
 }
 
@@ -180,10 +191,13 @@ static void addresses_that_are_not_aligned_give_the_same_bits(void **state) {
     float *value = copy_of(b.value, b.count), *m = copy_of(b.m, b.count), *v = copy_of(b.v, b.count);
     float *shifted = aligned_alloc(64, ((size_t)(b.count + 1) * sizeof *shifted + 63) / 64 * 64);
     memcpy(shifted + 1, b.value, (size_t)b.count * sizeof *shifted);
-    const cm3_adamw_update now = {.step = 4, .learning_rate = 0.01, .clip_factor = 0.5};
-    const cm3_flat_adamw flat = update_of(&b, &now, shifted + 1, m, v, NULL);
+    cm3_flat_adamw flat = update_of(&b, 4, shifted + 1, m, v, NULL);
+    flat.clip = 0.5f;
     assert_int_equal(cm3__flat_adamw(&flat, NULL), CM3_OK);
-    cm3_adamw_apply(&config, &now, b.spans, b.span_count, value, b.grad, b.m, b.v);
+    cm3_flat_adamw host = update_of(&b, 4, value, b.m, b.v, NULL);
+    cm3_flat_verdict verdict;
+    host.clip = 0.5f;
+    assert_int_equal(cm3_backend_cpu()->flat->clipped_adamw(&host, 0, NULL, &verdict), CM3_OK);
     assert_memory_equal(shifted + 1, value, (size_t)b.count * sizeof *value);
     free(shifted);
     free(value);
@@ -205,8 +219,7 @@ static void a_gradient_that_is_not_finite_changes_nothing(void **state) {
         assert_int_equal(cm3__flat_squares(b.grad, b.count, false, work, &sum), CM3_OK);
         assert_int_equal(cm3__flat_judge(&sum, config.clip, NULL, &verdict), CM3_OK);
         assert_true(!verdict.finite && !isfinite(verdict.norm));
-        const cm3_adamw_update now = {.step = 1, .learning_rate = 0.01, .clip_factor = 1};
-        const cm3_flat_adamw flat = update_of(&b, &now, value, m, v, copy);
+        const cm3_flat_adamw flat = update_of(&b, 1, value, m, v, copy);
         assert_int_equal(cm3__flat_adamw(&flat, &verdict), CM3_OK);
         assert_memory_equal(value, b.value, (size_t)b.count * sizeof *value);
         assert_memory_equal(m, b.m, (size_t)b.count * sizeof *m);

@@ -9,6 +9,7 @@
 #include "core/kernels/cpu/simd/gemm.h"
 #include "core/kernels/cpu/simd/group_norm.h"
 #include "core/kernels/cpu/simd/norm.h"
+#include "core/tensor/flat.h"
 #include "core/tensor/op.h"
 
 #include <stdbool.h>
@@ -52,7 +53,13 @@
     X(group_norm_moments, (const cm3__group_norm *n))                                                                 \
     X(group_norm_apply, (const cm3__group_norm *n))                                                                   \
     X(group_norm_slopes, (const cm3__group_norm *n))                                                                  \
-    X(group_norm_gradient, (const cm3__group_norm *n))
+    X(group_norm_gradient, (const cm3__group_norm *n))                                                                \
+    /* *sum = sum x^2 */                                                                                              \
+    X(squares, (double *sum, const float *x, int64_t n))                                                              \
+    /* elements offset .. offset + n - 1 of the update's ranges */                                                    \
+    X(adamw, (const cm3_flat_adamw *update, float clip, float decay, int64_t offset, int64_t n))                      \
+    /* as many multiply-adds as the registers allow, `rounds` times; *flops is how many FLOPs that were */            \
+    X(multiply_adds, (int64_t rounds, double *flops, float *result))
 
 typedef struct cm3_simd {
 #define X(name, arguments) void (*name) arguments;

@@ -1,6 +1,6 @@
-#include "optim/clip.h"
-
+/* Norm and clipping of the host's flat passes (core/tensor/flat.h); tests/optim has AdamW. */
 #include "core/rng.h"
+#include "core/tensor/op.h"
 
 #include <math.h>
 #include <omp.h>
@@ -8,6 +8,20 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <cmocka.h>
+
+static double sum_of_squares(const float *values, int64_t count) {
+    double sum = -1;
+    assert_int_equal(cm3_backend_cpu()->flat->sum_of_squares(values, count, &sum), CM3_OK);
+    return sum;
+}
+
+/* Of a gradient with this norm, if nothing is updated. */
+static cm3_flat_verdict judge(const float *grad, int64_t count, double limit, const float *loss) {
+    const cm3_flat_adamw update = {.size = count, .grad = grad};
+    cm3_flat_verdict verdict;
+    assert_int_equal(cm3_backend_cpu()->flat->clipped_adamw(&update, limit, loss, &verdict), CM3_OK);
+    return verdict;
+}
 
 static void the_norm_is_right_at_any_length(void **state) {
     (void)state;
@@ -20,8 +34,7 @@ static void the_norm_is_right_at_any_length(void **state) {
             values[i] = (float)cm3_rng_normal(&rng) * 1e20f; /* squares that overflow a float */
             sum += (long double)values[i] * values[i];
         }
-        double norm = -1;
-        assert_int_equal(cm3_gradient_norm(values, counts[c], NULL, &norm), CM3_OK);
+        const double norm = sqrt(sum_of_squares(values, counts[c]));
         assert_true(fabsl(norm - sqrtl(sum)) <= 1e-13L * sqrtl(sum));
         free(values);
     }
@@ -37,7 +50,7 @@ static void its_bits_do_not_depend_on_threads(void **state) {
     double sums[4];
     for (int t = 0; t < 4; t++) {
         omp_set_num_threads(t + 1);
-        sums[t] = cm3_sum_of_squares(values, COUNT);
+        sums[t] = sum_of_squares(values, COUNT);
         assert_true(sums[t] == sums[0]);
     }
     omp_set_num_threads(threads);
@@ -47,21 +60,30 @@ static void its_bits_do_not_depend_on_threads(void **state) {
 static void a_value_that_is_not_finite_is_never_hidden(void **state) {
     (void)state;
     float values[100] = {0};
-    double norm = 0;
     values[57] = NAN;
-    assert_int_equal(cm3_gradient_norm(values, 100, NULL, &norm), CM3_OK);
-    assert_true(isnan(norm) && isnan(cm3_clip_factor(norm, 1)) && isnan(cm3_clip_factor(norm, 0)));
+    cm3_flat_verdict verdict = judge(values, 100, 1, NULL);
+    assert_true(isnan(verdict.norm) && !verdict.finite && isnan(sum_of_squares(values, 100)));
+    assert_false(judge(values, 100, 0, NULL).finite);
     values[57] = -INFINITY;
-    assert_int_equal(cm3_gradient_norm(values, 100, NULL, &norm), CM3_OK);
-    assert_true(isinf(norm) && isnan(cm3_clip_factor(norm, 1)));
+    verdict = judge(values, 100, 1, NULL);
+    assert_true(isinf(verdict.norm) && !verdict.finite);
+    values[57] = 2;
+    const float losses[] = {3, NAN, INFINITY, -INFINITY};
+    for (int i = 0; i < 4; i++) {
+        verdict = judge(values, 100, 1, &losses[i]);
+        assert_true(verdict.finite == (i == 0) && verdict.norm == 2);
+        assert_memory_equal(&verdict.loss, &losses[i], sizeof verdict.loss);
+    }
 }
 
 static void clipping_only_ever_shortens(void **state) {
     (void)state;
-    assert_true(cm3_clip_factor(0.5, 1) == 1);
-    assert_true(cm3_clip_factor(4, 1) == 0.25);
-    assert_true(cm3_clip_factor(4, 0) == 1);
-    assert_true(cm3_clip_factor(0, 1) == 1);
+    const struct {
+        float norm;
+        double limit;
+        float factor;
+    } cases[] = {{0.5f, 1, 1}, {4, 1, 0.25f}, {4, 0, 1}, {0, 1, 1}};
+    for (int i = 0; i < 4; i++) assert_true(judge(&cases[i].norm, 1, cases[i].limit, NULL).factor == cases[i].factor);
 }
 
 int main(void) {
