@@ -20,6 +20,7 @@
 #ifndef CM3_CORE_CONFIG_H
 #define CM3_CORE_CONFIG_H
 
+#include "core/hash.h"
 #include "core/status.h"
 
 #include <stdbool.h>
@@ -41,6 +42,16 @@ enum { CM3_LIST_MAX = 64 };
 typedef struct cm3_int_list { int64_t values[CM3_LIST_MAX]; int count; } cm3_int_list;
 typedef struct cm3_string_list { char *values[CM3_LIST_MAX]; int count; } cm3_string_list; /* strings owned */
 
+/* What a field is for. A stage is done again, and a run is not resumed, when a field that changes results was changed;
+ * all others may be changed at any time. Rounding does not count as a result. */
+typedef enum cm3_field_effect {
+    CM3_CHANGES_RESULTS,
+    CM3_CHANGES_SPEED,
+    CM3_CHANGES_MEMORY,  /* of the host, a GPU or the disk */
+    CM3_CHANGES_REPORTS, /* what is logged, measured or shown on the way */
+    CM3_CHANGES_LENGTH   /* when a run ends: it may be continued with another value */
+} cm3_field_effect;
+
 typedef struct cm3_field {
     const char *name;
     cm3_field_kind kind;
@@ -50,23 +61,31 @@ typedef struct cm3_field {
     const char *const *choices; /* NULL-terminated                                            */
     const char *unit;           /* "tokens", "pixels", "" */
     const char *help;           /* one line */
+    cm3_field_effect effect;
 } cm3_field;
 
-#define CM3_FIELD_BOOL(type, member, fallback, help) \
-    {#member, CM3_KIND_BOOL, offsetof(type, member), fallback, 0, 0, NULL, "", help}
-#define CM3_FIELD_INT(type, member, fallback, min, max, unit, help) \
-    {#member, CM3_KIND_INT, offsetof(type, member), fallback, min, max, NULL, unit, help}
-#define CM3_FIELD_FLOAT(type, member, fallback, min, max, unit, help) \
-    {#member, CM3_KIND_FLOAT, offsetof(type, member), fallback, min, max, NULL, unit, help}
-#define CM3_FIELD_STRING(type, member, fallback, help) \
-    {#member, CM3_KIND_STRING, offsetof(type, member), fallback, 0, 0, NULL, "", help}
-#define CM3_FIELD_CHOICE(type, member, fallback, choices, help) \
-    {#member, CM3_KIND_CHOICE, offsetof(type, member), fallback, 0, 0, choices, "", help}
-#define CM3_FIELD_INT_LIST(type, member, fallback, min, max, unit, help) \
-    {#member, CM3_KIND_INT_LIST, offsetof(type, member), fallback, min, max, NULL, unit, help}
-#define CM3_FIELD_STRING_LIST(type, member, fallback, help) \
-    {#member, CM3_KIND_STRING_LIST, offsetof(type, member), fallback, 0, 0, NULL, "", help}
-#define CM3_FIELD_END {NULL, CM3_KIND_BOOL, 0, NULL, 0, 0, NULL, NULL, NULL}
+/* The effect may stand at the end: CM3_FIELD_INT(..., "kept in memory", .effect = CM3_CHANGES_MEMORY). */
+#define CM3__FIELD(type, member, of_kind, default_text, text, ...)                                                     \
+    {                                                                                                                  \
+        .name = #member, .kind = of_kind, .offset = offsetof(type, member), .fallback = default_text, .help = text,    \
+        __VA_ARGS__                                                                                                    \
+    }
+#define CM3_FIELD_BOOL(type, member, fallback, help, ...)                                                              \
+    CM3__FIELD(type, member, CM3_KIND_BOOL, fallback, help, .unit = "", __VA_ARGS__)
+#define CM3_FIELD_INT(type, member, fallback, low, high, in, help, ...)                                                \
+    CM3__FIELD(type, member, CM3_KIND_INT, fallback, help, .min = low, .max = high, .unit = in, __VA_ARGS__)
+#define CM3_FIELD_FLOAT(type, member, fallback, low, high, in, help, ...)                                              \
+    CM3__FIELD(type, member, CM3_KIND_FLOAT, fallback, help, .min = low, .max = high, .unit = in, __VA_ARGS__)
+#define CM3_FIELD_STRING(type, member, fallback, help, ...)                                                            \
+    CM3__FIELD(type, member, CM3_KIND_STRING, fallback, help, .unit = "", __VA_ARGS__)
+#define CM3_FIELD_CHOICE(type, member, fallback, words, help, ...)                                                     \
+    CM3__FIELD(type, member, CM3_KIND_CHOICE, fallback, help, .choices = words, .unit = "", __VA_ARGS__)
+#define CM3_FIELD_INT_LIST(type, member, fallback, low, high, in, help, ...)                                           \
+    CM3__FIELD(type, member, CM3_KIND_INT_LIST, fallback, help, .min = low, .max = high, .unit = in, __VA_ARGS__)
+#define CM3_FIELD_STRING_LIST(type, member, fallback, help, ...)                                                       \
+    CM3__FIELD(type, member, CM3_KIND_STRING_LIST, fallback, help, .unit = "", __VA_ARGS__)
+#define CM3_FIELD_END                                                                                                  \
+    { .name = NULL }
 
 /* What a check of combinations calls, once for each fault. `field` is one of the section. */
 typedef struct cm3_faults cm3_faults;
@@ -80,8 +99,8 @@ typedef struct cm3_section {
     const char *help;        /* one or two lines */
 } cm3_section;
 
-/* What an older version called by another name: a field, a section with all that is below it, or a word of a choice.
- * A recipe that uses the old name is told the new one. */
+/* Names of earlier versions: of a field, of a section with all that is below it, or of a choice's value. A recipe that
+ * uses one is refused with the new name. */
 typedef struct cm3_rename {
     const char *old; /* "train", "data.lanes", "model.recompute=segments" */
     const char *now; /* "pretrain.train", "pretrain.data.batch", "layers" */
@@ -109,8 +128,12 @@ void cm3_config_free(const cm3_schema *schema, void *recipe);
 cm3_status cm3_config_print(const cm3_schema *schema, const void *recipe, FILE *file);
 /* Writes the reference of all fields: as text for a terminal, or as Markdown. */
 void cm3_config_help(const cm3_schema *schema, bool markdown, FILE *file);
-/* One hash (XXH3-64) of the resolved values of the named sections and all below them: a stage is done again when it
- * changes. */
-uint64_t cm3_config_hash(const cm3_schema *schema, const void *recipe, const char *const *sections, int count);
+/* One hash of what changes results in the sections of a NULL-terminated list and in all below them; "" is the top level
+ * alone. */
+cm3_hash cm3_config_hash(const cm3_schema *schema, const void *recipe, const char *const *sections);
+/* The first of those fields that has another value in `b`, as "pretrain.data.seed was 1, is 2" (of `a`, of `b`). False
+ * if all are equal. */
+bool cm3_config_difference(const cm3_schema *schema, const void *a, const void *b, const char *const *sections,
+                           char *text, size_t size);
 
 #endif

@@ -17,7 +17,7 @@ static void report_value(cm3_faults *faults, int origin, const cm3_section *sect
     const char *now = cm3__renamed(faults->schema, pair);
     cm3__value_expected(field, expected);
     if (now)
-        cm3__fault(faults, origin, "%s: %s: renamed to %s", full, text, now);
+        cm3__fault(faults, origin, "%s: %s was renamed to %s", full, found, now);
     else
         cm3__fault(faults, origin, "%s: found %s, expected %s", full, found, expected);
 }

@@ -176,46 +176,36 @@ static bool has_sections(const cm3_schema *schema, const char *section) {
 
 /* The name at `name` is neither a field of the section nor a section below it. */
 static void fault_unknown(cm3_faults *faults, int origin, const cm3_section *section, const char *name, size_t length) {
-    char quoted[CM3__FOUND_SIZE], full[CM3__FULL_NAME_SIZE], where[CM3__FULL_NAME_SIZE];
+    char quoted[CM3__FOUND_SIZE], full[CM3__FULL_NAME_SIZE];
     suggestion s = {0};
     if (faults->total < CM3__FAULTS_KEPT && /* a file of nothing but wrong names must not take long */
         !find_elsewhere(faults->schema, section, name, length, &s))
         find_nearest(faults->schema, section, name, length, &s);
     cm3__quote(name, length, quoted);
-    cm3__full_name(section->name, "", where);
     if (s.name) cm3__full_name(s.section, s.name, full);
-    cm3__fault(faults, origin, "%s%s is no %s%s%s%s", where, quoted,
-               has_sections(faults->schema, section->name) ? "section or field" : "field",
+    cm3__fault(faults, origin, "%s%sno %s %s%s%s%s", section->name, *section->name ? ": " : "",
+               has_sections(faults->schema, section->name) ? "section or field" : "field", quoted,
                s.name ? "; did you mean " : "", s.name ? full : "", s.name ? "?" : "");
 }
 
 bool cm3__fault_name(cm3_faults *faults, int origin, const char *section, const char *name, size_t length) {
     static const cm3_field none[] = {CM3_FIELD_END};
     static const cm3_section empty = {"", none, 0, ""};
+    const cm3_section *known = cm3__find_section(faults->schema, section, strlen(section));
     char path[CM3__FULL_NAME_SIZE];
     cm3__full_name(section, "", path);
     const size_t before = strlen(path);
+    if (!known) known = &empty;
     if (length < sizeof path - before && !memchr(name, '\0', length)) {
         memcpy(path + before, name, length);
         path[before + length] = '\0';
         if (faults->total < CM3__FAULTS_KEPT && fault_renamed(faults, origin, path)) return true;
+        /* The first name of the path that does not exist. */
+        for (const cm3_section *other = faults->schema->sections; other->name; other++)
+            if (cm3__is_below(path, other->name) && strlen(other->name) > strlen(known->name)) known = other;
+        name = path + strlen(known->name) + (*known->name != '\0');
+        length = strcspn(name, ".");
     }
-    /* The first name of the path that does not exist. */
-    const cm3_section *known = cm3__find_section(faults->schema, section, strlen(section));
-    for (const char *dot; known && (dot = memchr(name, '.', length)) != NULL;) {
-        cm3__full_name(known->name, "", path);
-        const size_t used = strlen(path), part = (size_t)(dot - name);
-        if (part >= sizeof path - used) break;
-        memcpy(path + used, name, part);
-        const cm3_section *next = cm3__find_section(faults->schema, path, used + part);
-        if (!next) {
-            length = part;
-            break;
-        }
-        known = next;
-        name = dot + 1;
-        length -= part + 1;
-    }
-    fault_unknown(faults, origin, known ? known : &empty, name, length);
+    fault_unknown(faults, origin, known, name, length);
     return false;
 }

@@ -8,13 +8,23 @@ static const char *default_of(const cm3_field *field) {
     return *field->fallback ? field->fallback : field->kind == CM3_KIND_STRING ? "empty" : "[]";
 }
 
+static const char *effect_of(const cm3_field *field) {
+    static const char *const names[] = {[CM3_CHANGES_RESULTS] = "results",
+                                        [CM3_CHANGES_SPEED] = "speed only",
+                                        [CM3_CHANGES_MEMORY] = "memory only",
+                                        [CM3_CHANGES_REPORTS] = "reports only",
+                                        [CM3_CHANGES_LENGTH] = "length of the run"};
+    return names[field->effect];
+}
+
 static void help_text(const cm3_section *section, FILE *file) {
     if (*section->name) fprintf(file, "%s:\n", section->name);
     if (section->help) fprintf(file, "  # %s\n", section->help);
     for (const cm3_field *field = section->fields; field->name; field++) {
         char expected[CM3__EXPECTED_SIZE];
         cm3__value_expected(field, expected);
-        fprintf(file, "  %s\n      %s\n      %s; default: %s\n", field->name, field->help, expected, default_of(field));
+        fprintf(file, "  %s\n      %s\n      %s; default: %s; changes: %s\n", field->name, field->help, expected,
+                default_of(field), effect_of(field));
     }
     fputc('\n', file);
 }
@@ -30,7 +40,7 @@ static void print_cell(const char *text, FILE *file) {
 static void help_markdown(const cm3_section *section, FILE *file) {
     fprintf(file, "## %s\n\n", *section->name ? section->name : "Top level");
     if (section->help) fprintf(file, "%s\n\n", section->help);
-    fputs("| field | expected | default | meaning |\n|---|---|---|---|\n", file);
+    fputs("| field | expected | default | changes | meaning |\n|---|---|---|---|---|\n", file);
     for (const cm3_field *field = section->fields; field->name; field++) {
         char expected[CM3__EXPECTED_SIZE];
         cm3__value_expected(field, expected);
@@ -38,7 +48,7 @@ static void help_markdown(const cm3_section *section, FILE *file) {
         print_cell(expected, file);
         fprintf(file, " | `");
         print_cell(default_of(field), file);
-        fputs("` | ", file);
+        fprintf(file, "` | %s | ", effect_of(field));
         print_cell(field->help, file);
         fputs(" |\n", file);
     }

@@ -11,12 +11,12 @@ enum { RECIPE_BYTES_MAX = 1 << 20 };
 
 /* One fault is one line; more are listed under a line with their number. What does not fit is counted. */
 static cm3_status report(const cm3_faults *faults) {
-    if (faults->out_of_memory) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to read the recipe", faults->name);
+    if (faults->out_of_memory) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for the recipe", faults->name);
     if (faults->total == 0) return CM3_OK;
     if (faults->total == 1) return cm3_fail(CM3_ERR_RECIPE, "%s", faults->lines[0]);
     char text[CM3_MESSAGE_MAX];
     const size_t room = sizeof text - 32; /* the rest holds the last line */
-    size_t used = (size_t)snprintf(text, room, "%d faults in the recipe:", faults->total);
+    size_t used = (size_t)snprintf(text, room, "%d errors in the recipe:", faults->total);
     int shown = 0;
     for (; shown < faults->total && shown < CM3__FAULTS_KEPT; shown++) {
         const size_t length = strlen(faults->lines[shown]);
@@ -43,8 +43,7 @@ static void set_defaults(cm3_faults *faults, void *recipe) {
         if (result == CM3__SET_NO_MEMORY) faults->out_of_memory = true;
         if (result != CM3__SET_WRONG) continue;
         cm3__full_name(section->name, field->name, full);
-        cm3__fault(faults, CM3__ORIGIN_DEFAULT, "%s: its default %s is not valid, a fault of this program", full,
-                   found);
+        cm3__fault(faults, CM3__ORIGIN_DEFAULT, "%s: its default %s is not valid, a bug in this program", full, found);
     }
 }
 
@@ -64,7 +63,7 @@ cm3_status cm3_config_parse(const cm3_schema *schema, const char *name, const ch
     size_t fields = 0;
     FOR_EACH_FIELD(schema, section, field) fields++;
     cm3_faults faults = {.schema = schema, .name = name, .origins = calloc(fields + 1, sizeof(int))};
-    if (!faults.origins) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to read the recipe", name);
+    if (!faults.origins) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for the recipe", name);
     set_defaults(&faults, recipe);
     bool readable = length <= RECIPE_BYTES_MAX;
     if (readable)

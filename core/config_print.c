@@ -1,12 +1,12 @@
-/* A recipe back to YAML, and its hash. */
+/* A recipe back to YAML, its hash, and what differs between two. */
 #include "core/config_internal.h"
 
+#include "core/hash.h"
 #include "core/utf8.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 static const char plain_letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
 
@@ -101,20 +101,61 @@ cm3_status cm3_config_print(const cm3_schema *schema, const void *recipe, FILE *
     return CM3_OK;
 }
 
-static bool is_named(const char *name, const char *const *names, int count) {
-    for (int i = 0; i < count; i++)
-        if (strcmp(name, names[i]) == 0 || (*names[i] && cm3__is_below(name, names[i]))) return true;
+/* --- what changes results ----------------------------------------------------------------------------------------- */
+
+static bool is_named(const char *name, const char *const *names) {
+    for (; *names; names++)
+        if (strcmp(name, *names) == 0 || (**names && cm3__is_below(name, *names))) return true;
     return false;
 }
 
-uint64_t cm3_config_hash(const cm3_schema *schema, const void *recipe, const char *const *sections, int count) {
+static char *text_of(const cm3_section *section, const cm3_field *field, const void *recipe) {
     char *text = NULL;
     size_t length = 0;
     FILE *file = open_memstream(&text, &length);
-    if (!file) return 0;
-    for (const cm3_section *section = schema->sections; section->name; section++)
-        if (is_named(section->name, sections, count)) print_section(section, recipe, file);
-    const uint64_t hash = fclose(file) == 0 ? XXH3_64bits(text, length) : 0;
+    if (!file) return NULL;
+    print_value(field, (const char *)recipe + section->offset + field->offset, file);
+    if (fclose(file) == 0) return text;
     free(text);
+    return NULL;
+}
+
+cm3_hash cm3_config_hash(const cm3_schema *schema, const void *recipe, const char *const *sections) {
+    cm3_hasher *hasher = cm3_hasher_new();
+    for (const cm3_section *section = schema->sections; section->name; section++) {
+        if (!is_named(section->name, sections)) continue;
+        for (const cm3_field *field = section->fields; field->name; field++) {
+            if (field->effect != CM3_CHANGES_RESULTS) continue;
+            char *text = text_of(section, field, recipe), full[CM3__FULL_NAME_SIZE];
+            cm3__full_name(section->name, field->name, full);
+            cm3_hasher_add(hasher, full, strlen(full) + 1);
+            if (text) cm3_hasher_add(hasher, text, strlen(text) + 1);
+            free(text);
+        }
+    }
+    const cm3_hash hash = cm3_hasher_value(hasher);
+    cm3_hasher_free(hasher);
     return hash;
+}
+
+static bool differs(const cm3_section *section, const cm3_field *field, const void *a, const void *b, char *text,
+                    size_t size) {
+    if (field->effect != CM3_CHANGES_RESULTS) return false;
+    char *before = text_of(section, field, a), *now = text_of(section, field, b), full[CM3__FULL_NAME_SIZE];
+    const bool other = before && now && strcmp(before, now) != 0;
+    cm3__full_name(section->name, field->name, full);
+    if (other) snprintf(text, size, "%s was %s, is %s", full, before, now);
+    free(before);
+    free(now);
+    return other;
+}
+
+bool cm3_config_difference(const cm3_schema *schema, const void *a, const void *b, const char *const *sections,
+                           char *text, size_t size) {
+    for (const cm3_section *section = schema->sections; section->name; section++) {
+        if (!is_named(section->name, sections)) continue;
+        for (const cm3_field *field = section->fields; field->name; field++)
+            if (differs(section, field, a, b, text, size)) return true;
+    }
+    return false;
 }

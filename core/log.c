@@ -1,5 +1,7 @@
 #include "core/log.h"
 
+#include "core/clock.h"
+
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -14,10 +16,17 @@ cm3_log_level cm3_log_get_level(void) {
     return atomic_load(&level);
 }
 
+static double started;
+
+__attribute__((constructor)) static void note_start(void) {
+    started = cm3_clock_seconds();
+}
+
 static void print_line(const char *prefix, const char *format, va_list args) {
     char line[4096];
     vsnprintf(line, sizeof line, format, args);
-    fprintf(stderr, "%s%s\n", prefix, line); /* one call, so that lines of threads and ranks stay whole */
+    /* One call, so that lines of threads and ranks stay whole. */
+    fprintf(stderr, "[%7.1fs] %s%s\n", cm3_clock_seconds() - started, prefix, line);
 }
 
 #define CM3_LOG_FUNCTION(name, wanted, prefix)                                                                         \

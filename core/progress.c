@@ -43,8 +43,10 @@ static void draw(const cm3_progress *progress, double now) {
         snprintf(line, sizeof line, "%s  %llu %s  %s%s/s", progress->what, (unsigned long long)progress->done,
                  progress->unit, rate_text, progress->unit);
     }
-    if (progress->terminal) fprintf(stderr, "\r\033[K%s", line);
-    else fprintf(stderr, "%s\n", line);
+    if (progress->terminal)
+        fprintf(stderr, "\r\033[K%s", line);
+    else
+        cm3_log_info("%s", line);
     fflush(stderr);
 }
 

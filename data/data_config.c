@@ -28,8 +28,9 @@ const cm3_field cm3_data_fields[] = {
     CM3_FIELD_BOOL(cm3_data_config, keep_documents_whole, "false",
                    "a document that does not fit into the rest of a block begins the next one; padding takes the rest"),
     CM3_FIELD_INT(cm3_data_config, prefetch, "4", 0, 1024, "micro-batches",
-                  "prepared ahead by a background thread; 0: none, without a thread"),
-    CM3_FIELD_INT(cm3_data_config, memory, "256", 0, 1 << 24, "MiB", "a token store up to this size is kept in memory"),
+                  "prepared ahead by a background thread; 0: none, without a thread", .effect = CM3_CHANGES_SPEED),
+    CM3_FIELD_INT(cm3_data_config, memory, "256", 0, 1 << 24, "MiB", "a token store up to this size is kept in memory",
+                  .effect = CM3_CHANGES_MEMORY),
     CM3_FIELD_END};
 
 void cm3_data_check(const cm3_data_config *config, const cm3_vocab_config *vocab, const char *section,

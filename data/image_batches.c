@@ -6,10 +6,11 @@
 #include <string.h>
 
 #define C cm3_images_config
-const cm3_field cm3_images_fields[] = {
-    CM3_FIELD_INT(C, batch, "32", 1, 1e6, "images", "of one step, over all ranks"),
-    CM3_FIELD_INT(C, memory, "1024", 0, 1e9, "MiB", "of decoded images that are kept in memory"),
-    CM3_FIELD_INT(C, seed, "0", 0, 1e15, "", "of their order"), CM3_FIELD_END};
+const cm3_field cm3_images_fields[] = {CM3_FIELD_INT(C, batch, "32", 1, 1e6, "images", "of one step, over all ranks"),
+                                       CM3_FIELD_INT(C, memory, "1024", 0, 1e9, "MiB",
+                                                     "of decoded images that are kept in memory",
+                                                     .effect = CM3_CHANGES_MEMORY),
+                                       CM3_FIELD_INT(C, seed, "0", 0, 1e15, "", "of their order"), CM3_FIELD_END};
 #undef C
 
 struct cm3_images {

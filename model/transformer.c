@@ -24,7 +24,8 @@ const cm3_field cm3_transformer_fields[] = {
     CM3_FIELD_FLOAT(C, norm_epsilon, "1e-5", 1e-12, 1e-2, "", "added to the variance in norms"),
     CM3_FIELD_FLOAT(C, rotary_theta, "10000", 1, 1e9, "", "base of rotary positions"),
     CM3_FIELD_FLOAT(C, z_loss, "1e-5", 0, 1, "", "weight of the squared log-sum-exp of the logits (chameleon)"),
-    CM3_FIELD_CHOICE(C, recompute, "none", recomputes, "what the backward pass computes again instead of keeping it"),
+    CM3_FIELD_CHOICE(C, recompute, "none", recomputes, "what the backward pass computes again instead of keeping it",
+                     .effect = CM3_CHANGES_MEMORY),
     CM3_FIELD_END};
 #undef C
 

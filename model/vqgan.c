@@ -26,7 +26,8 @@ const cm3_field cm3_vqgan_fields[] = {
     CM3_FIELD_FLOAT(C, commitment, "0.25", 0, 1000, "", "weight of the encoder's part in it"),
     CM3_FIELD_INT(C, dead_steps, "100", 1, 1000000, "steps", "a code that was not used for so long is started again"),
     CM3_FIELD_FLOAT(C, restart_until, "0.8", 0, 1, "", "share of the training during which codes are started again"),
-    CM3_FIELD_CHOICE(C, recompute, "none", recomputes, "what the backward pass computes again instead of keeping it"),
+    CM3_FIELD_CHOICE(C, recompute, "none", recomputes, "what the backward pass computes again instead of keeping it",
+                     .effect = CM3_CHANGES_MEMORY),
     CM3_FIELD_END};
 #undef C
 

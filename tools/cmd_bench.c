@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"},
-                                     {"tokens", "N", "bench generate: tokens of a image (as the recipe has them)"},
+                                     {"tokens", "N", "bench generate: tokens of an image (as the recipe has them)"},
                                      {"device", "D", "bench ops: auto, cpu or cuda (auto); a recipe says it itself"},
                                      CM3_OPTION_JSON,
                                      CM3_OPTION_END};
@@ -98,7 +98,7 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
 }
 
 static void print_generated(const cm3_bench_generate_result *r) {
-    printf("%2lld image%s      %lld tokens each in %.3f s: %.1f tokens/s, %.3f s a image\n", (long long)r->images,
+    printf("%2lld image%s      %lld tokens each in %.3f s: %.1f tokens/s, %.3f s an image\n", (long long)r->images,
            r->images > 1 ? "s" : " ", (long long)r->tokens, r->seconds, r->tokens_per_second, r->seconds_per_image);
     printf("  floor          %.3f s: %.1f MiB a step at %.1f GB/s; %.3f of it reached\n", r->floor_seconds,
            r->step_bytes / 0x1p20, r->copy_bytes_per_second / 1e9, r->ratio);

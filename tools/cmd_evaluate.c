@@ -69,7 +69,7 @@ static cm3_status evaluate(const cm3_command_line *line, cm3_session *session) {
         comm, cm3_session_of_run(line->arguments[0], line->overrides, line->override_count, session)));
     cm3_device device;
     CM3_TRY(cm3_session_open_device(session, &device));
-    const cm3_run run = {
+    const cm3_stage_context context = {
         .recipe = &session->recipe, .config_text = session->config_text, .comm = comm, .device = &device};
     cm3_evaluate_options wanted = {.checkpoint = cm3_option_string(line, "checkpoint", NULL),
                                    .prompts = session->recipe.evaluate.prompts,
@@ -77,8 +77,8 @@ static cm3_status evaluate(const cm3_command_line *line, cm3_session *session) {
     const bool all = cm3_option_given(line, "all-checkpoints");
     CM3_TRY(cm3_option_int(line, "prompts", 0, INT64_MAX, &wanted.prompts));
     cm3_evaluation result;
-    CM3_TRY(all ? cm3_evaluate_curve(&run, &wanted, &result, tell) : cm3_evaluate(&run, &wanted, &result));
-    const bool first = cm3_run_is_first(&run);
+    CM3_TRY(all ? cm3_evaluate_curve(&context, &wanted, &result, tell) : cm3_evaluate(&context, &wanted, &result));
+    const bool first = cm3_stage_is_first(&context);
     CM3_TRY(cm3_comm_agree_status(comm, first ? cm3_evaluation_write(&result, &session->recipe) : CM3_OK));
     if (first && cm3_option_given(line, "json"))
         cm3_evaluation_print(&result, &session->recipe.generate, stdout);

@@ -4,21 +4,21 @@
 #include "data/image/sheet.h"
 #include "tools/session.h"
 #include "data/text/utf8.h"
-#include "train/evaluate/draw.h"
+#include "train/generate/pipeline.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static const cm3_option options[] = {
-    {"prompt", "TEXT", "a caption to draw; may be given several times"},
-    {"image", "PATH", "a image (JPEG, PNG, WebP) to describe; may be given several times"},
+    {"prompt", "TEXT", "a caption to generate an image for; may be repeated"},
+    {"image", "PATH", "an image (JPEG, PNG, WebP) to caption; may be repeated"},
     {"samples", "N", "images for every prompt, or captions for every image (1)"},
     {"out", "FOLDER", "where images are written (RUN/generated)"},
     {"checkpoint", "PATH", "a checkpoint of the run, or best (the lowest validation loss); the newest is the default"},
-    {"temperature", "T", "of the draws; 0 takes the likeliest token"},
-    {"top-p", "P", "share of probability that is drawn from"},
+    {"temperature", "T", "of sampling; 0: greedy"},
+    {"top-p", "P", "nucleus sampling: probability mass of the tokens that are sampled from"},
     {"guidance", "A", "classifier-free guidance; 1 is none"},
-    {"seed", "N", "of the draws"},
+    {"seed", "N", "of sampling"},
     CM3_OPTION_END};
 
 const cm3_usage cm3_usage_generate = {
@@ -28,7 +28,7 @@ const cm3_usage cm3_usage_generate = {
     .takes_overrides = true,
     .options = options,
     .explanation =
-        "Draws images for captions and writes captions for images, with the model of a run.\n"
+        "Generates images for captions and captions for images, with the model of a run.\n"
         "Without --prompt and --image it reads captions from standard input, one a line.\n\n"
         "    cm3leon generate out/emoji-quick --prompt 'red apple' --prompt 'waving hand: dark skin tone' --samples 4\n"
         "    cm3leon generate out/emoji-quick --image cat.png\n"};
@@ -48,7 +48,7 @@ static cm3_status add_prompt(inputs *in, const char *text, int64_t samples) {
         if (in->count == PROMPTS_MAX)
             return cm3_fail(CM3_ERR_USAGE, "more than %d images are wanted at once", PROMPTS_MAX);
         in->prompts[in->count] = strdup(text);
-        if (!in->prompts[in->count++]) return cm3_fail(CM3_ERR_MEMORY, "no memory for prompts");
+        if (!in->prompts[in->count++]) return cm3_fail(CM3_ERR_MEMORY, "out of memory for prompts");
     }
     return CM3_OK;
 }
@@ -75,7 +75,7 @@ static void file_name(const char *prompt, int64_t number, char name[96]) {
     snprintf(name + used, 96 - used, "%s%lld.png", used && name[used - 1] == '-' ? "" : "-", (long long)number);
 }
 
-static cm3_status write_images(const cm3_artist *a, const inputs *in, const float *pixels, const char *folder) {
+static cm3_status write_images(const cm3_pipeline *a, const inputs *in, const float *pixels, const char *folder) {
     const int64_t side = a->recipe->image_tokenizer.network.image_size;
     CM3_TRY(cm3_folder_make(folder));
     for (int64_t i = 0; i < in->count; i++) {
@@ -84,7 +84,7 @@ static cm3_status write_images(const cm3_artist *a, const inputs *in, const floa
         cm3_image image = {0};
         char *path = cm3_path_join(folder, name);
         cm3_status status = path ? cm3_image_from_float(pixels + i * side * side * 3, (int)side, (int)side, 3, &image)
-                                 : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+                                 : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
         if (status == CM3_OK) status = cm3_image_write_png(&image, path);
         if (status == CM3_OK) printf("%s\t%s\n", path, in->prompts[i]);
         cm3_image_free(&image);
@@ -98,26 +98,26 @@ static void advanced(void *context, int64_t done) {
     cm3_progress_update(context, (uint64_t)done);
 }
 
-static cm3_status draw(cm3_artist *a, const cm3_decode_config *config, const inputs *in, const char *folder) {
+static cm3_status draw(cm3_pipeline *a, const cm3_decode_config *config, const inputs *in, const char *folder) {
     const int64_t side = a->recipe->image_tokenizer.network.image_size;
     int32_t *codes =
         calloc((size_t)(in->count * cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer.network)), sizeof *codes);
     float *pixels = calloc((size_t)(in->count * side * side * 3), sizeof *pixels);
     cm3_status status =
-        codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld images", (long long)in->count);
+        codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for %lld images", (long long)in->count);
     cm3_progress progress = cm3_progress_start("generate", "images", (uint64_t)in->count);
     if (status == CM3_OK)
-        status = cm3_artist_draw_codes(a, config, (const char *const *)in->prompts, in->count, 0, codes, advanced,
-                                       &progress);
+        status = cm3_pipeline_generate_codes(a, config, (const char *const *)in->prompts, in->count, 0, codes, advanced,
+                                             &progress);
     cm3_progress_end(&progress);
-    if (status == CM3_OK) status = cm3_artist_paint(a, codes, in->count, pixels);
+    if (status == CM3_OK) status = cm3_pipeline_decode_images(a, codes, in->count, pixels);
     if (status == CM3_OK) status = write_images(a, in, pixels, folder);
     free(codes);
     free(pixels);
     return status;
 }
 
-static cm3_status describe(cm3_artist *a, const cm3_decode_config *config, const char *path, int64_t samples) {
+static cm3_status describe(cm3_pipeline *a, const cm3_decode_config *config, const char *path, int64_t samples) {
     const int side = (int)a->recipe->image_tokenizer.network.image_size;
     const int64_t per_image = cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer.network);
     cm3_colour background = {255, 255, 255};
@@ -126,7 +126,7 @@ static cm3_status describe(cm3_artist *a, const cm3_decode_config *config, const
     float *pixels = calloc((size_t)(side * side * 3), sizeof *pixels);
     int32_t *codes = calloc((size_t)(samples * per_image), sizeof *codes);
     char **captions = calloc((size_t)samples, sizeof *captions);
-    cm3_status status = pixels && codes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a image");
+    cm3_status status = pixels && codes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for an image");
     if (status == CM3_OK) status = cm3_image_read(path, side, &image);
     if (status == CM3_OK) {
         cm3_image_flatten(&image, background);
@@ -138,7 +138,7 @@ static cm3_status describe(cm3_artist *a, const cm3_decode_config *config, const
     }
     for (int64_t i = 1; i < samples && status == CM3_OK; i++)
         memcpy(codes + i * per_image, codes, (size_t)per_image * sizeof *codes);
-    if (status == CM3_OK) status = cm3_artist_describe(a, config, codes, samples, 0, captions, NULL, NULL);
+    if (status == CM3_OK) status = cm3_pipeline_caption(a, config, codes, samples, 0, captions, NULL, NULL);
     for (int64_t i = 0; i < samples && captions; i++) {
         if (status == CM3_OK) printf("%s\t%s\n", path, captions[i]);
         free(captions[i]);
@@ -160,32 +160,32 @@ static cm3_status generate(const cm3_command_line *line, const cm3_session *sess
     CM3_TRY(cm3_option_double(line, "guidance", 0, 100, &config.guidance));
     CM3_TRY(cm3_option_int(line, "seed", 0, INT64_MAX, &config.seed));
     inputs *in = calloc(1, sizeof *in);
-    cm3_artist artist = {0};
+    cm3_pipeline pipeline = {0};
     cm3_device device;
     char *folder = NULL;
-    cm3_status status = in ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for prompts");
+    cm3_status status = in ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for prompts");
     for (int n = 0; status == CM3_OK && cm3_option_nth(line, "prompt", n); n++)
         status = add_prompt(in, cm3_option_nth(line, "prompt", n), samples);
     if (status == CM3_OK && !in->count && !cm3_option_given(line, "image")) status = read_prompts(in, samples);
     if (status == CM3_OK) status = cm3_session_open_device(session, &device);
     if (status == CM3_OK)
         status =
-            cm3_artist_open(&session->recipe, device.backend, cm3_option_string(line, "checkpoint", NULL), &artist);
+            cm3_pipeline_open(&session->recipe, device.backend, cm3_option_string(line, "checkpoint", NULL), &pipeline);
     if (status == CM3_OK)
-        cm3_log_info("generate: the model of step %lld, on the %s", (long long)artist.step, device.text);
+        cm3_log_info("generate: the model of step %lld, on the %s", (long long)pipeline.step, device.text);
     if (status == CM3_OK && in->count) {
         folder = cm3_option_given(line, "out") ? strdup(cm3_option_string(line, "out", ""))
                                                : cm3_path_join(session->recipe.run.out, "generated");
-        status = folder ? draw(&artist, &config, in, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+        status = folder ? draw(&pipeline, &config, in, folder) : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     }
     for (int n = 0; status == CM3_OK && cm3_option_nth(line, "image", n); n++) {
         if (!cm3_option_given(line, "temperature") && samples == 1) config.temperature = 0; /* the likeliest caption */
-        status = describe(&artist, &config, cm3_option_nth(line, "image", n), samples);
+        status = describe(&pipeline, &config, cm3_option_nth(line, "image", n), samples);
     }
     for (int64_t i = 0; in && i < in->count; i++) free(in->prompts[i]);
     free(in);
     free(folder);
-    cm3_artist_close(&artist);
+    cm3_pipeline_close(&pipeline);
     return status;
 }
 

@@ -2,7 +2,8 @@
 #include "core/json.h"
 #include "data/inspect_block.h"
 #include "tools/session.h"
-#include "train/evaluate/tokenizers.h"
+#include "train/generate/tokenizers.h"
+#include "train/run_folder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@ const cm3_usage cm3_usage_inspect = {
     .takes_overrides = true,
     .options = options,
     .explanation =
-        "Tells what a file or folder of a run holds: a checkpoint (or a stage's folder: its newest one), a token "
+        "Prints what a file or folder of a run holds: a checkpoint (or a stage's folder: its newest one), a token "
         "store, a vocabulary, a text\n"
         "tokenizer. Of a recipe it prints what the model sees at a step: which samples, which spans were masked.\n\n"
         "    cm3leon inspect out/emoji-quick/pretrain --digest\n"
@@ -94,7 +95,7 @@ static cm3_status print_block(const cm3_command_line *line, const cm3_session *s
     CM3_TRY(cm3_option_int(line, "step", 0, INT64_MAX, &step));
     CM3_TRY(cm3_option_int(line, "lane", 0, config->batch - 1, &lane));
     char *path = cm3_stage_path(&session->recipe, "tokenize", "store.h5");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     cm3_store *store = NULL;
     cm3_packer *packer = NULL;
     cm3_block block = {0};
@@ -117,7 +118,7 @@ static cm3_status inspect_recipe(const cm3_command_line *line) {
     cm3_tokenizers tokenizers = {0};
     cm3_status status = cm3_session_load(line, &session);
     if (status != CM3_OK) {
-        /* nothing to tell */
+        /* its message says why */
     } else if (!cm3_option_given(line, "step") && !cm3_option_given(line, "lane")) {
         fputs(session.config_text, stdout);
     } else {
@@ -191,7 +192,7 @@ cm3_status cm3_cmd_inspect(const cm3_command_line *line) {
     if (ends_with(path, "vocab.json")) return inspect_vocab(path);
     if (ends_with(path, "tokenizer.json")) return inspect_tokenizer(path);
     char *stage = cm3_path_join(path, "pretrain"), *checkpoint = NULL;
-    if (!stage) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!stage) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     cm3_status status = cm3_checkpoint_find(cm3_path_is_folder(stage) ? stage : path, &checkpoint);
     if (status == CM3_OK) status = inspect_checkpoint(line, checkpoint);
     free(stage);

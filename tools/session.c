@@ -20,7 +20,7 @@ cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session) 
 static cm3_status load_of_run(const char *folder, const char *const *overrides, int override_count,
                               cm3_session *session) {
     char *path = cm3_path_join(folder, "config.yaml");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     const cm3_status status =
         cm3_path_exists(path)
             ? cm3_config_load(&cm3_recipe_schema, path, overrides, override_count, &session->recipe)
@@ -30,13 +30,18 @@ static cm3_status load_of_run(const char *folder, const char *const *overrides, 
 }
 
 cm3_status cm3_session_of_run(const char *run, const char *const *overrides, int override_count, cm3_session *session) {
-    CM3_TRY(load_of_run(run, overrides, override_count, session));
+    char *record = cm3_path_join(run, "stage.json");
+    char *out = record && cm3_path_exists(record) ? cm3_path_join(run, "..") : strdup(run);
+    free(record);
+    if (!out) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    cm3_status status = cm3_stages_check_version(out);
+    if (status == CM3_OK) status = load_of_run(run, overrides, override_count, session);
+    if (status != CM3_OK) {
+        free(out);
+        return status;
+    }
     session->loaded = true;
     /* A run folder that was moved: its own place counts, not what its recipe says. */
-    char *stage = cm3_path_join(run, "stage.json");
-    char *out = stage && cm3_path_exists(stage) ? cm3_path_join(run, "..") : strdup(run);
-    free(stage);
-    if (!out) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     free(session->recipe.run.out);
     session->recipe.run.out = out;
     return cm3_recipe_text(&session->recipe, &session->config_text);
@@ -80,10 +85,13 @@ cm3_status cm3_session_open_device(const cm3_session *session, cm3_device *devic
     return cm3_comm_agree_status(comm, status);
 }
 
-static cm3_status run_stages(cm3_session *session, const cm3_stage_function *stages, int count) {
+static cm3_status run_stages(cm3_session *session, const cm3_stage *stages, int count) {
     cm3_comm *comm = session->comm;
     const bool first = cm3_comm_rank(comm) == 0;
-    CM3_TRY(cm3_comm_agree_status(comm, first ? take_lock(session) : CM3_OK));
+    cm3_status status = CM3_OK;
+    if (first) status = cm3_stages_check(&session->recipe, cm3_comm_size(comm), stages, count);
+    if (first && status == CM3_OK) status = take_lock(session);
+    CM3_TRY(cm3_comm_agree_status(comm, status));
     cm3_device device;
     CM3_TRY(cm3_session_open_device(session, &device));
     /* All ranks measure at once, so that what they share is shared here too. */
@@ -93,13 +101,12 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage_function *sta
         cm3_log_info("%d rank%s (%s) x %d thread%s, %s, sgemm %.0f GFLOP/s in all; run folder %s", cm3_comm_size(comm),
                      cm3_comm_size(comm) > 1 ? "s" : "", cm3_comm_kind(comm), omp_get_max_threads(),
                      omp_get_max_threads() > 1 ? "s" : "", device.text, rate / 1e9, session->recipe.run.out);
-    const cm3_run run = {.recipe = &session->recipe,
-                         .config_text = session->config_text,
-                         .comm = comm,
-                         .device = &device,
-                         .sgemm_flops = rate};
-    for (int i = 0; i < count; i++) CM3_TRY(stages[i](&run));
-    return CM3_OK;
+    const cm3_stage_context context = {.recipe = &session->recipe,
+                                       .config_text = session->config_text,
+                                       .comm = comm,
+                                       .device = &device,
+                                       .sgemm_flops = rate};
+    return cm3_stages_run(&context, stages, count);
 }
 
 cm3_status cm3_session_join(cm3_session *session) {
@@ -108,8 +115,8 @@ cm3_status cm3_session_join(cm3_session *session) {
     return CM3_OK;
 }
 
-/* A failure that all ranks know of is told by the first one, and all leave in order. One that only this rank knows of
- * is told here, and ends the job: the others wait for this rank and would do so for ever. */
+/* A failure that all ranks agreed on is printed by rank 0, and all ranks end in order. One of this rank alone is
+ * printed here and aborts the job: the other ranks would wait for this one without end. */
 cm3_status cm3_session_leave(cm3_session *session, cm3_status status) {
     if (status == CM3_OK || cm3_comm_size(session->comm) == 1) return status;
     if (!cm3_comm_failed_together(session->comm)) {
@@ -120,8 +127,7 @@ cm3_status cm3_session_leave(cm3_session *session, cm3_status status) {
     return status;
 }
 
-static cm3_status load_and_run(const cm3_command_line *line, cm3_session *session, const cm3_stage_function *stages,
-                               int count) {
+static cm3_status load_and_run(const cm3_command_line *line, cm3_session *session, const cm3_stage *stages, int count) {
     cm3_comm *comm = session->comm;
     const bool first = cm3_comm_rank(comm) == 0;
     CM3_TRY(cm3_comm_agree_status(comm, cm3_session_load(line, session)));
@@ -135,7 +141,7 @@ static cm3_status load_and_run(const cm3_command_line *line, cm3_session *sessio
     return run_stages(session, stages, count);
 }
 
-cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage_function *stages, int count) {
+cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage *stages, int count) {
     cm3_session session = {0};
     CM3_TRY(cm3_signals_install());
     CM3_TRY(cm3_session_join(&session));

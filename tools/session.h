@@ -4,7 +4,7 @@
 
 #include "core/file.h"
 #include "tools/command.h"
-#include "train/stages/stage.h"
+#include "train/stages/stages.h"
 
 #define CM3_STAGE_OPTIONS CM3_OPTION_PRINT_CONFIG, CM3_OPTION_DRY_RUN
 
@@ -32,8 +32,7 @@ void cm3_session_close(cm3_session *session);
 
 /* The whole of a stage's command: recipe, --print-config, --dry-run, ranks, the lock of the run folder, the stages,
  * and the way out. */
-typedef cm3_status (*cm3_stage_function)(const cm3_run *run);
-cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage_function *stages, int count);
+cm3_status cm3_session_run_stages(const cm3_command_line *line, const cm3_stage *stages, int count);
 
 /* Prints what a recipe would cost: the output of `plan` and of --dry-run (tools/plan_print.c). */
 cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json);

@@ -6,11 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-const cm3_field cm3_checkpoint_fields[] = {CM3_FIELD_INT(cm3_checkpoint_config, every, "1000", 0, 1e12, "updates",
-                                                         "updates between checkpoints; 0: only at the end"),
-                                           CM3_FIELD_INT(cm3_checkpoint_config, keep, "3", 0, 1e9, "",
-                                                         "newest checkpoints that are kept beside the best; 0: all"),
-                                           CM3_FIELD_END};
+const cm3_field cm3_checkpoint_fields[] = {
+    CM3_FIELD_INT(cm3_checkpoint_config, every, "1000", 0, 1e12, "updates",
+                  "updates between checkpoints; 0: only at the end", .effect = CM3_CHANGES_MEMORY),
+    CM3_FIELD_INT(cm3_checkpoint_config, keep, "3", 0, 1e9, "",
+                  "newest checkpoints that are kept beside the best; 0: all", .effect = CM3_CHANGES_MEMORY),
+    CM3_FIELD_END};
 
 static char *folder_of(const char *run) {
     return cm3_path_join(run, "checkpoints");

@@ -6,11 +6,12 @@
 
 static const char *const choices[] = {"stop", "skip", NULL};
 
-const cm3_field cm3_guard_fields[] = {CM3_FIELD_CHOICE(cm3_guard_config, on_nonfinite, "stop", choices,
-                                                       "what to do when a loss or gradient is not finite"),
-                                      CM3_FIELD_INT(cm3_guard_config, max_skips, "10", 1, 1e9, "updates",
-                                                    "updates skipped in a row before the run stops after all"),
-                                      CM3_FIELD_END};
+const cm3_field cm3_guard_fields[] = {
+    CM3_FIELD_CHOICE(cm3_guard_config, on_nonfinite, "stop", choices,
+                     "what to do when a loss or gradient is not finite", .effect = CM3_CHANGES_LENGTH),
+    CM3_FIELD_INT(cm3_guard_config, max_skips, "10", 1, 1e9, "updates",
+                  "updates skipped in a row before the run stops after all", .effect = CM3_CHANGES_LENGTH),
+    CM3_FIELD_END};
 
 cm3_guard cm3_guard_new(const cm3_guard_config *config) {
     return (cm3_guard){.config = *config};

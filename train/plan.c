@@ -1,8 +1,8 @@
 #include "train/plan.h"
 
 #include "core/file.h"
-#include "train/stages/stage.h"
-#include "train/stages/token_tapes.h"
+#include "train/run_folder.h"
+#include "train/token_tapes.h"
 
 #include <stdlib.h>
 

@@ -5,31 +5,39 @@
 static const char *const devices[] = {"auto", "cpu", "cuda", NULL}, *const types[] = {"auto", "f32", "bf16", NULL};
 
 static const cm3_field run_fields[] = {
-    CM3_FIELD_STRING(cm3_run_config, out, NULL, "folder of the run; every stage gets a folder inside"),
+    CM3_FIELD_STRING(cm3_run_config, out, NULL, "folder of the run; every stage gets a folder inside",
+                     .effect = CM3_CHANGES_REPORTS),
     CM3_FIELD_INT(cm3_run_config, seed, "1", 0, 1e15, "", "of initial parameters"),
     CM3_FIELD_CHOICE(cm3_run_config, device, "auto", devices,
-                     "where both networks are trained and run; auto: on a GPU if there is one"),
+                     "where networks are trained and run; auto: a GPU if there is one, else the CPU",
+                     .effect = CM3_CHANGES_SPEED),
     CM3_FIELD_CHOICE(cm3_run_config, compute, "auto", types,
-                     "what the transformer computes in; auto: bf16 on a GPU, f32 on a CPU"),
+                     "data type that the transformer computes in; auto: bf16 on a GPU, f32 on a CPU",
+                     .effect = CM3_CHANGES_SPEED),
     CM3_FIELD_END};
 
 static const cm3_field text_tokenizer_fields[] = {
     CM3_FIELD_INT(cm3_text_tokenizer_config, vocabulary, "56320", 256, 1 << 20, "tokens", "size of the byte-level BPE"),
-    CM3_FIELD_INT(cm3_text_tokenizer_config, min_frequency, "2", 1, 1e12, "", "a pair that is rarer is not merged"),
+    CM3_FIELD_INT(cm3_text_tokenizer_config, min_frequency, "2", 1, 1e12, "", "least count of a pair that is merged"),
     CM3_FIELD_END};
 
 static const cm3_field evaluate_fields[] = {
-    CM3_FIELD_INT(cm3_evaluate_config, prompts, "0", 0, 1e9, "", "seen pairs that are judged, spread evenly; 0: all"),
-    CM3_FIELD_INT(cm3_evaluate_config, rows, "128", 1, 65536, "", "streams generated at once (memory)"),
+    CM3_FIELD_INT(cm3_evaluate_config, prompts, "0", 0, 1e9, "",
+                  "training pairs that are evaluated, spread evenly; 0: all"),
+    CM3_FIELD_INT(cm3_evaluate_config, rows, "128", 1, 65536, "", "sequences generated at once",
+                  .effect = CM3_CHANGES_MEMORY),
     CM3_FIELD_INT(cm3_evaluate_config, caption_tokens, "32", 1, 4096, "tokens", "the longest caption that is written"),
     CM3_FIELD_END};
 
 static const cm3_field cluster_fields[] = {
-    CM3_FIELD_INT(cm3_cluster_config, gpus, "1", 1, 1e6, "", "GPUs of the cluster that `plan` is asked about"),
-    CM3_FIELD_FLOAT(cm3_cluster_config, gpu_memory_gib, "80", 0.1, 1e6, "GiB", "memory of one"),
+    CM3_FIELD_INT(cm3_cluster_config, gpus, "1", 1, 1e6, "", "GPUs of the cluster that `plan` computes for",
+                  .effect = CM3_CHANGES_REPORTS),
+    CM3_FIELD_FLOAT(cm3_cluster_config, gpu_memory_gib, "80", 0.1, 1e6, "GiB", "memory of one",
+                    .effect = CM3_CHANGES_REPORTS),
     CM3_FIELD_FLOAT(cm3_cluster_config, gpu_tflops, "312", 0.001, 1e6, "TFLOP/s",
-                    "peak of one in dense bf16 (A100: 312, H100: 989)"),
-    CM3_FIELD_FLOAT(cm3_cluster_config, mfu, "0.4", 0.001, 1, "", "share of the peak that training reaches"),
+                    "peak of one in dense bf16 (A100: 312, H100: 989)", .effect = CM3_CHANGES_REPORTS),
+    CM3_FIELD_FLOAT(cm3_cluster_config, mfu, "0.4", 0.001, 1, "", "share of the peak that training reaches",
+                    .effect = CM3_CHANGES_REPORTS),
     CM3_FIELD_END};
 
 static const cm3_field no_fields[] = {CM3_FIELD_END};
@@ -61,7 +69,7 @@ static const cm3_section sections[] = {
     SECTION(guard, cm3_guard_fields, "what happens when a loss or a gradient is not finite"),
     SECTION(generate, cm3_decode_fields, "how tokens are sampled"),
     SECTION(evaluate, evaluate_fields, "what `evaluate` measures"),
-    SECTION(cluster, cluster_fields, "the machines that `plan` is asked about"),
+    SECTION(cluster, cluster_fields, "the cluster that `plan` computes for"),
     {NULL, NULL, 0, NULL}};
 
 /* Names of earlier versions: a field before the section that it was in. */
@@ -119,9 +127,10 @@ cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text) {
     size_t length = 0;
     *text = NULL;
     FILE *file = open_memstream(text, &length);
-    if (!file) return cm3_fail(CM3_ERR_MEMORY, "no memory to print a recipe");
+    if (!file) return cm3_fail(CM3_ERR_MEMORY, "out of memory for the text of a recipe");
     const cm3_status status = cm3_config_print(&cm3_recipe_schema, recipe, file);
-    if (fclose(file) != 0 && status == CM3_OK) return cm3_fail(CM3_ERR_MEMORY, "no memory to print a recipe");
+    if (fclose(file) != 0 && status == CM3_OK)
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory for the text of a recipe");
     return status;
 }
 

@@ -35,7 +35,7 @@ typedef struct cm3_evaluate_config {
     int64_t caption_tokens; /* the longest caption that is written */
 } cm3_evaluate_config;
 
-/* A cluster that `plan` is asked about. */
+/* The cluster that `plan` computes for. */
 typedef struct cm3_cluster_config {
     int64_t gpus; /* or ranks */
     double gpu_memory_gib;

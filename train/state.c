@@ -1,6 +1,5 @@
 #include "train/state.h"
 
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

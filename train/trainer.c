@@ -12,14 +12,17 @@
 
 #define C cm3_train_config
 const cm3_field cm3_train_fields[] = {
-    CM3_FIELD_INT(C, steps, NULL, 1, 1e12, "", "updates to make"),
+    CM3_FIELD_INT(C, steps, NULL, 1, 1e12, "", "updates to make", .effect = CM3_CHANGES_LENGTH),
     CM3_FIELD_INT(C, micro_batch, "0", 0, 1e6, "",
-                  "sequences or images that a rank computes at once; 0: its whole share"),
-    CM3_FIELD_INT(C, log_every, "10", 1, 1e9, "steps", "between lines on the terminal; metrics.jsonl gets every step"),
+                  "sequences or images that a rank computes at once; 0: its whole share", .effect = CM3_CHANGES_MEMORY),
+    CM3_FIELD_INT(C, log_every, "10", 1, 1e9, "steps", "between lines on the terminal; metrics.jsonl gets every step",
+                  .effect = CM3_CHANGES_REPORTS),
     CM3_FIELD_INT(C, validate_every, "0", 0, 1e12, "steps",
-                  "between validations on validation data; 0: only at the end"),
-    CM3_FIELD_INT(C, validate_batches, "0", 0, 1e9, "", "micro-batches of one validation; 0: all validation data"),
-    CM3_FIELD_INT(C, sample_every, "0", 0, 1e12, "steps", "between sample images; 0: none"),
+                  "between validations on validation data; 0: only at the end", .effect = CM3_CHANGES_REPORTS),
+    CM3_FIELD_INT(C, validate_batches, "0", 0, 1e9, "", "micro-batches of one validation; 0: all validation data",
+                  .effect = CM3_CHANGES_REPORTS),
+    CM3_FIELD_INT(C, sample_every, "0", 0, 1e12, "steps", "between sample images; 0: none",
+                  .effect = CM3_CHANGES_REPORTS),
     CM3_FIELD_END};
 #undef C
 

@@ -22,14 +22,13 @@ static const char *const test_schedules[] = {"constant", "linear", "cosine", NUL
 
 static const cm3_field test_top_fields[] = {
     CM3_FIELD_INT(test_top, seed, "1", 0, 1e15, "", "of all randomness"),
-    CM3_FIELD_STRING(test_top, out, "out/test", "where the run goes"),
-    CM3_FIELD_END};
+    CM3_FIELD_STRING(test_top, out, "out/test", "where the run goes", .effect = CM3_CHANGES_REPORTS), CM3_FIELD_END};
 static const cm3_field test_train_fields[] = {
     CM3_FIELD_INT(test_train, steps, NULL, 1, 1000000, "steps", "how long"),
     CM3_FIELD_FLOAT(test_train, lr, "6e-4", 0, 1, "", "highest learning rate"),
     CM3_FIELD_CHOICE(test_train, schedule, "cosine", test_schedules, "how the learning rate falls"),
     CM3_FIELD_BOOL(test_train, resume, "yes", "go on from the last checkpoint"),
-    CM3_FIELD_STRING(test_train, note, "", "free text"),
+    CM3_FIELD_STRING(test_train, note, "", "free text", .effect = CM3_CHANGES_REPORTS),
     CM3_FIELD_END};
 static const cm3_field test_model_fields[] = {
     CM3_FIELD_INT(test_model, width, "64", 1, 65536, "channels", "of a hidden state"),

@@ -80,14 +80,14 @@ static void all_faults_are_reported_together_with_line_and_field(void **state) {
         "  width: 0\n"
         "  lr: 3\n"
         "  channels: [1, x]\n",
-        "9 faults in the recipe:\n"
-        "  r.yaml:2: train.\"stpes\" is no field; did you mean train.steps?\n"
+        "9 errors in the recipe:\n"
+        "  r.yaml:2: train: no field \"stpes\"; did you mean train.steps?\n"
         "  r.yaml:3: train.lr: found \"fast\", expected a number from 0 to 1\n"
         "  r.yaml:4: train.schedule: found \"cosin\", expected one of constant, linear, cosine\n"
-        "  r.yaml:5: \"modl\" is no section or field; did you mean model?\n"
+        "  r.yaml:5: no section or field \"modl\"; did you mean model?\n"
         "  r.yaml:8: model.heads: found \"4\" (in quotes, so it is text), expected an integer from 1 to 1024\n"
         "  r.yaml:9: model.width: found \"0\", expected an integer from 1 to 65536 (channels)\n"
-        "  r.yaml:10: model.\"lr\" is no field; did you mean train.lr?\n"
+        "  r.yaml:10: model: no field \"lr\"; did you mean train.lr?\n"
         "  r.yaml:11: model.channels: found \"x\" as element 2, expected a list [..] of at most 64 integers from 1 to "
         "64\n"
         "  r.yaml: train.steps: missing, expected an integer from 1 to 1000000 (steps)");
@@ -95,8 +95,8 @@ static void all_faults_are_reported_together_with_line_and_field(void **state) {
 
 static void one_fault_is_one_line(void **state) {
     (void)state;
-    expect_message("train: {steps: 1}\nsede: 4\n", "r.yaml:2: \"sede\" is no section or field; did you mean seed?");
-    expect_message("train: {steps: 1, qqqqqq: 4}", "r.yaml:1: train.\"qqqqqq\" is no field");
+    expect_message("train: {steps: 1}\nsede: 4\n", "r.yaml:2: no section or field \"sede\"; did you mean seed?");
+    expect_message("train: {steps: 1, qqqqqq: 4}", "r.yaml:1: train: no field \"qqqqqq\"");
     expect_message("", "r.yaml: train.steps: missing, expected an integer from 1 to 1000000 (steps)");
 }
 
@@ -129,9 +129,9 @@ static void overrides_win_over_the_file(void **state) {
 static void wrong_overrides_are_faults(void **state) {
     (void)state;
     expect_override_message("train.lr=2", "command line: train.lr: found \"2\", expected a number from 0 to 1");
-    expect_override_message("train.stepz=2", "command line: train.\"stepz\" is no field; did you mean train.steps?");
-    expect_override_message("trian.steps=2", "command line: \"trian\" is no section or field; did you mean train?");
-    expect_override_message("steps=2", "command line: \"steps\" is no section or field; did you mean train.steps?");
+    expect_override_message("train.stepz=2", "command line: train: no field \"stepz\"; did you mean train.steps?");
+    expect_override_message("trian.steps=2", "command line: no section or field \"trian\"; did you mean train?");
+    expect_override_message("steps=2", "command line: no section or field \"steps\"; did you mean train.steps?");
     expect_override_message("train.steps", "command line: found \"train.steps\", expected section.key=value");
     expect_override_message("=2", "command line: found \"=2\", expected section.key=value");
     expect_override_message("model.channels=4",
@@ -166,25 +166,25 @@ static void sections_nest(void **state) {
 static void names_of_nested_sections_are_checked(void **state) {
     (void)state;
     expect_message("train: {steps: 1}\ntune:\n  trian: {steps: 2}\n",
-                   "r.yaml:3: tune.\"trian\" is no section or field; did you mean tune.train?");
+                   "r.yaml:3: tune: no section or field \"trian\"; did you mean tune.train?");
     expect_message("train: {steps: 1}\ntune:\n  train: {stesp: 2}\n",
-                   "r.yaml:3: tune.train.\"stesp\" is no field; did you mean tune.train.steps?");
+                   "r.yaml:3: tune.train: no field \"stesp\"; did you mean tune.train.steps?");
     expect_message("train: {steps: 1}\ntune: {steps: 2}\n",
-                   "r.yaml:2: tune.\"steps\" is no section or field; did you mean tune.train.steps?");
+                   "r.yaml:2: tune: no section or field \"steps\"; did you mean tune.train.steps?");
     expect_message("train: {steps: 1}\ntune: {train: 2}\n",
                    "r.yaml:2: tune.train: found a single value, expected fields as key: value");
     expect_message("train: {steps: 1}\ntune: {train: {}, network: {}, train: {}}\n",
                    "r.yaml:2: tune.train: given again; it is already on line 2");
     expect_message("train: {steps: 1}\ntune:\n  train:\n    steps: 0\n",
                    "r.yaml:4: tune.train.steps: found \"0\", expected an integer from 1 to 1000000 (steps)");
-    expect_message("train: {steps: 1}\ntune.train: {steps: 2}\n", "r.yaml:2: tune.\"train\" is no section or field; "
+    expect_message("train: {steps: 1}\ntune.train: {steps: 2}\n", "r.yaml:2: tune: no section or field \"train\"; "
                                                                   "did you mean tune.train?");
     expect_message("train: {steps: 1}\nnetwrok: {heads: 2}\n",
-                   "r.yaml:2: \"netwrok\" is no section or field; did you mean tune.network?");
+                   "r.yaml:2: no section or field \"netwrok\"; did you mean tune.network?");
     expect_override_message("tune.train.stepz=2",
-                            "command line: tune.train.\"stepz\" is no field; did you mean tune.train.steps?");
+                            "command line: tune.train: no field \"stepz\"; did you mean tune.train.steps?");
     expect_override_message("tune.trian.steps=2",
-                            "command line: tune.\"trian\" is no section or field; did you mean tune.train?");
+                            "command line: tune: no section or field \"trian\"; did you mean tune.train?");
     expect_override_message("tune.train=2", "command line: tune.train: is a section, expected tune.train.key=value");
 }
 
@@ -192,16 +192,17 @@ static void old_names_are_answered_with_the_new_ones(void **state) {
     (void)state;
     expect_message("train: {steps: 1}\nmodel: {size: 8}\n", "r.yaml:2: model.size: renamed to model.width");
     expect_message("train: {steps: 1}\ntuning:\n  note: x\n", "r.yaml:2: tuning: renamed to tune.train");
-    expect_message("train: {steps: 1}\ntuning:\n  length: 3\n", "2 faults in the recipe:\n"
+    expect_message("train: {steps: 1}\ntuning:\n  length: 3\n", "2 errors in the recipe:\n"
                                                                 "  r.yaml:2: tuning: renamed to tune.train\n"
                                                                 "  r.yaml:3: tuning.length: renamed to "
                                                                 "tune.train.steps");
     expect_override_message("tuning.length=3", "command line: tuning.length: renamed to tune.train.steps");
     expect_override_message("tuning.note=x", "command line: tuning.note: renamed to tune.train.note");
     expect_override_message("tuning.what=x", "command line: tuning: renamed to tune.train");
-    expect_override_message("tune.train.schedule=flat", "command line: tune.train.schedule: flat: renamed to constant");
+    expect_override_message("tune.train.schedule=flat",
+                            "command line: tune.train.schedule: \"flat\" was renamed to constant");
     expect_message("train: {steps: 1}\ntune: {train: {schedule: flat}}\n",
-                   "r.yaml:2: tune.train.schedule: flat: renamed to constant");
+                   "r.yaml:2: tune.train.schedule: \"flat\" was renamed to constant");
 }
 
 static void numbers_are_checked(void **state) {
@@ -350,23 +351,55 @@ static void a_printed_recipe_loads_to_the_same_values(void **state) {
     }
 }
 
-static void the_hash_is_of_the_named_sections_only(void **state) {
-    (void)state;
-    static const char *const train[] = {"train"}, *const model[] = {"model"};
-    const char *const override[] = {"train.lr=0.5"};
+static void parse_or_fail(const char *override, test_recipe *recipe) {
+    assert_int_equal(parse_with("train: {steps: 1}", &override, override != NULL, recipe), CM3_OK);
+}
+
+/* Whether an override changes the hash of a section. */
+static bool changes(const char *override, const char *section) {
+    const char *const sections[] = {section, NULL};
     test_recipe a, b;
-    assert_int_equal(parse_with("train: {steps: 1}", NULL, 0, &a), CM3_OK);
-    assert_int_equal(parse_with("# other text\nseed: 9\ntrain:\n  steps: 1\n", NULL, 0, &b), CM3_OK);
-    assert_true(cm3_config_hash(&test_schema, &a, train, 1) == cm3_config_hash(&test_schema, &b, train, 1));
+    char text[64] = "";
+    parse_or_fail(NULL, &a);
+    parse_or_fail(override, &b);
+    const bool equal =
+        cm3_hash_equal(cm3_config_hash(&test_schema, &a, sections), cm3_config_hash(&test_schema, &b, sections));
+    assert_true(equal == !cm3_config_difference(&test_schema, &a, &b, sections, text, sizeof text));
+    if (!equal) assert_non_null(strstr(text, " was "));
+    cm3_config_free(&test_schema, &a);
     cm3_config_free(&test_schema, &b);
-    assert_int_equal(parse_with("train: {steps: 1}", override, 1, &b), CM3_OK);
-    assert_true(cm3_config_hash(&test_schema, &a, train, 1) != cm3_config_hash(&test_schema, &b, train, 1));
-    assert_true(cm3_config_hash(&test_schema, &a, model, 1) == cm3_config_hash(&test_schema, &b, model, 1));
-    cm3_config_free(&test_schema, &b);
-    static const char *const tune[] = {"tune"}; /* with all below it */
-    const char *const nested[] = {"tune.train.steps=4"};
-    assert_int_equal(parse_with("train: {steps: 1}", nested, 1, &b), CM3_OK);
-    assert_true(cm3_config_hash(&test_schema, &a, tune, 1) != cm3_config_hash(&test_schema, &b, tune, 1));
+    return !equal;
+}
+
+static void the_hash_is_of_the_named_sections_and_all_below_them(void **state) {
+    (void)state;
+    assert_true(changes("train.lr=0.5", "train"));
+    assert_false(changes("train.lr=0.5", "model"));
+    assert_false(changes("train.lr=6e-4", "train")); /* the default, spelled out */
+    assert_true(changes("seed=9", ""));
+    assert_false(changes("train.lr=0.5", ""));
+    assert_true(changes("tune.train.steps=4", "tune"));
+    assert_true(changes("tune.train.steps=4", "tune.train"));
+    assert_false(changes("tune.train.steps=4", "tune.network"));
+    assert_false(changes("tune.train.steps=4", "train"));
+}
+
+static void the_hash_is_of_what_changes_results_only(void **state) {
+    (void)state;
+    assert_false(changes("train.note=other", "train")); /* of reports */
+    assert_false(changes("out=elsewhere", ""));
+}
+
+static void a_difference_is_told_by_name_and_both_values(void **state) {
+    (void)state;
+    static const char *const sections[] = {"train", "model", NULL};
+    const char *const overrides[] = {"model.heads=8", "model.width=32"};
+    char text[128];
+    test_recipe a, b;
+    parse_or_fail(NULL, &a);
+    assert_int_equal(parse_with("train: {steps: 1, note: x}", overrides, 2, &b), CM3_OK);
+    assert_true(cm3_config_difference(&test_schema, &a, &b, sections, text, sizeof text));
+    assert_string_equal(text, "model.width was 64, is 32");
     cm3_config_free(&test_schema, &a);
     cm3_config_free(&test_schema, &b);
 }
@@ -421,7 +454,9 @@ int main(void) {
         cmocka_unit_test(every_cut_of_a_recipe_ends_in_a_result),
         cmocka_unit_test(hostile_recipes_end_soon),
         cmocka_unit_test(a_printed_recipe_loads_to_the_same_values),
-        cmocka_unit_test(the_hash_is_of_the_named_sections_only),
+        cmocka_unit_test(the_hash_is_of_the_named_sections_and_all_below_them),
+        cmocka_unit_test(the_hash_is_of_what_changes_results_only),
+        cmocka_unit_test(a_difference_is_told_by_name_and_both_values),
         cmocka_unit_test(files_are_read_and_missing_ones_named),
         cmocka_unit_test(help_names_every_field_with_its_default),
     };

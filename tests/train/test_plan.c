@@ -1,6 +1,6 @@
 #include "train/plan.h"
 
-#include "train/stages/token_tapes.h"
+#include "train/token_tapes.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

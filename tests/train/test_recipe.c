@@ -190,10 +190,59 @@ static void every_old_key_in_a_file_is_answered_with_its_new_name_and_line(void 
     }
 }
 
+/* The fields of every section whose change makes a stage begin again. A new field belongs here, or it is marked as
+ * changing something else (core/config.h); that is for whoever adds it to decide. */
+static const struct {
+    const char *section, *fields;
+} results[] = {
+    {"", "seed"},
+    {"source", "kind path image_size fit background validation seed groups filter limit text_field image_field"},
+    {"vocab", "layout sentinels multiple"},
+    {"text_tokenizer", "vocabulary min_frequency"},
+    {"image_tokenizer", ""},
+    {"image_tokenizer.network", "image_size patch channels multipliers encoder_blocks decoder_blocks middle_blocks "
+                                "attention code_width codes l1 l2 "
+                                "codebook_loss commitment dead_steps restart_until"},
+    {"image_tokenizer.data", "batch seed"},
+    {"image_tokenizer.train", ""},
+    {"image_tokenizer.optimizer", "learning_rate beta1 beta2 epsilon weight_decay clip"},
+    {"image_tokenizer.schedule", "warmup_steps decay final_fraction"},
+    {"model", "architecture positions layers width heads kv_heads ffn context init_std position_std norm_epsilon "
+              "rotary_theta z_loss"},
+    {"pretrain", ""},
+    {"pretrain.data",
+     "context batch seed mask_mean mask_min mask_max mask_whole keep_images_whole keep_documents_whole"},
+    {"pretrain.train", ""},
+    {"pretrain.optimizer", "learning_rate beta1 beta2 epsilon weight_decay clip"},
+    {"pretrain.schedule", "warmup_steps decay final_fraction"},
+    {"checkpoint", ""},
+    {"guard", ""},
+    {"generate", "method temperature top_p guidance cdk_k cdk_alpha seed"},
+    {"evaluate", "prompts caption_tokens"},
+    {"cluster", ""},
+    {NULL, NULL}};
+
+static void what_changes_results_is_decided_for_every_field(void **state) {
+    (void)state;
+    size_t at = 0;
+    for (const cm3_section *section = cm3_recipe_schema.sections; section->name; section++, at++) {
+        char found[512] = "";
+        for (const cm3_field *field = section->fields; field->name; field++)
+            if (field->effect == CM3_CHANGES_RESULTS) {
+                if (*found) strcat(found, " ");
+                strcat(found, field->name);
+            }
+        assert_string_equal(section->name, results[at].section);
+        if (strcmp(found, results[at].fields) != 0) fail_msg("%s: %s", section->name, found);
+    }
+    assert_null(results[at].section);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_old_key_on_a_command_line_is_answered_with_its_new_name),
         cmocka_unit_test(every_old_key_in_a_file_is_answered_with_its_new_name_and_line),
+        cmocka_unit_test(what_changes_results_is_decided_for_every_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

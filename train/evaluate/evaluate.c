@@ -5,9 +5,10 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "train/evaluate/album.h"
-#include "train/evaluate/draw.h"
 #include "train/evaluate/match.h"
 #include "train/evaluate/scoring.h"
+#include "train/generate/pipeline.h"
+#include "train/run_folder.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,9 +24,9 @@ enum {
 
 /* One evaluation. What is (mine) belongs to this rank's share of the pairs; what is (all) is whole on rank 0. */
 typedef struct evaluator {
-    const cm3_run *run;
+    const cm3_stage_context *stage;
     const cm3_evaluate_options *options;
-    cm3_artist artist;
+    cm3_pipeline pipeline;
     cm3_source *source;
     cm3_store *store;
     int64_t per_image, side, bytes; /* codes, pixels, bytes of a image */
@@ -44,7 +45,7 @@ typedef struct evaluator {
 } evaluator;
 
 static bool is_first(const evaluator *e) {
-    return cm3_comm_rank(e->run->comm) == 0;
+    return cm3_comm_rank(e->stage->comm) == 0;
 }
 
 /* --- which pairs ------------------------------------------------------------------------------------------------- */
@@ -53,7 +54,7 @@ static bool is_first(const evaluator *e) {
 static cm3_status fits(evaluator *e, int64_t index, bool *fit) {
     int64_t text;
     CM3_TRY(cm3_store_text_count(e->store, index, &text));
-    *fit = 1 + text + 1 + e->per_image <= e->run->recipe->model.context;
+    *fit = 1 + text + 1 + e->per_image <= e->stage->recipe->model.context;
     return CM3_OK;
 }
 
@@ -90,16 +91,16 @@ static cm3_status choose(evaluator *e) {
     CM3_TRY(choose_split(e, true, &e->validation));
     if (e->seen + e->validation == 0)
         return cm3_fail(CM3_ERR_RECIPE, "model.context: no pair fits into %lld tokens",
-                        (long long)e->run->recipe->model.context);
-    const int64_t all = e->seen + e->validation, ranks = cm3_comm_size(e->run->comm);
+                        (long long)e->stage->recipe->model.context);
+    const int64_t all = e->seen + e->validation, ranks = cm3_comm_size(e->stage->comm);
     e->share = (all + ranks - 1) / ranks;
-    e->first = e->share * cm3_comm_rank(e->run->comm);
+    e->first = e->share * cm3_comm_rank(e->stage->comm);
     e->count = all - e->first < 0 ? 0 : all - e->first < e->share ? all - e->first : e->share;
     return CM3_OK;
 }
 
 static cm3_status take_memory(evaluator *e) {
-    const size_t share = (size_t)e->share, ranks = (size_t)cm3_comm_size(e->run->comm), codes = (size_t)e->per_image;
+    const size_t share = (size_t)e->share, ranks = (size_t)cm3_comm_size(e->stage->comm), codes = (size_t)e->per_image;
     e->captions = calloc(share, sizeof *e->captions);
     e->written = calloc(share, sizeof *e->written);
     e->codes = calloc(share * codes, sizeof *e->codes);
@@ -115,8 +116,8 @@ static cm3_status take_memory(evaluator *e) {
 }
 
 static cm3_status set_up(evaluator *e) {
-    const cm3_recipe *recipe = e->run->recipe;
-    CM3_TRY(cm3_artist_open(recipe, e->run->device->backend, e->options->checkpoint, &e->artist));
+    const cm3_recipe *recipe = e->stage->recipe;
+    CM3_TRY(cm3_pipeline_open(recipe, e->stage->device->backend, e->options->checkpoint, &e->pipeline));
     e->per_image = cm3_vqgan_codes_per_image(&recipe->image_tokenizer.network);
     e->side = recipe->image_tokenizer.network.image_size;
     e->bytes = e->side * e->side * 3;
@@ -124,7 +125,7 @@ static cm3_status set_up(evaluator *e) {
     char *path = cm3_stage_path(recipe, "tokenize", "store.h5");
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     const cm3_status status =
-        cm3_store_open(path, &e->artist.tokenizers.vocab.fingerprint, recipe->pretrain.data.memory << 20, &e->store);
+        cm3_store_open(path, &e->pipeline.tokenizers.vocab.fingerprint, recipe->pretrain.data.memory << 20, &e->store);
     free(path);
     CM3_TRY(status);
     CM3_TRY(choose(e));
@@ -144,7 +145,7 @@ static void tear_down(evaluator *e) {
     }
     cm3_store_close(e->store);
     cm3_source_close(e->source);
-    cm3_artist_close(&e->artist);
+    cm3_pipeline_close(&e->pipeline);
     free(e->pairs);
     free(e->captions);
     free(e->written);
@@ -168,20 +169,20 @@ static cm3_status draw(evaluator *e) {
     cm3_progress progress = cm3_progress_start("evaluate: draw", "images", (uint64_t)e->count);
     const double begin = cm3_clock_seconds();
     const cm3_status status =
-        cm3_artist_draw_codes(&e->artist, &e->run->recipe->generate, (const char *const *)e->captions, e->count,
-                              (uint64_t)e->first, e->drawn, advanced, is_first(e) ? &progress : NULL);
+        cm3_pipeline_generate_codes(&e->pipeline, &e->stage->recipe->generate, (const char *const *)e->captions,
+                                    e->count, (uint64_t)e->first, e->drawn, advanced, is_first(e) ? &progress : NULL);
     e->draw_seconds = cm3_clock_seconds() - begin;
     if (is_first(e)) cm3_progress_end(&progress);
     return status;
 }
 
 static cm3_status describe(evaluator *e) {
-    cm3_decode_config greedy = e->run->recipe->generate;
+    cm3_decode_config greedy = e->stage->recipe->generate;
     greedy.temperature = 0;
     cm3_progress progress = cm3_progress_start("evaluate: describe", "images", (uint64_t)e->count);
     const double begin = cm3_clock_seconds();
-    const cm3_status status = cm3_artist_describe(&e->artist, &greedy, e->codes, e->count, (uint64_t)e->first,
-                                                  e->written, advanced, is_first(e) ? &progress : NULL);
+    const cm3_status status = cm3_pipeline_caption(&e->pipeline, &greedy, e->codes, e->count, (uint64_t)e->first,
+                                                   e->written, advanced, is_first(e) ? &progress : NULL);
     e->describe_seconds = cm3_clock_seconds() - begin;
     if (is_first(e)) cm3_progress_end(&progress);
     CM3_TRY(status);
@@ -196,7 +197,7 @@ static cm3_status paint(evaluator *e, const int32_t *codes, int64_t count, uint8
     cm3_status status = CM3_OK;
     for (int64_t first = 0; first < count && status == CM3_OK; first += PAINT_AT_ONCE) {
         const int64_t n = count - first < PAINT_AT_ONCE ? count - first : PAINT_AT_ONCE;
-        status = cm3_artist_paint(&e->artist, codes + first * e->per_image, n, pixels);
+        status = cm3_pipeline_decode_images(&e->pipeline, codes + first * e->per_image, n, pixels);
         for (int64_t i = 0; i < n && status == CM3_OK; i++) {
             cm3_image image;
             status = cm3_image_from_float(pixels + i * e->bytes, (int)e->side, (int)e->side, 3, &image);
@@ -274,7 +275,7 @@ static cm3_status render(evaluator *e, int64_t i, int32_t *text, cm3_tokens *sam
     if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_TEXT, text, (size_t)count);
     if (status == CM3_OK)
         status = cm3_document_add(&document, CM3_MODALITY_IMAGE, e->codes + i * e->per_image, (size_t)e->per_image);
-    if (status == CM3_OK) status = cm3_document_render(&document, &e->artist.tokenizers.vocab, sample);
+    if (status == CM3_OK) status = cm3_document_render(&document, &e->pipeline.tokenizers.vocab, sample);
     cm3_document_free(&document);
     return status;
 }
@@ -288,8 +289,8 @@ static cm3_status score(evaluator *e) {
                             : cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)e->share);
     for (int64_t i = 0; i < e->count && status == CM3_OK; i++) status = render(e, i, text, &samples[i]);
     if (status == CM3_OK && e->count)
-        status = cm3_score_samples(e->artist.model, &e->artist.tokenizers.vocab, samples, e->count,
-                                   e->run->recipe->evaluate.rows, scores);
+        status = cm3_score_samples(e->pipeline.model, &e->pipeline.tokenizers.vocab, samples, e->count,
+                                   e->stage->recipe->evaluate.rows, scores);
     for (int64_t i = 0; i < e->count && status == CM3_OK; i++) {
         e->mine[i].text_tokens = scores[i].text_tokens;
         e->mine[i].image_tokens = scores[i].image_tokens;
@@ -309,22 +310,22 @@ static cm3_status gather_written(evaluator *e) {
     int64_t longest = 1;
     for (int64_t i = 0; i < e->count; i++)
         if ((int64_t)strlen(e->written[i]) + 1 > longest) longest = (int64_t)strlen(e->written[i]) + 1;
-    CM3_TRY(cm3_comm_reduce_i64(e->run->comm, &longest, 1, CM3_REDUCE_MAX));
+    CM3_TRY(cm3_comm_reduce_i64(e->stage->comm, &longest, 1, CM3_REDUCE_MAX));
     e->written_size = longest;
     char *mine = calloc((size_t)e->share, (size_t)longest);
-    e->all_written = calloc((size_t)(e->share * cm3_comm_size(e->run->comm)), (size_t)longest);
+    e->all_written = calloc((size_t)(e->share * cm3_comm_size(e->stage->comm)), (size_t)longest);
     cm3_status status = mine && e->all_written ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for captions");
-    status = cm3_comm_agree_status(e->run->comm, status);
+    status = cm3_comm_agree_status(e->stage->comm, status);
     for (int64_t i = 0; i < e->count && status == CM3_OK; i++) strcpy(mine + i * longest, e->written[i]);
-    if (status == CM3_OK) status = cm3_comm_gather(e->run->comm, mine, e->share * longest, e->all_written, 0);
+    if (status == CM3_OK) status = cm3_comm_gather(e->stage->comm, mine, e->share * longest, e->all_written, 0);
     free(mine);
     return status;
 }
 
 static cm3_status gather(evaluator *e) {
-    CM3_TRY(cm3_comm_gather(e->run->comm, e->mine, e->share * (int64_t)sizeof *e->mine, e->all, 0));
-    CM3_TRY(
-        cm3_comm_gather(e->run->comm, e->drawn, e->share * e->per_image * (int64_t)sizeof *e->drawn, e->all_drawn, 0));
+    CM3_TRY(cm3_comm_gather(e->stage->comm, e->mine, e->share * (int64_t)sizeof *e->mine, e->all, 0));
+    CM3_TRY(cm3_comm_gather(e->stage->comm, e->drawn, e->share * e->per_image * (int64_t)sizeof *e->drawn, e->all_drawn,
+                            0));
     return gather_written(e);
 }
 
@@ -414,7 +415,7 @@ static int64_t pair_of_row(const evaluator *e, int64_t r, int64_t rows) {
  * (temperature 0) gets its samples at temperature 1. */
 static cm3_status fill_rows(evaluator *e, cm3_album *album) {
     const int64_t rows = album->row_count, count = rows * SAMPLES;
-    cm3_decode_config config = e->run->recipe->generate;
+    cm3_decode_config config = e->stage->recipe->generate;
     if (config.temperature <= 0) config.temperature = 1;
     album->temperature = config.temperature;
     int32_t *codes = calloc((size_t)(count * e->per_image), sizeof *codes);
@@ -431,7 +432,7 @@ static cm3_status fill_rows(evaluator *e, cm3_album *album) {
     }
     const uint64_t first = UINT64_C(1) << 40; /* numbers that no judged pair has */
     if (status == CM3_OK)
-        status = cm3_artist_draw_codes(&e->artist, &config, captions, count, first, codes, NULL, NULL);
+        status = cm3_pipeline_generate_codes(&e->pipeline, &config, captions, count, first, codes, NULL, NULL);
     if (status == CM3_OK) status = paint(e, codes, count, bytes);
     for (int64_t i = 0; i < count && status == CM3_OK; i++)
         status = image_of(e, bytes + i * e->bytes, &album->rows[i / SAMPLES].drawn[i % SAMPLES]);
@@ -453,10 +454,10 @@ static cm3_status make_album(evaluator *e) {
     const int64_t rows = e->seen + e->validation < SAMPLE_ROWS ? 1 : SAMPLE_ROWS;
     cm3_album album;
     CM3_TRY(cm3_album_create(e->side, seen + validation, rows, SAMPLES, &album));
-    album.step = e->artist.step;
+    album.step = e->pipeline.step;
     cm3_status status = fill_pairs(e, &album, seen);
     if (status == CM3_OK) status = fill_rows(e, &album);
-    char *folder = cm3_stage_path(e->run->recipe, "evaluation", NULL);
+    char *folder = cm3_stage_path(e->stage->recipe, "evaluation", NULL);
     if (status == CM3_OK)
         status = folder ? cm3_album_write(&album, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     free(folder);
@@ -474,21 +475,22 @@ static cm3_status judge(evaluator *e) {
     return score(e);
 }
 
-cm3_status cm3_evaluate(const cm3_run *run, const cm3_evaluate_options *options, cm3_evaluation *evaluation) {
+cm3_status cm3_evaluate(const cm3_stage_context *stage, const cm3_evaluate_options *options,
+                        cm3_evaluation *evaluation) {
     const double begin = cm3_clock_seconds();
-    evaluator e = {.run = run, .options = options};
+    evaluator e = {.stage = stage, .options = options};
     *evaluation = (cm3_evaluation){0};
-    cm3_status status = cm3_comm_agree_status(run->comm, set_up(&e));
+    cm3_status status = cm3_comm_agree_status(stage->comm, set_up(&e));
     if (status == CM3_OK && is_first(&e))
-        cm3_log_info("evaluate: the model of step %lld, on the %s", (long long)e.artist.step, run->device->text);
-    if (status == CM3_OK) status = cm3_comm_agree_status(run->comm, judge(&e));
+        cm3_log_info("evaluate: the model of step %lld, on the %s", (long long)e.pipeline.step, stage->device->text);
+    if (status == CM3_OK) status = cm3_comm_agree_status(stage->comm, judge(&e));
     if (status == CM3_OK) status = gather(&e);
     if (status == CM3_OK && options->album)
-        status = cm3_comm_agree_status(run->comm, is_first(&e) ? make_album(&e) : CM3_OK);
+        status = cm3_comm_agree_status(stage->comm, is_first(&e) ? make_album(&e) : CM3_OK);
     if (status == CM3_OK)
-        *evaluation = (cm3_evaluation){.step = e.artist.step,
-                                       .parameters = cm3_params_elements(cm3_transformer_params(e.artist.model)),
-                                       .image_parameters = cm3_params_elements(e.artist.tokenizers.params),
+        *evaluation = (cm3_evaluation){.step = e.pipeline.step,
+                                       .parameters = cm3_params_elements(cm3_transformer_params(e.pipeline.model)),
+                                       .image_parameters = cm3_params_elements(e.pipeline.tokenizers.params),
                                        .images = cm3_source_count(e.source),
                                        .left_out = e.left_out,
                                        .seconds = cm3_clock_seconds() - begin,

@@ -59,7 +59,8 @@ typedef struct cm3_evaluate_options {
 } cm3_evaluate_options;
 
 /* Collective: the ranks share the pairs. The result is that of all, on rank 0. */
-cm3_status cm3_evaluate(const cm3_run *run, const cm3_evaluate_options *options, cm3_evaluation *evaluation);
+cm3_status cm3_evaluate(const cm3_stage_context *stage, const cm3_evaluate_options *options,
+                        cm3_evaluation *evaluation);
 
 /* One JSON object: the figures of the seen pairs at the top level, those of the validation ones under "heldout"
  * (null if there are none), counts, step, seconds, and how tokens were drawn. */
@@ -69,7 +70,7 @@ cm3_status cm3_evaluation_write(const cm3_evaluation *evaluation, const cm3_reci
 
 /* Collective. Every whole checkpoint of OUT/pretrain, oldest first, into OUT/evaluation-curve.json: {"points":[...]},
  * each point like evaluation.json. The last is left in *evaluation. `told`, when not NULL, hears of each on rank 0. */
-cm3_status cm3_evaluate_curve(const cm3_run *run, const cm3_evaluate_options *options, cm3_evaluation *evaluation,
-                              void (*told)(const cm3_evaluation *point));
+cm3_status cm3_evaluate_curve(const cm3_stage_context *stage, const cm3_evaluate_options *options,
+                              cm3_evaluation *evaluation, void (*told)(const cm3_evaluation *point));
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "core/json.h"
+#include "train/run_folder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -101,8 +102,8 @@ static cm3_status write_curve(const cm3_recipe *recipe, const cm3_evaluation *po
     return cm3_output_commit(output);
 }
 
-static cm3_status evaluate_names(const cm3_run *run, const cm3_evaluate_options *options, const char *folder,
-                                 const cm3_names *names, cm3_evaluation *points, int64_t *count,
+static cm3_status evaluate_names(const cm3_stage_context *stage, const cm3_evaluate_options *options,
+                                 const char *folder, const cm3_names *names, cm3_evaluation *points, int64_t *count,
                                  void (*told)(const cm3_evaluation *point)) {
     *count = 0;
     for (size_t i = 0; i < names->count; i++) {
@@ -111,31 +112,31 @@ static cm3_status evaluate_names(const cm3_run *run, const cm3_evaluate_options 
         if (!checkpoint) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
         const cm3_evaluate_options one = {
             .checkpoint = checkpoint, .prompts = options->prompts, .album = options->album && i + 1 == names->count};
-        const cm3_status status = cm3_evaluate(run, &one, &points[*count]);
+        const cm3_status status = cm3_evaluate(stage, &one, &points[*count]);
         free(checkpoint);
         CM3_TRY(status);
-        if (told && cm3_run_is_first(run)) told(&points[*count]);
+        if (told && cm3_stage_is_first(stage)) told(&points[*count]);
         ++*count;
     }
     return CM3_OK;
 }
 
-cm3_status cm3_evaluate_curve(const cm3_run *run, const cm3_evaluate_options *options, cm3_evaluation *evaluation,
-                              void (*told)(const cm3_evaluation *point)) {
-    char *folder = cm3_stage_path(run->recipe, "pretrain", "checkpoints");
+cm3_status cm3_evaluate_curve(const cm3_stage_context *stage, const cm3_evaluate_options *options,
+                              cm3_evaluation *evaluation, void (*told)(const cm3_evaluation *point)) {
+    char *folder = cm3_stage_path(stage->recipe, "pretrain", "checkpoints");
     cm3_names names = {0};
     cm3_status status = folder ? cm3_folder_list(folder, &names) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     cm3_evaluation *points = status == CM3_OK ? calloc(names.count + 1, sizeof *points) : NULL;
     if (status == CM3_OK && !points) status = cm3_fail(CM3_ERR_MEMORY, "no memory for the points of a curve");
     if (status == CM3_OK && names.count) qsort(names.names, names.count, sizeof *names.names, by_step);
-    status = cm3_comm_agree_status(run->comm, status);
+    status = cm3_comm_agree_status(stage->comm, status);
     int64_t count = 0;
-    if (status == CM3_OK) status = evaluate_names(run, options, folder, &names, points, &count, told);
+    if (status == CM3_OK) status = evaluate_names(stage, options, folder, &names, points, &count, told);
     if (status == CM3_OK && count == 0)
         status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: has no checkpoint; run `cm3leon pretrain` first", folder);
     if (status == CM3_OK)
-        status =
-            cm3_comm_agree_status(run->comm, cm3_run_is_first(run) ? write_curve(run->recipe, points, count) : CM3_OK);
+        status = cm3_comm_agree_status(stage->comm,
+                                       cm3_stage_is_first(stage) ? write_curve(stage->recipe, points, count) : CM3_OK);
     if (status == CM3_OK) *evaluation = points[count - 1];
     free(points);
     cm3_names_free(&names);

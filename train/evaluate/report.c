@@ -3,7 +3,7 @@
 #include "core/file.h"
 #include "train/evaluate/report.h"
 #include "train/plan.h"
-#include "train/stages/stage.h"
+#include "train/run_folder.h"
 
 #include <stdlib.h>
 #include <string.h>

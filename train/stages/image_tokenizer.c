@@ -11,14 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const depends_on[] = {"source", "image_tokenizer.network"};
-enum { DEPENDS = 2 };
-
 /* sums[] of a step */
 enum { LOSS, PIXEL_LOSS, CODE_LOSS, SQUARED_ERROR, VALUES };
 
 typedef struct image_learner {
-    const cm3_run *run;
+    const cm3_stage_context *stage;
     cm3_source *source;
     cm3_images *images;
     cm3_params *params;
@@ -43,7 +40,7 @@ static int64_t codes_of(const image_learner *l, int64_t images) {
 }
 
 static const cm3_memory *memory_of(const image_learner *l) {
-    return l->run->device->backend->memory;
+    return l->stage->device->backend->memory;
 }
 
 static size_t z_bytes(const image_learner *l, int64_t images) {
@@ -62,10 +59,11 @@ static cm3_status load_images(image_learner *l, const int64_t *indices, int64_t 
 
 static cm3_status load(void *context, int64_t step, int64_t micro) {
     image_learner *l = context;
-    const cm3_images_config *config = &l->run->recipe->image_tokenizer.data;
-    const int64_t first = step * config->batch + cm3_comm_rank(l->run->comm) * l->share.local + micro * l->share.micro;
+    const cm3_images_config *config = &l->stage->recipe->image_tokenizer.data;
+    const int64_t first =
+        step * config->batch + cm3_comm_rank(l->stage->comm) * l->share.local + micro * l->share.micro;
     int64_t *indices = calloc((size_t)l->share.micro, sizeof *indices);
-    if (!indices) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch");
+    if (!indices) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch");
     for (int64_t i = 0; i < l->share.micro; i++)
         indices[i] = cm3_images_order(l->images, (uint64_t)config->seed, first + i);
     const cm3_status status = load_images(l, indices, l->share.micro);
@@ -75,7 +73,7 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
     if (step > 0 || micro > 0) return CM3_OK;
     /* Before the first step the codebook is filled with what the new encoder makes of the first images. */
     CM3_TRY(cm3_tape_run(l->tape, NULL));
-    return cm3_codebook_start(l->book, l->run->comm, cm3_var_tensor(l->step.z)->data, codes_of(l, l->share.micro));
+    return cm3_codebook_start(l->book, l->stage->comm, cm3_var_tensor(l->step.z)->data, codes_of(l, l->share.micro));
 }
 
 /* Waits for a micro-batch: what it measured, and its codes. */
@@ -131,7 +129,7 @@ static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *
 static cm3_status updated(void *context, cm3_comm *comm, int64_t step, float *m, float *v) {
     image_learner *l = context;
     const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
-    const bool restart = (double)step < config->restart_until * (double)l->run->recipe->image_tokenizer.train.steps;
+    const bool restart = (double)step < config->restart_until * (double)l->stage->recipe->image_tokenizer.train.steps;
     CM3_TRY(cm3_codebook_update(l->book, comm, step, l->z, l->codes, codes_of(l, l->share.local), restart, &l->report));
     const cm3_param *codebook = cm3_params_get(l->params, cm3_vqgan_codebook_index(l->model));
     for (int64_t i = 0; i < l->report.restarted; i++) {
@@ -149,7 +147,7 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
     const int64_t count = cm3_images_count(l->images, CM3_SPLIT_VALIDATION);
     double sums[CM3_SUMS_MAX] = {0};
     int64_t *indices = calloc((size_t)l->share.micro, sizeof *indices);
-    cm3_status status = indices ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch");
+    cm3_status status = indices ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch");
     const int64_t stride = l->share.micro * cm3_comm_size(comm);
     /* Whole micro-batches only: the last one repeats its last images, which all ranks agree on. */
     for (int64_t base = 0; base < count && status == CM3_OK; base += stride) {
@@ -178,8 +176,8 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
 static cm3_status save(void *context, cm3_comm *comm, char **text) {
     (void)context;
     (void)comm;
-    *text = strdup("{}"); /* the step tells which images come next */
-    return *text ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a checkpoint");
+    *text = strdup("{}"); /* which images come next follows from the step */
+    return *text ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a checkpoint");
 }
 
 static cm3_status restore(void *context, const char *name, const char *text, int64_t step) {
@@ -193,9 +191,9 @@ static cm3_status restore(void *context, const char *name, const char *text, int
 /* --- setting up -------------------------------------------------------------------------------------------------- */
 
 static cm3_status set_up(image_learner *l) {
-    const cm3_recipe *recipe = l->run->recipe;
+    const cm3_recipe *recipe = l->stage->recipe;
     CM3_TRY(cm3_recipe_share("image_tokenizer", recipe->image_tokenizer.data.batch, &recipe->image_tokenizer.train,
-                             cm3_comm_size(l->run->comm), &l->share));
+                             cm3_comm_size(l->stage->comm), &l->share));
     CM3_TRY(cm3_source_open(&recipe->source, &l->source));
     CM3_TRY(cm3_images_open(l->source, recipe->image_tokenizer.network.image_size, recipe->image_tokenizer.data.memory,
                             &l->images));
@@ -205,7 +203,7 @@ static cm3_status set_up(image_learner *l) {
     CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer.network, l->params, &l->model));
     CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
     CM3_TRY(cm3_params_allocate(l->params, true));
-    CM3_TRY(cm3_params_place(l->params, l->run->device->backend, CM3_F32));
+    CM3_TRY(cm3_params_place(l->params, l->stage->device->backend, CM3_F32));
     cm3_params_init(l->params, (uint64_t)recipe->run.seed);
     CM3_TRY(cm3_codebook_create(l->model, (uint64_t)recipe->run.seed, &l->book));
 
@@ -216,7 +214,7 @@ static cm3_status set_up(image_learner *l) {
     l->pixels = calloc((size_t)values, sizeof(float));
     l->z = memory_of(l)->alloc(z_bytes(l, l->share.local));
     l->codes = calloc((size_t)codes_of(l, l->share.local), sizeof(int32_t));
-    if (!l->pixels || !l->z || !l->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of images");
+    if (!l->pixels || !l->z || !l->codes) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of images");
     float *scales = l->scales.host, *there = l->scales.there;
     cm3_vqgan_scales(&recipe->image_tokenizer.network, recipe->image_tokenizer.data.batch, &scales[0], &scales[1]);
     CM3_TRY(cm3_staged_buffer_upload(&l->scales));
@@ -246,7 +244,7 @@ static void tear_down(image_learner *l) {
 }
 
 static cm3_status learn(image_learner *l, const char *folder) {
-    const cm3_recipe *recipe = l->run->recipe;
+    const cm3_recipe *recipe = l->stage->recipe;
     const cm3_learner learner = {.kind = "image-tokenizer",
                                  .params = l->params,
                                  .tape = l->tape,
@@ -269,31 +267,30 @@ static cm3_status learn(image_learner *l, const char *folder) {
                                              .data = cm3_codebook_last_used(l->book)}},
                                  .array_count = 1};
     const cm3_trainer_config config = {.run = folder,
-                                       .config_text = l->run->config_text,
+                                       .config_text = l->stage->config_text,
                                        .seed = (uint64_t)recipe->run.seed,
-                                       .peak_flops = cm3_run_peak_flops(l->run, CM3_F32),
+                                       .peak_flops = cm3_stage_peak_flops(l->stage, CM3_F32),
                                        .train = &recipe->image_tokenizer.train,
                                        .adamw = &recipe->image_tokenizer.optimizer,
                                        .schedule = &recipe->image_tokenizer.schedule,
                                        .checkpoint = &recipe->checkpoint,
                                        .guard = &recipe->guard};
-    if (cm3_run_is_first(l->run))
+    if (cm3_stage_is_first(l->stage))
         cm3_log_info("image-tokenizer: %lld parameters, %lld images (%lld validation), %lld codes each, %.2f GFLOP a "
                      "image, step memory %.1f MiB",
                      (long long)cm3_params_elements(l->params), (long long)cm3_source_count(l->source),
                      (long long)cm3_images_count(l->images, CM3_SPLIT_VALIDATION), (long long)codes_of(l, 1),
                      cm3_vqgan_flops_per_image(l->model) / 1e9,
                      (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);
-    return cm3_train(&config, &learner, l->run->comm);
+    return cm3_train(&config, &learner, l->stage->comm);
 }
 
-cm3_status cm3_stage_image_tokenizer(const cm3_run *run) {
-    const cm3_hash none = {0};
-    CM3_TRY(cm3_stage_claim(run, "image-tokenizer", depends_on, DEPENDS, none));
-    char *folder = cm3_stage_path(run->recipe, "image-tokenizer", NULL);
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    image_learner learner = {.run = run};
-    cm3_status status = cm3_comm_agree_status(run->comm, set_up(&learner));
+cm3_status cm3_stage_image_tokenizer(const cm3_stage_context *stage) {
+    char *folder = cm3_stage_path(stage->recipe, "image-tokenizer", NULL);
+    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    image_learner learner = {.stage = stage};
+    cm3_status status = cm3_comm_agree_status(stage->comm, set_up(&learner));
+    if (status == CM3_OK) status = cm3_stage_begin(stage);
     if (status == CM3_OK) status = learn(&learner, folder);
     tear_down(&learner);
     free(folder);

@@ -1,26 +1,22 @@
 /* Token store -> transformer: fills the loop (train/trainer.h) with blocks of the CM3 objective. */
 #include "train/stages/stage.h"
 
-#include "core/file.h"
 #include "core/log.h"
 #include "data/loader.h"
-#include "train/evaluate/draw.h"
+#include "train/generate/pipeline.h"
 #include "train/stages/token_pages.h"
-#include "train/stages/token_tapes.h"
+#include "train/token_tapes.h"
 #include "train/state.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const depends_on[] = {"source", "vocab", "model", "pretrain.data"};
-enum { DEPENDS = 4 };
-
 /* sums[] of a step: LOSS is the objective, z-loss included; the others are cross-entropies in nats and their counts. */
 enum { LOSS, TEXT, TEXT_COUNT, IMAGE, IMAGE_COUNT, ALL, ALL_COUNT };
 
 typedef struct token_learner {
-    const cm3_run *run;
+    const cm3_stage_context *stage;
     cm3_vocab vocab;
     cm3_store *store;
     cm3_packer *packer;  /* validation */
@@ -33,7 +29,7 @@ typedef struct token_learner {
     float *scale;                           /* in the backend's memory */
     cm3_batch_share share;
     int64_t first;                          /* sequence slot of this rank */
-    double waits[CM3_STEPS_QUEUED], waited; /* seconds for data until a step, and until the one that is told */
+    double waits[CM3_STEPS_QUEUED], waited; /* seconds for data until a step, and until the one that is logged */
 } token_learner;
 
 /* --- what the loop asks for -------------------------------------------------------------------------------------- */
@@ -41,7 +37,7 @@ typedef struct token_learner {
 static cm3_status load(void *context, int64_t step, int64_t micro) {
     token_learner *l = context;
     if (!l->loader)
-        CM3_TRY(cm3_loader_open(&l->run->recipe->pretrain.data, &l->vocab, l->store, l->first, l->share.local,
+        CM3_TRY(cm3_loader_open(&l->stage->recipe->pretrain.data, &l->vocab, l->store, l->first, l->share.local,
                                 l->share.micro, l->cursors + l->first, &l->loader));
     const cm3_batch *batch;
     CM3_TRY(cm3_loader_next(l->loader, &batch));
@@ -94,7 +90,7 @@ static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *
              sums[TEXT] / sums[TEXT_COUNT], sums[IMAGE] / sums[IMAGE_COUNT]);
 }
 
-/* Every page is free: all steps are told. */
+/* Every page is free: pending step records have been flushed. */
 static cm3_status score(token_learner *l, const cm3_batch *batch, double sums[CM3_SUMS_MAX]) {
     cm3_token_page *page = cm3_token_pages_get(&l->pages, 0, 0);
     CM3_TRY(cm3_token_pages_send(&l->pages, page, batch));
@@ -107,13 +103,13 @@ static cm3_status score(token_learner *l, const cm3_batch *batch, double sums[CM
 
 static cm3_status score_validation(token_learner *l, cm3_comm *comm, double sums[CM3_SUMS_MAX]) {
     const int64_t stride = l->share.micro * cm3_comm_size(comm),
-                  limit = l->run->recipe->pretrain.train.validate_batches;
+                  limit = l->stage->recipe->pretrain.train.validate_batches;
     int64_t blocks;
     CM3_TRY(cm3_validation_blocks(l->packer, &blocks));
     cm3_block block = {0};
     cm3_batch batch = {0};
-    cm3_status status = cm3_block_init(&block, &l->run->recipe->pretrain.data);
-    if (status == CM3_OK) status = cm3_batch_init(&batch, l->share.micro, l->run->recipe->pretrain.data.context);
+    cm3_status status = cm3_block_init(&block, &l->stage->recipe->pretrain.data);
+    if (status == CM3_OK) status = cm3_batch_init(&batch, l->share.micro, l->stage->recipe->pretrain.data.context);
     int64_t done = 0;
     for (int64_t base = 0; base < blocks && status == CM3_OK && (!limit || done < limit); base += stride, done++) {
         const int64_t first = base + cm3_comm_rank(comm) * l->share.micro;
@@ -150,20 +146,20 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
 
 static cm3_status sample(void *context, int64_t step, cm3_metrics *metrics) {
     const token_learner *l = context;
-    return cm3_draw_samples(l->run->recipe, l->model, l->store, step, metrics);
+    return cm3_pipeline_write_samples(l->stage->recipe, l->model, l->store, step, metrics);
 }
 
-/* Cursors of all lanes, wherever their ranks are. */
+/* Cursors of all sequence slots, of every rank. */
 static cm3_status save(void *context, cm3_comm *comm, char **text) {
     token_learner *l = context;
     if (l->loader)
         memcpy(l->cursors + l->first, cm3_loader_cursors(l->loader), (size_t)l->share.local * sizeof *l->cursors);
-    cm3_cursor *all = calloc((size_t)l->run->recipe->pretrain.data.batch, sizeof *all);
-    cm3_status status =
-        cm3_comm_agree_status(comm, all ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for the lanes' cursors"));
+    cm3_cursor *all = calloc((size_t)l->stage->recipe->pretrain.data.batch, sizeof *all);
+    cm3_status status = cm3_comm_agree_status(
+        comm, all ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for the cursors of all sequence slots"));
     if (status == CM3_OK)
         status = cm3_comm_all_gather(comm, l->cursors + l->first, l->share.local * (int64_t)sizeof *all, all);
-    if (status == CM3_OK) status = cm3_cursors_save(&l->run->recipe->pretrain.data, l->store, all, text);
+    if (status == CM3_OK) status = cm3_cursors_save(&l->stage->recipe->pretrain.data, l->store, all, text);
     free(all);
     return status;
 }
@@ -171,18 +167,16 @@ static cm3_status save(void *context, cm3_comm *comm, char **text) {
 static cm3_status restore(void *context, const char *name, const char *text, int64_t step) {
     token_learner *l = context;
     (void)step;
-    return cm3_cursors_load(&l->run->recipe->pretrain.data, l->store, name, text, l->cursors);
+    return cm3_cursors_load(&l->stage->recipe->pretrain.data, l->store, name, text, l->cursors);
 }
 
 /* --- setting up -------------------------------------------------------------------------------------------------- */
 
 static cm3_status open_data(token_learner *l) {
-    const cm3_recipe *recipe = l->run->recipe;
+    const cm3_recipe *recipe = l->stage->recipe;
     char *store = cm3_stage_path(recipe, "tokenize", "store.h5"),
          *vocab = cm3_stage_path(recipe, "tokenize", "vocab.json");
-    cm3_status status = store && vocab ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    if (status == CM3_OK && !cm3_path_exists(vocab))
-        status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not there; run `cm3leon tokenize` first", vocab);
+    cm3_status status = store && vocab ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     if (status == CM3_OK) status = cm3_vocab_load(vocab, &l->vocab);
     if (status == CM3_OK)
         status = cm3_store_open(store, &l->vocab.fingerprint, recipe->pretrain.data.memory << 20, &l->store);
@@ -193,12 +187,12 @@ static cm3_status open_data(token_learner *l) {
 }
 
 static cm3_status build_model(token_learner *l) {
-    const cm3_recipe *recipe = l->run->recipe;
+    const cm3_recipe *recipe = l->stage->recipe;
     CM3_TRY(cm3_params_create(&l->params));
     CM3_TRY(cm3_transformer_declare(&recipe->model, l->vocab.size, l->params, &l->model));
     CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
     CM3_TRY(cm3_params_allocate(l->params, true));
-    const cm3_backend *backend = l->run->device->backend;
+    const cm3_backend *backend = l->stage->device->backend;
     const cm3_dtype compute = cm3_recipe_compute(recipe, backend);
     CM3_TRY(cm3_params_place(l->params, backend, compute));
     cm3_params_init(l->params, (uint64_t)recipe->run.seed);
@@ -217,17 +211,17 @@ static cm3_status build_model(token_learner *l) {
 }
 
 static cm3_status set_up(token_learner *l) {
-    const cm3_recipe *recipe = l->run->recipe;
+    const cm3_recipe *recipe = l->stage->recipe;
     CM3_TRY(cm3_recipe_share("pretrain", recipe->pretrain.data.batch, &recipe->pretrain.train,
-                             cm3_comm_size(l->run->comm), &l->share));
-    l->first = l->share.local * cm3_comm_rank(l->run->comm);
+                             cm3_comm_size(l->stage->comm), &l->share));
+    l->first = l->share.local * cm3_comm_rank(l->stage->comm);
     CM3_TRY(open_data(l));
-    const cm3_memory *memory = l->run->device->backend->memory;
+    const cm3_memory *memory = l->stage->device->backend->memory;
     CM3_TRY(cm3_token_pages_open(memory, l->share.micro * recipe->pretrain.data.context,
                                  l->share.local / l->share.micro, &l->pages));
     l->scale = memory->alloc(sizeof *l->scale);
     l->cursors = calloc((size_t)recipe->pretrain.data.batch, sizeof *l->cursors);
-    if (!l->scale || !l->cursors) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of tokens");
+    if (!l->scale || !l->cursors) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of tokens");
     for (int64_t lane = 0; lane < recipe->pretrain.data.batch; lane++) l->cursors[lane] = cm3_lane_start(lane);
     /* Every block is full, so a step always has this many targets: the gradient is a mean, whatever the ranks. */
     const float scale = 1.0f / (float)(recipe->pretrain.data.batch * recipe->pretrain.data.context);
@@ -243,12 +237,12 @@ static void tear_down(token_learner *l) {
     cm3_packer_free(l->packer);
     cm3_store_close(l->store);
     cm3_token_pages_close(&l->pages);
-    l->run->device->backend->memory->free(l->scale, sizeof *l->scale);
+    l->stage->device->backend->memory->free(l->scale, sizeof *l->scale);
     free(l->cursors);
 }
 
 static cm3_status learn(token_learner *l, const char *folder) {
-    const cm3_recipe *recipe = l->run->recipe;
+    const cm3_recipe *recipe = l->stage->recipe;
     const int64_t tokens = recipe->pretrain.data.batch * recipe->pretrain.data.context;
     const cm3_learner learner = {
         .kind = "transformer",
@@ -269,29 +263,29 @@ static cm3_status learn(token_learner *l, const char *folder) {
         .restore = restore};
     const cm3_dtype compute = cm3_params_tape_options(l->params).compute;
     const cm3_trainer_config config = {.run = folder,
-                                       .config_text = l->run->config_text,
+                                       .config_text = l->stage->config_text,
                                        .seed = (uint64_t)recipe->run.seed,
-                                       .peak_flops = cm3_run_peak_flops(l->run, compute),
+                                       .peak_flops = cm3_stage_peak_flops(l->stage, compute),
                                        .train = &recipe->pretrain.train,
                                        .adamw = &recipe->pretrain.optimizer,
                                        .schedule = &recipe->pretrain.schedule,
                                        .checkpoint = &recipe->checkpoint,
                                        .guard = &recipe->guard};
-    if (cm3_run_is_first(l->run))
+    if (cm3_stage_is_first(l->stage))
         cm3_log_info("pretrain: %lld parameters, vocabulary %d, %lld samples, %lld tokens a step, %.2f GFLOP a step, "
                      "step memory %.1f MiB a rank",
                      (long long)cm3_params_elements(l->params), l->vocab.size,
                      (long long)cm3_store_get_info(l->store)->samples, (long long)tokens, learner.flops_per_step / 1e9,
                      (double)cm3_token_tapes_peak(&l->tapes) / 0x1p20);
-    return cm3_train(&config, &learner, l->run->comm);
+    return cm3_train(&config, &learner, l->stage->comm);
 }
 
-cm3_status cm3_stage_pretrain(const cm3_run *run) {
-    char *folder = cm3_stage_path(run->recipe, "pretrain", NULL);
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    token_learner learner = {.run = run};
-    cm3_status status = cm3_comm_agree_status(run->comm, set_up(&learner));
-    if (status == CM3_OK) status = cm3_stage_claim(run, "pretrain", depends_on, DEPENDS, learner.vocab.fingerprint);
+cm3_status cm3_stage_pretrain(const cm3_stage_context *stage) {
+    char *folder = cm3_stage_path(stage->recipe, "pretrain", NULL);
+    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    token_learner learner = {.stage = stage};
+    cm3_status status = cm3_comm_agree_status(stage->comm, set_up(&learner));
+    if (status == CM3_OK) status = cm3_stage_begin(stage);
     if (status == CM3_OK) status = learn(&learner, folder);
     tear_down(&learner);
     free(folder);

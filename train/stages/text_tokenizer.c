@@ -1,14 +1,10 @@
 /* Captions -> byte-level BPE. Only training captions: validation ones stay unseen in every respect. */
 #include "train/stages/stage.h"
 
-#include "core/file.h"
 #include "core/log.h"
 #include "data/text/bpe.h"
 
 #include <stdlib.h>
-
-static const char *const depends_on[] = {"source", "text_tokenizer"};
-enum { DEPENDS = 2 };
 
 typedef struct captions {
     const cm3_source *source;
@@ -28,36 +24,36 @@ static cm3_status next_caption(void *context, const char **text, size_t *length)
     return CM3_OK;
 }
 
-static cm3_status train(const cm3_recipe *recipe, const char *path) {
-    cm3_source *source;
-    CM3_TRY(cm3_source_open(&recipe->source, &source));
+static cm3_status train(const cm3_recipe *recipe, const cm3_source *source, cm3_bpe **bpe) {
     captions c = {.source = source};
-    cm3_bpe *bpe = NULL;
-    cm3_status status = cm3_bpe_train(next_caption, &c, (size_t)recipe->text_tokenizer.vocabulary,
-                                      (uint64_t)recipe->text_tokenizer.min_frequency, &bpe);
-    if (status == CM3_OK) status = cm3_bpe_save(bpe, path);
-    if (status == CM3_OK)
-        cm3_log_info("text-tokenizer: %zu tokens of %lld wanted, from %lld pairs: %s", cm3_bpe_size(bpe),
-                     (long long)recipe->text_tokenizer.vocabulary, (long long)cm3_source_count(source), path);
-    cm3_bpe_free(bpe);
+    const cm3_status status = cm3_bpe_train(next_caption, &c, (size_t)recipe->text_tokenizer.vocabulary,
+                                            (uint64_t)recipe->text_tokenizer.min_frequency, bpe);
     free(c.text);
-    cm3_source_close(source);
     return status;
 }
 
-cm3_status cm3_stage_text_tokenizer(const cm3_run *run) {
-    const cm3_hash none = {0};
-    cm3_stage_state state;
-    CM3_TRY(cm3_stage_open(run, "text-tokenizer", depends_on, DEPENDS, none, &state));
-    char *path = cm3_stage_path(run->recipe, "text-tokenizer", "tokenizer.json");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    cm3_status status = CM3_OK;
-    const bool known = state == CM3_STAGE_SAME && cm3_path_exists(path);
-    if (known && cm3_run_is_first(run)) cm3_log_info("text-tokenizer: up to date");
-    if (!known) {
-        status = cm3_comm_agree_status(run->comm, cm3_run_is_first(run) ? train(run->recipe, path) : CM3_OK);
-        if (status == CM3_OK) status = cm3_stage_note(run, "text-tokenizer", depends_on, DEPENDS, none);
-    }
+static cm3_status save(const cm3_recipe *recipe, const cm3_source *source, const cm3_bpe *bpe) {
+    char *path = cm3_stage_path(recipe, "text-tokenizer", "tokenizer.json");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    const cm3_status status = cm3_bpe_save(bpe, path);
+    if (status == CM3_OK)
+        cm3_log_info("text-tokenizer: %zu tokens (at most %lld), from %lld pairs: %s", cm3_bpe_size(bpe),
+                     (long long)recipe->text_tokenizer.vocabulary, (long long)cm3_source_count(source), path);
     free(path);
+    return status;
+}
+
+cm3_status cm3_stage_text_tokenizer(const cm3_stage_context *stage) {
+    const bool first = cm3_stage_is_first(stage); /* the others wait */
+    cm3_source *source = NULL;
+    cm3_bpe *bpe = NULL;
+    cm3_status status = first ? cm3_source_open(&stage->recipe->source, &source) : CM3_OK;
+    if (first && status == CM3_OK) status = train(stage->recipe, source, &bpe);
+    status = cm3_comm_agree_status(stage->comm, status);
+    if (status == CM3_OK) status = cm3_stage_begin(stage);
+    if (status == CM3_OK)
+        status = cm3_comm_agree_status(stage->comm, first ? save(stage->recipe, source, bpe) : CM3_OK);
+    cm3_bpe_free(bpe);
+    cm3_source_close(source);
     return status;
 }

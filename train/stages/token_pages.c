@@ -23,7 +23,7 @@ cm3_status cm3_token_pages_open(const cm3_memory *memory, int64_t tokens, int64_
     p->classes = calloc(count, (size_t)tokens);
     p->pages = calloc(count, sizeof *p->pages);
     if (!p->ids || !p->pinned || !p->classes || !p->pages)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of tokens");
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of tokens");
     p->targets = p->ids + tokens;
     p->positions = p->targets + tokens;
     for (size_t i = 0; i < count; i++) {

@@ -2,21 +2,19 @@
  * by the first. */
 #include "train/stages/stage.h"
 
-#include "core/file.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "data/image_batches.h"
 #include "data/store.h"
-#include "train/evaluate/tokenizers.h"
+#include "train/generate/tokenizers.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const depends_on[] = {"source", "vocab"};
-enum { DEPENDS = 2, CHUNK = 64 }; /* pairs that a rank encodes between two gatherings */
+enum { CHUNK = 64 }; /* pairs that a rank encodes between two gatherings */
 
 typedef struct tokenizing {
-    const cm3_run *run;
+    const cm3_stage_context *stage;
     cm3_tokenizers tokenizers;
     cm3_source *source;
     cm3_images *images;
@@ -28,7 +26,7 @@ typedef struct tokenizing {
 } tokenizing;
 
 static cm3_status encode_chunk(tokenizing *t, int64_t first, int64_t count) {
-    const int64_t side = t->run->recipe->image_tokenizer.network.image_size;
+    const int64_t side = t->stage->recipe->image_tokenizer.network.image_size;
     for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_images_get(t->images, first + i, t->pixels + i * side * side * 3));
     return count > 0 ? cm3_image_codec_encode(t->tokenizers.codec, t->pixels, count, t->codes) : CM3_OK;
 }
@@ -42,7 +40,7 @@ static cm3_status add_sample(tokenizing *t, int64_t index, const int32_t *codes)
         free(t->text);
         t->text = malloc(length * sizeof *t->text);
         t->text_capacity = t->text ? length : 0;
-        if (!t->text) status = cm3_fail(CM3_ERR_MEMORY, "no memory for a caption of %zu bytes", length);
+        if (!t->text) status = cm3_fail(CM3_ERR_MEMORY, "out of memory for a caption of %zu bytes", length);
     }
     if (status == CM3_OK)
         status = cm3_bpe_encode(t->tokenizers.encoder, text, length, t->text, t->text_capacity, &count);
@@ -54,7 +52,7 @@ static cm3_status add_sample(tokenizing *t, int64_t index, const int32_t *codes)
 }
 
 static cm3_status write_round(tokenizing *t, int64_t base, int64_t per_image) {
-    for (int rank = 0; rank < cm3_comm_size(t->run->comm); rank++)
+    for (int rank = 0; rank < cm3_comm_size(t->stage->comm); rank++)
         for (int64_t i = 0; i < CHUNK; i++) {
             const int64_t index = base + rank * CHUNK + i;
             if (index < cm3_source_count(t->source))
@@ -64,9 +62,9 @@ static cm3_status write_round(tokenizing *t, int64_t base, int64_t per_image) {
 }
 
 static cm3_status tokenize_all(tokenizing *t) {
-    cm3_comm *comm = t->run->comm;
+    cm3_comm *comm = t->stage->comm;
     const int64_t total = cm3_source_count(t->source),
-                  per_image = cm3_vqgan_codes_per_image(&t->run->recipe->image_tokenizer.network);
+                  per_image = cm3_vqgan_codes_per_image(&t->stage->recipe->image_tokenizer.network);
     const int64_t stride = (int64_t)CHUNK * cm3_comm_size(comm);
     cm3_progress progress = cm3_progress_start("tokenize", "pairs", (uint64_t)total);
     for (int64_t base = 0; base < total; base += stride) {
@@ -74,63 +72,61 @@ static cm3_status tokenize_all(tokenizing *t) {
         const int64_t left = total - first, count = left < 0 ? 0 : left < CHUNK ? left : CHUNK;
         CM3_TRY(cm3_comm_agree_status(comm, encode_chunk(t, first, count)));
         CM3_TRY(cm3_comm_gather(comm, t->codes, CHUNK * per_image * (int64_t)sizeof(int32_t), t->all, 0));
-        CM3_TRY(cm3_comm_agree_status(comm, cm3_run_is_first(t->run) ? write_round(t, base, per_image) : CM3_OK));
-        if (cm3_run_is_first(t->run))
+        CM3_TRY(cm3_comm_agree_status(comm, cm3_stage_is_first(t->stage) ? write_round(t, base, per_image) : CM3_OK));
+        if (cm3_stage_is_first(t->stage))
             cm3_progress_update(&progress, (uint64_t)(base + stride < total ? base + stride : total));
     }
-    if (cm3_run_is_first(t->run)) cm3_progress_end(&progress);
+    if (cm3_stage_is_first(t->stage)) cm3_progress_end(&progress);
     return CM3_OK;
 }
 
-static cm3_status begin(tokenizing *t, const char *store_path, cm3_hash inputs) {
-    const cm3_recipe *recipe = t->run->recipe;
+static cm3_status open_source(tokenizing *t) {
+    const cm3_recipe *recipe = t->stage->recipe;
     const int64_t side = recipe->image_tokenizer.network.image_size,
                   per_image = cm3_vqgan_codes_per_image(&recipe->image_tokenizer.network);
     CM3_TRY(cm3_source_open(&recipe->source, &t->source));
     CM3_TRY(cm3_images_open(t->source, side, 0, &t->images));
     t->pixels = malloc((size_t)(CHUNK * side * side * 3) * sizeof(float));
     t->codes = calloc((size_t)(CHUNK * per_image), sizeof(int32_t));
-    t->all = calloc((size_t)(cm3_comm_size(t->run->comm) * CHUNK * per_image), sizeof(int32_t));
-    if (!t->pixels || !t->codes || !t->all) return cm3_fail(CM3_ERR_MEMORY, "no memory to encode %d images", CHUNK);
-    if (!cm3_run_is_first(t->run)) return CM3_OK;
+    t->all = calloc((size_t)(cm3_comm_size(t->stage->comm) * CHUNK * per_image), sizeof(int32_t));
+    if (!t->pixels || !t->codes || !t->all) return cm3_fail(CM3_ERR_MEMORY, "out of memory for %d images", CHUNK);
+    return CM3_OK;
+}
+
+static cm3_status create_store(tokenizing *t, const char *store_path) {
+    const cm3_vqgan_config *network = &t->stage->recipe->image_tokenizer.network;
     const cm3_store_info info = {.vocabulary = t->tokenizers.vocab.fingerprint,
-                                 .source = inputs,
-                                 .image_rows = cm3_vqgan_code_side(&recipe->image_tokenizer.network),
-                                 .image_columns = cm3_vqgan_code_side(&recipe->image_tokenizer.network),
-                                 .image_codebook = recipe->image_tokenizer.network.codes,
+                                 .source = t->tokenizers.vocab.fingerprint,
+                                 .image_rows = cm3_vqgan_code_side(network),
+                                 .image_columns = cm3_vqgan_code_side(network),
+                                 .image_codebook = network->codes,
                                  .text_vocabulary = (int64_t)cm3_bpe_size(t->tokenizers.bpe)};
     return cm3_store_create(store_path, &info, &t->writer);
 }
 
-static cm3_status work(tokenizing *t, const char *store_path, const char *vocab_path, cm3_hash inputs) {
-    CM3_TRY(cm3_comm_agree_status(t->run->comm, begin(t, store_path, inputs)));
+static cm3_status work(tokenizing *t, const char *store_path, const char *vocab_path) {
+    cm3_comm *comm = t->stage->comm;
+    CM3_TRY(cm3_comm_agree_status(comm, open_source(t)));
+    CM3_TRY(cm3_stage_begin(t->stage));
+    CM3_TRY(cm3_comm_agree_status(comm, cm3_stage_is_first(t->stage) ? create_store(t, store_path) : CM3_OK));
     CM3_TRY(tokenize_all(t));
     cm3_status status = CM3_OK;
-    if (cm3_run_is_first(t->run)) {
+    if (cm3_stage_is_first(t->stage)) {
         status = cm3_store_commit(t->writer);
         t->writer = NULL;
         if (status == CM3_OK) status = cm3_vocab_save(&t->tokenizers.vocab, vocab_path);
     }
-    CM3_TRY(cm3_comm_agree_status(t->run->comm, status));
-    return cm3_stage_note(t->run, "tokenize", depends_on, DEPENDS, inputs);
+    return cm3_comm_agree_status(comm, status);
 }
 
-cm3_status cm3_stage_tokenize(const cm3_run *run) {
-    tokenizing t = {.run = run};
-    char *store_path = cm3_stage_path(run->recipe, "tokenize", "store.h5"),
-         *vocab_path = cm3_stage_path(run->recipe, "tokenize", "vocab.json");
-    cm3_status status = store_path && vocab_path ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    if (status == CM3_OK)
-        status =
-            cm3_comm_agree_status(run->comm, cm3_tokenizers_open(run->recipe, run->device->backend, &t.tokenizers));
-    if (status == CM3_OK) {
-        cm3_stage_state state;
-        const cm3_hash inputs = t.tokenizers.vocab.fingerprint;
-        status = cm3_stage_open(run, "tokenize", depends_on, DEPENDS, inputs, &state);
-        const bool known = state == CM3_STAGE_SAME && cm3_path_exists(store_path) && cm3_path_exists(vocab_path);
-        if (status == CM3_OK && known && cm3_run_is_first(run)) cm3_log_info("tokenize: up to date");
-        if (status == CM3_OK && !known) status = work(&t, store_path, vocab_path, inputs);
-    }
+cm3_status cm3_stage_tokenize(const cm3_stage_context *stage) {
+    tokenizing t = {.stage = stage};
+    char *store_path = cm3_stage_path(stage->recipe, "tokenize", "store.h5"),
+         *vocab_path = cm3_stage_path(stage->recipe, "tokenize", "vocab.json");
+    cm3_status status = store_path && vocab_path ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    if (status == CM3_OK) status = cm3_tokenizers_open(stage->recipe, stage->device->backend, &t.tokenizers);
+    status = cm3_comm_agree_status(stage->comm, status);
+    if (status == CM3_OK) status = work(&t, store_path, vocab_path);
     cm3_store_discard(t.writer);
     cm3_images_close(t.images);
     cm3_source_close(t.source);

@@ -1,6 +1,6 @@
 /* The trained tokenizers of a run and the vocabulary that follows from them. */
-#ifndef CM3_TRAIN_EVALUATE_TOKENIZERS_H
-#define CM3_TRAIN_EVALUATE_TOKENIZERS_H
+#ifndef CM3_TRAIN_GENERATE_TOKENIZERS_H
+#define CM3_TRAIN_GENERATE_TOKENIZERS_H
 
 #include "data/text/bpe.h"
 #include "data/vocab.h"

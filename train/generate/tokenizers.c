@@ -1,7 +1,7 @@
-#include "train/evaluate/tokenizers.h"
+#include "train/generate/tokenizers.h"
 
 #include "core/file.h"
-#include "train/stages/stage.h"
+#include "train/run_folder.h"
 
 #include <stdlib.h>
 
@@ -10,7 +10,7 @@ enum { CODEC_BATCH = 16 };
 
 static cm3_status open_text(const cm3_recipe *recipe, cm3_tokenizers *t) {
     char *path = cm3_stage_path(recipe, "text-tokenizer", "tokenizer.json");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     cm3_status status = cm3_path_exists(path)
                             ? cm3_bpe_load(path, &t->bpe)
                             : cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not there; run `cm3leon text-tokenizer` first", path);
@@ -21,7 +21,7 @@ static cm3_status open_text(const cm3_recipe *recipe, cm3_tokenizers *t) {
 
 static cm3_status load_vqgan(const cm3_recipe *recipe, cm3_tokenizers *t, cm3_hash *digest) {
     char *folder = cm3_stage_path(recipe, "image-tokenizer", NULL), *checkpoint = NULL;
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     cm3_checkpoint_table table = {0};
     cm3_status status = cm3_checkpoint_latest(folder, &checkpoint);
     if (status == CM3_ERR_NOT_FOUND)
@@ -77,7 +77,7 @@ cm3_status cm3_tokenizers_decode_text(void *context, const int32_t *numbers, siz
     const cm3_tokenizers *t = context;
     CM3_TRY(cm3_bpe_decode(t->bpe, numbers, count, NULL, 0, length));
     *text = malloc(*length + 1);
-    if (!*text) return cm3_fail(CM3_ERR_MEMORY, "no memory for a text");
+    if (!*text) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a text");
     (*text)[*length] = 0;
     return cm3_bpe_decode(t->bpe, numbers, count, *text, *length, length);
 }

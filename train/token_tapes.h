@@ -1,7 +1,7 @@
 /* The two tapes of a transformer in training: the step, and the scoring of validation blocks. They use the same memory,
  * since they take turns. The stage runs them, train/plan.c only counts them. */
-#ifndef CM3_TRAIN_STAGES_TOKEN_TAPES_H
-#define CM3_TRAIN_STAGES_TOKEN_TAPES_H
+#ifndef CM3_TRAIN_TOKEN_TAPES_H
+#define CM3_TRAIN_TOKEN_TAPES_H
 
 #include "model/transformer.h"
 

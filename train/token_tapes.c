@@ -1,4 +1,4 @@
-#include "train/stages/token_tapes.h"
+#include "train/token_tapes.h"
 
 cm3_status cm3_token_tapes_open(const cm3_transformer *model, const cm3_sequence_batch *batch,
                                 const cm3_tape_options *options, cm3_token_tapes *tapes) {

@@ -1,9 +1,9 @@
-#include "train/evaluate/draw.h"
+#include "train/generate/pipeline.h"
 
 #include "core/file.h"
 #include "core/log.h"
 #include "data/image/sheet.h"
-#include "train/stages/stage.h"
+#include "train/run_folder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@ enum { SAMPLES = 16 }; /* images of a training run's sample sheet */
 
 /* --- opening ----------------------------------------------------------------------------------------------------- */
 
-static cm3_status load_model(cm3_artist *a, const char *checkpoint) {
+static cm3_status load_model(cm3_pipeline *a, const char *checkpoint) {
     cm3_checkpoint_table table = {0};
     CM3_TRY(cm3_checkpoint_table_of(a->params, &table));
     const cm3_checkpoint_buffer values = {.name = "parameters", .data = cm3_params_values(a->params)};
@@ -28,7 +28,7 @@ static cm3_status load_model(cm3_artist *a, const char *checkpoint) {
 /* `wanted`: "best", or NULL for the newest. */
 static cm3_status find_checkpoint(const cm3_recipe *recipe, const char *wanted, char **path) {
     char *folder = cm3_stage_path(recipe, "pretrain", NULL);
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     cm3_status status = wanted ? cm3_checkpoint_best(folder, path) : cm3_checkpoint_latest(folder, path);
     if (status == CM3_ERR_NOT_FOUND && !wanted)
         status = cm3_fail(status, "%s: has no checkpoint; run `cm3leon pretrain` first", folder);
@@ -36,18 +36,18 @@ static cm3_status find_checkpoint(const cm3_recipe *recipe, const char *wanted, 
     return status;
 }
 
-cm3_status cm3_artist_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_artist *a) {
-    *a = (cm3_artist){.recipe = recipe, .model = model};
+cm3_status cm3_pipeline_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_pipeline *a) {
+    *a = (cm3_pipeline){.recipe = recipe, .model = model};
     const cm3_placement *at = cm3_params_placement(cm3_transformer_params(model));
     cm3_status status = cm3_tokenizers_open(recipe, at->backend, &a->tokenizers);
     if (status == CM3_OK) status = cm3_generator_create(model, recipe->evaluate.rows, &a->generator);
-    if (status != CM3_OK) cm3_artist_close(a);
+    if (status != CM3_OK) cm3_pipeline_close(a);
     return status;
 }
 
-cm3_status cm3_artist_open(const cm3_recipe *recipe, const cm3_backend *backend, const char *checkpoint,
-                           cm3_artist *a) {
-    *a = (cm3_artist){.recipe = recipe};
+cm3_status cm3_pipeline_open(const cm3_recipe *recipe, const cm3_backend *backend, const char *checkpoint,
+                             cm3_pipeline *a) {
+    *a = (cm3_pipeline){.recipe = recipe};
     char *found = NULL;
     cm3_status status = cm3_tokenizers_open(recipe, backend, &a->tokenizers);
     if (status == CM3_OK && (!checkpoint || strcmp(checkpoint, "best") == 0)) {
@@ -65,29 +65,29 @@ cm3_status cm3_artist_open(const cm3_recipe *recipe, const cm3_backend *backend,
     a->model = a->owned;
     if (status == CM3_OK) status = cm3_generator_create(a->model, recipe->evaluate.rows, &a->generator);
     free(found);
-    if (status != CM3_OK) cm3_artist_close(a);
+    if (status != CM3_OK) cm3_pipeline_close(a);
     return status;
 }
 
-void cm3_artist_close(cm3_artist *a) {
+void cm3_pipeline_close(cm3_pipeline *a) {
     cm3_generator_free(a->generator);
     cm3_transformer_free(a->owned);
     cm3_params_free(a->params);
     cm3_tokenizers_close(&a->tokenizers);
-    *a = (cm3_artist){0};
+    *a = (cm3_pipeline){0};
 }
 
 /* --- prompts ----------------------------------------------------------------------------------------------------- */
 
-static cm3_status encode_text(const cm3_artist *a, const char *text, int32_t **numbers, size_t *count) {
+static cm3_status encode_text(const cm3_pipeline *a, const char *text, int32_t **numbers, size_t *count) {
     const size_t length = strlen(text);
     *numbers = malloc((length + 1) * sizeof **numbers);
-    if (!*numbers) return cm3_fail(CM3_ERR_MEMORY, "no memory for a caption");
+    if (!*numbers) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a caption");
     return cm3_bpe_encode(a->tokenizers.encoder, text, length, *numbers, length + 1, count);
 }
 
 /* [text or blank, image or blank] as a prompt. */
-static cm3_status make_prompt(const cm3_artist *a, const int32_t *text, size_t text_count, const int32_t *codes,
+static cm3_status make_prompt(const cm3_pipeline *a, const int32_t *text, size_t text_count, const int32_t *codes,
                               size_t code_count, cm3_tokens *prompt) {
     cm3_document document = {0};
     cm3_status status = cm3_document_add(&document, CM3_MODALITY_TEXT, text, text_count);
@@ -97,12 +97,12 @@ static cm3_status make_prompt(const cm3_artist *a, const int32_t *text, size_t t
     return status;
 }
 
-static cm3_id_range region(const cm3_artist *a, cm3_region_role role) {
+static cm3_id_range region(const cm3_pipeline *a, cm3_region_role role) {
     const cm3_region r = a->tokenizers.vocab.region[role];
     return (cm3_id_range){.first = r.first, .count = r.count};
 }
 
-static int64_t codes_per_image(const cm3_artist *a) {
+static int64_t codes_per_image(const cm3_pipeline *a) {
     return cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer.network);
 }
 
@@ -121,7 +121,7 @@ static cm3_status list_create(int64_t count, int64_t tokens, request_list *list)
     list->prompts = calloc((size_t)count, sizeof *list->prompts);
     list->out = calloc((size_t)(count * tokens), sizeof *list->out);
     if (!list->requests || !list->prompts || !list->out)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for %lld prompts", (long long)count);
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory for %lld prompts", (long long)count);
     for (int64_t i = 0; i < count; i++) list->requests[i].out = list->out + i * tokens;
     return CM3_OK;
 }
@@ -134,7 +134,7 @@ static void list_free(request_list *list) {
     free(list->out);
 }
 
-static cm3_status prepare_drawing(cm3_artist *a, const cm3_decode_config *config, const char *const *captions,
+static cm3_status prepare_drawing(cm3_pipeline *a, const cm3_decode_config *config, const char *const *captions,
                                   uint64_t first_sample, request_list *list) {
     const bool guided = config->guidance != 1 || config->method == CM3_DECODE_CD_K;
     const cm3_phase image = {.allowed = {region(a, CM3_REGION_IMAGE)}, .ranges = 1, .tokens = codes_per_image(a)};
@@ -159,9 +159,9 @@ static cm3_status prepare_drawing(cm3_artist *a, const cm3_decode_config *config
     return CM3_OK;
 }
 
-cm3_status cm3_artist_draw_codes(cm3_artist *a, const cm3_decode_config *config, const char *const *captions,
-                                 int64_t count, uint64_t first_sample, int32_t *codes,
-                                 void (*advanced)(void *context, int64_t done), void *context) {
+cm3_status cm3_pipeline_generate_codes(cm3_pipeline *a, const cm3_decode_config *config, const char *const *captions,
+                                       int64_t count, uint64_t first_sample, int32_t *codes,
+                                       void (*advanced)(void *context, int64_t done), void *context) {
     const int64_t per_image = codes_per_image(a);
     request_list list;
     cm3_status status = list_create(count, per_image, &list);
@@ -173,11 +173,11 @@ cm3_status cm3_artist_draw_codes(cm3_artist *a, const cm3_decode_config *config,
     return status;
 }
 
-cm3_status cm3_artist_paint(cm3_artist *a, const int32_t *codes, int64_t count, float *pixels) {
+cm3_status cm3_pipeline_decode_images(cm3_pipeline *a, const int32_t *codes, int64_t count, float *pixels) {
     return cm3_image_codec_decode(a->tokenizers.codec, codes, count, pixels);
 }
 
-static cm3_status prepare_describing(cm3_artist *a, const int32_t *codes, uint64_t first_sample, request_list *list) {
+static cm3_status prepare_describing(cm3_pipeline *a, const int32_t *codes, uint64_t first_sample, request_list *list) {
     const int64_t per_image = codes_per_image(a);
     const cm3_phase text = {.allowed = {region(a, CM3_REGION_TEXT), region(a, CM3_REGION_EOSS)},
                             .ranges = 2,
@@ -196,9 +196,9 @@ static cm3_status prepare_describing(cm3_artist *a, const int32_t *codes, uint64
     return CM3_OK;
 }
 
-cm3_status cm3_artist_describe(cm3_artist *a, const cm3_decode_config *config, const int32_t *codes, int64_t count,
-                               uint64_t first_sample, char **captions, void (*advanced)(void *context, int64_t done),
-                               void *context) {
+cm3_status cm3_pipeline_caption(cm3_pipeline *a, const cm3_decode_config *config, const int32_t *codes, int64_t count,
+                                uint64_t first_sample, char **captions, void (*advanced)(void *context, int64_t done),
+                                void *context) {
     request_list list;
     cm3_status status = list_create(count, a->recipe->evaluate.caption_tokens, &list);
     if (status == CM3_OK) status = prepare_describing(a, codes, first_sample, &list);
@@ -226,7 +226,7 @@ static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *images,
     cm3_image sheet = {0};
     uint8_t *png = NULL;
     size_t length = 0;
-    cm3_status status = folder && path ? cm3_folder_make(folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    cm3_status status = folder && path ? cm3_folder_make(folder) : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     if (status == CM3_OK) status = cm3_image_sheet(images, count, 8, 4, (cm3_colour){255, 255, 255}, &sheet);
     if (status == CM3_OK) status = cm3_image_write_png(&sheet, path);
     if (status == CM3_OK) status = cm3_image_encode_png(&sheet, &png, &length);
@@ -240,7 +240,7 @@ static cm3_status write_sheet(const cm3_recipe *recipe, const cm3_image *images,
     return status;
 }
 
-static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_metrics *metrics) {
+static cm3_status draw_sheet(cm3_pipeline *a, cm3_store *store, int64_t step, cm3_metrics *metrics) {
     const int64_t per_image = codes_per_image(a), side = a->recipe->image_tokenizer.network.image_size,
                   values = side * side * 3;
     const cm3_store_info *info = cm3_store_get_info(store);
@@ -249,16 +249,16 @@ static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_
     cm3_image images[2 * SAMPLES] = {0};
     int32_t *codes = calloc((size_t)(2 * SAMPLES * per_image), sizeof *codes);
     float *pixels = calloc((size_t)(2 * SAMPLES * values), sizeof *pixels);
-    cm3_status status = codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for sample images");
+    cm3_status status = codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for sample images");
     for (int64_t i = 0; i < count && status == CM3_OK; i++) { /* true codes behind the generated ones */
         const int64_t index = cm3_store_training(store, i * training / count);
         status = cm3_store_image(store, index, codes + (count + i) * per_image);
         if (status == CM3_OK) status = cm3_store_name(store, index, &captions[i]);
     }
     if (status == CM3_OK)
-        status =
-            cm3_artist_draw_codes(a, &a->recipe->generate, (const char *const *)captions, count, 0, codes, NULL, NULL);
-    if (status == CM3_OK) status = cm3_artist_paint(a, codes, 2 * count, pixels);
+        status = cm3_pipeline_generate_codes(a, &a->recipe->generate, (const char *const *)captions, count, 0, codes,
+                                             NULL, NULL);
+    if (status == CM3_OK) status = cm3_pipeline_decode_images(a, codes, 2 * count, pixels);
     for (int64_t i = 0; i < 2 * count && status == CM3_OK; i++) /* true, generated, true, generated ... */
         status = cm3_image_from_float(pixels + (i % 2 ? i / 2 : count + i / 2) * values, (int)side, (int)side, 3,
                                       &images[i]);
@@ -270,11 +270,11 @@ static cm3_status draw_sheet(cm3_artist *a, cm3_store *store, int64_t step, cm3_
     return status;
 }
 
-cm3_status cm3_draw_samples(const cm3_recipe *recipe, const cm3_transformer *model, cm3_store *store, int64_t step,
-                            cm3_metrics *metrics) {
-    cm3_artist artist;
-    CM3_TRY(cm3_artist_around(recipe, model, &artist));
-    const cm3_status status = draw_sheet(&artist, store, step, metrics);
-    cm3_artist_close(&artist);
+cm3_status cm3_pipeline_write_samples(const cm3_recipe *recipe, const cm3_transformer *model, cm3_store *store,
+                                      int64_t step, cm3_metrics *metrics) {
+    cm3_pipeline pipeline;
+    CM3_TRY(cm3_pipeline_around(recipe, model, &pipeline));
+    const cm3_status status = draw_sheet(&pipeline, store, step, metrics);
+    cm3_pipeline_close(&pipeline);
     return status;
 }

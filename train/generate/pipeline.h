@@ -1,0 +1,49 @@
+/* The generation pipeline: captions to images and images to captions, by a trained model and its tokenizers. Used by
+ * `generate`, `evaluate`, and for the sample images of a training run. */
+#ifndef CM3_TRAIN_GENERATE_PIPELINE_H
+#define CM3_TRAIN_GENERATE_PIPELINE_H
+
+#include "data/document.h"
+#include "data/image/image.h"
+#include "data/store.h"
+#include "model/decode/generate.h"
+#include "train/generate/tokenizers.h"
+#include "train/metrics.h"
+
+/* A model with its tokenizers. */
+typedef struct cm3_pipeline {
+    const cm3_recipe *recipe;
+    cm3_tokenizers tokenizers;
+    cm3_params *params; /* NULL if the model is the caller's */
+    const cm3_transformer *model;
+    cm3_transformer *owned;
+    cm3_generator *generator;
+    int64_t step; /* updates of the checkpoint */
+} cm3_pipeline;
+
+/* Opens the newest checkpoint of OUT/pretrain, or `checkpoint` if it is not NULL, to run on this backend. */
+cm3_status cm3_pipeline_open(const cm3_recipe *recipe, const cm3_backend *backend, const char *checkpoint,
+                             cm3_pipeline *pipeline);
+/* The same around a model in training, where that is. */
+cm3_status cm3_pipeline_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_pipeline *pipeline);
+void cm3_pipeline_close(cm3_pipeline *pipeline); /* safe on a zeroed struct */
+
+/* Samples images for captions: codes (count, C). `first_sample` is the random stream of the first caption, the next
+ * ones follow: the same stream and caption give the same image. `advanced`, if not NULL, is told how many are done. */
+cm3_status cm3_pipeline_generate_codes(cm3_pipeline *pipeline, const cm3_decode_config *config,
+                                       const char *const *captions, int64_t count, uint64_t first_sample,
+                                       int32_t *codes, void (*advanced)(void *context, int64_t done), void *context);
+/* Codes to images (count, side, side, 3) in [-1, 1]. */
+cm3_status cm3_pipeline_decode_images(cm3_pipeline *pipeline, const int32_t *codes, int64_t count, float *pixels);
+/* Captions for images given as codes, by infilling: <eos> <sentinel:0> <break> IMAGE <eos> <sentinel:0>, text until
+ * <eoss>. Each caption is malloc'ed. */
+cm3_status cm3_pipeline_caption(cm3_pipeline *pipeline, const cm3_decode_config *config, const int32_t *codes,
+                                int64_t count, uint64_t first_sample, char **captions,
+                                void (*advanced)(void *context, int64_t done), void *context);
+
+/* Some images of the store's captions, beside their true ones, into OUT/pretrain/samples/step-N.png and
+ * TensorBoard. */
+cm3_status cm3_pipeline_write_samples(const cm3_recipe *recipe, const cm3_transformer *model, cm3_store *store,
+                                      int64_t step, cm3_metrics *metrics);
+
+#endif
