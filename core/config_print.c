@@ -101,7 +101,7 @@ cm3_status cm3_config_print(const cm3_schema *schema, const void *recipe, FILE *
     return CM3_OK;
 }
 
-/* --- what changes results ----------------------------------------------------------------------------------------- */
+/* --- what changes results ---------------------------------------------------------------------------------------- */
 
 static bool is_named(const char *name, const char *const *names) {
     for (; *names; names++)

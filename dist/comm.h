@@ -71,7 +71,7 @@ cm3_status cm3_comm_agree_status(cm3_comm *comm, cm3_status mine);
  * in order, and one of them is enough to report it. What only a part of them agreed on does not count. */
 bool cm3_comm_failed_together(const cm3_comm *comm);
 
-/* --- long ranges -------------------------------------------------------------------------------------------------- */
+/* --- long ranges ------------------------------------------------------------------------------------------------- */
 
 /* Three collectives on a flat buffer of `count` elements, in place. Rank r owns the shard
  * cm3_shard_range(count, CM3_SHARD_UNIT, N, r): shards are equally long but for the last ones, which may be short or
@@ -103,7 +103,7 @@ cm3_status cm3_comm_progress(cm3_comm *comm);
 /* Waits until the operation is done on this rank, and frees the request. NULL is allowed. Not collective. */
 cm3_status cm3_comm_wait(cm3_comm_request *request);
 
-/* --- devices ------------------------------------------------------------------------------------------------------ */
+/* --- devices ----------------------------------------------------------------------------------------------------- */
 
 /* What `collective`, a backend's (core/tensor/op.h), calls the group of these ranks' devices: opened by the first call,
  * closed with the communicator. NULL where devices cannot talk to each other, which rank 0 logs: one rank, no NCCL, two

@@ -4,14 +4,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 
-cm3_status cm3__mpi_check(int code, const char *what) {
-    if (code == MPI_SUCCESS) return CM3_OK;
-    char text[MPI_MAX_ERROR_STRING] = "unknown error";
-    int length = 0;
-    MPI_Error_string(code, text, &length);
-    return cm3_fail(CM3_ERR_COMM, "%s: %s", what, text);
-}
-
 enum {
     MESSAGE_BYTES = 1 << 30, /* MPI counts are ints: longer messages go in pieces */
     STAGING_BYTES = 1 << 22  /* of a gather in pieces */

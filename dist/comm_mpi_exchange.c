@@ -15,6 +15,14 @@
 #include <string.h>
 #include <time.h>
 
+cm3_status cm3__mpi_check(int code, const char *what) {
+    if (code == MPI_SUCCESS) return CM3_OK;
+    char text[MPI_MAX_ERROR_STRING] = "unknown error";
+    int length = 0;
+    MPI_Error_string(code, text, &length);
+    return cm3_fail(CM3_ERR_COMM, "%s: %s", what, text);
+}
+
 enum {
     SLOTS = 4,                 /* chunks in flight */
     CHUNK_BYTES = 1 << 22,     /* 4 MiB: 16 MiB of staging */
@@ -220,7 +228,7 @@ cm3_status cm3__mpi_start(cm3_comm *comm, const cm3_comm_exchange *exchange, cm3
     return cm3__mpi_progress(comm);
 }
 
-/* --- waiting ------------------------------------------------------------------------------------------------------ */
+/* --- waiting ----------------------------------------------------------------------------------------------------- */
 
 /* Between two polls: other ranks may need this core. Polls for `brief` seconds, giving way to whoever is ready to run;
  * then sleeps for a part of the time waited so far, which delays the end by no more than that part. */

@@ -69,7 +69,7 @@ cm3_status cm3_train_state_download(const cm3_train_state *s) {
     return cm3_staged_buffer_download(&s->v);
 }
 
-/* --- all-reduce of gradients: by the devices, or through host memory ---------------------------------------------- */
+/* --- all-reduce of gradients: by the devices, or through host memory --------------------------------------------- */
 
 cm3_status cm3_train_state_reduce(cm3_train_state *s, cm3_comm *comm, int bucket) {
     const cm3_param_range range = cm3_params_bucket_range(s->params, bucket);

@@ -47,7 +47,7 @@ cm3_status cm3_train_state_norm(const cm3_train_state *state, double *norm);
 cm3_status cm3_train_state_update(const cm3_train_state *state, const cm3_adamw_config *config, int64_t step,
                                   double learning_rate, double *norm);
 
-/* --- updates that the host does not wait for: on a device, unless gradients go through host memory ------------ */
+/* --- updates that the host does not wait for: on a device, unless gradients go through host memory --------------- */
 
 /* Adds the loss (1) of a micro-batch that was just queued to its step's, which the device judges before the update:
  * it is summed over the ranks with the gradients. */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the table ---------------------------------------------------------------------------------------------------- */
+/* --- the table --------------------------------------------------------------------------------------------------- */
 
 static cm3_status check_image_tokenizer(const cm3_recipe *recipe, int ranks) {
     const cm3_image_tokenizer_config *config = &recipe->image_tokenizer;
@@ -75,7 +75,7 @@ const cm3_stage *cm3_stage_find(const char *name) {
     return NULL;
 }
 
-/* --- what is up to date ------------------------------------------------------------------------------------------- */
+/* --- what is up to date ------------------------------------------------------------------------------------------ */
 
 /* CM3_OK with *found false if the stage has left no record. */
 static cm3_status find_record(const char *out, const char *stage, cm3_stage_record *record, bool *found) {
@@ -159,7 +159,7 @@ cm3_status cm3_stages_check_version(const char *out) {
     return CM3_OK;
 }
 
-/* --- running ------------------------------------------------------------------------------------------------------ */
+/* --- running ----------------------------------------------------------------------------------------------------- */
 
 static bool has_results(const cm3_recipe *recipe, const cm3_stage *stage) {
     for (const char *const *name = stage->results; *name; name++) {
