@@ -1,6 +1,7 @@
 #include "model/transformer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static const char *const architectures[] = {"cm3leon", "chameleon", NULL};
@@ -29,18 +30,10 @@ const cm3_field cm3_transformer_fields[] = {
     CM3_FIELD_END};
 #undef C
 
-typedef struct block_params {
-    int qkv, out, up, down;             /* weights */
-    int attention_gain, ffn_gain;       /* chameleon: RMSNorm */
-    int q_gain, q_bias, k_gain, k_bias; /* chameleon: QK-norm */
-} block_params;
-
 struct cm3_transformer {
     cm3_transformer_config config;
     int64_t vocabulary;
-    const cm3_params *params;
-    int table, positions, final_gain, output; /* -1: not part of this architecture */
-    block_params *blocks;
+    cm3_params *params;
 };
 
 static bool is_chameleon(const cm3_transformer *model) {
@@ -52,7 +45,9 @@ static bool uses_rotary(const cm3_transformer_config *config) {
     return config->positions == CM3_POSITIONS_ROTARY;
 }
 
-void cm3_transformer_check(const cm3_transformer_config *config, const char *section, cm3_faults *faults) {
+/* Heads that do not divide the width, ... */
+static void check(const void *network, const char *section, cm3_faults *faults) {
+    const cm3_transformer_config *config = network;
     if (config->width % config->heads)
         cm3_faults_add(faults, section, "heads", "%lld heads do not divide a width of %lld", (long long)config->heads,
                        (long long)config->width);
@@ -62,77 +57,6 @@ void cm3_transformer_check(const cm3_transformer_config *config, const char *sec
     if (config->kv_heads && config->heads % config->kv_heads)
         cm3_faults_add(faults, section, "kv_heads", "%lld key heads do not divide %lld heads",
                        (long long)config->kv_heads, (long long)config->heads);
-}
-
-/* --- parameters -------------------------------------------------------------------------------------------------- */
-
-static void declare_block(cm3_transformer *model, cm3_params *params, int layer) {
-    const cm3_transformer_config *c = &model->config;
-    const int64_t d = c->width, head = d / c->heads;
-    const cm3_init normal = cm3_init_normal(c->init_std);
-    block_params *p = &model->blocks[layer];
-    cm3_params_bucket(params, 1 + layer);
-    p->qkv = cm3_params_add(params, cm3_shape_of((c->heads + 2 * c->kv_heads) * head, d), normal, CM3_DECAY,
-                            "layers/%d/attention/qkv", layer);
-    p->out = cm3_params_add(params, cm3_shape_of(d, d), cm3_init_zeros(), CM3_DECAY, "layers/%d/attention/out", layer);
-    p->up = cm3_params_add(params, cm3_shape_of(is_chameleon(model) ? 2 * c->ffn : c->ffn, d), normal, CM3_DECAY,
-                           "layers/%d/ffn/up", layer);
-    p->down = cm3_params_add(params, cm3_shape_of(d, c->ffn), cm3_init_zeros(), CM3_DECAY, "layers/%d/ffn/down", layer);
-    if (!is_chameleon(model)) return;
-    p->attention_gain =
-        cm3_params_add(params, cm3_shape_of(d), cm3_init_ones(), CM3_NO_DECAY, "layers/%d/attention/norm", layer);
-    p->ffn_gain = cm3_params_add(params, cm3_shape_of(d), cm3_init_ones(), CM3_NO_DECAY, "layers/%d/ffn/norm", layer);
-    p->q_gain = cm3_params_add(params, cm3_shape_of(c->heads, head), cm3_init_ones(), CM3_NO_DECAY,
-                               "layers/%d/attention/q_norm/gain", layer);
-    p->q_bias = cm3_params_add(params, cm3_shape_of(c->heads, head), cm3_init_zeros(), CM3_NO_DECAY,
-                               "layers/%d/attention/q_norm/bias", layer);
-    p->k_gain = cm3_params_add(params, cm3_shape_of(c->kv_heads, head), cm3_init_ones(), CM3_NO_DECAY,
-                               "layers/%d/attention/k_norm/gain", layer);
-    p->k_bias = cm3_params_add(params, cm3_shape_of(c->kv_heads, head), cm3_init_zeros(), CM3_NO_DECAY,
-                               "layers/%d/attention/k_norm/bias", layer);
-}
-
-cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t vocabulary, cm3_params *params,
-                                   cm3_transformer **out) {
-    *out = NULL;
-    cm3_transformer *model = calloc(1, sizeof *model);
-    block_params *blocks = calloc((size_t)config->layers, sizeof *blocks);
-    if (!model || !blocks) {
-        free(model);
-        free(blocks);
-        return cm3_fail(CM3_ERR_MEMORY, "no memory for a model of %lld layers", (long long)config->layers);
-    }
-    *model = (cm3_transformer){.config = *config,
-                               .vocabulary = vocabulary,
-                               .params = params,
-                               .blocks = blocks,
-                               .positions = -1,
-                               .final_gain = -1};
-    if (!model->config.kv_heads) model->config.kv_heads = config->heads;
-    if (!model->config.ffn) model->config.ffn = 4 * config->width;
-    const cm3_init normal = cm3_init_normal(config->init_std);
-    const int64_t d = config->width;
-    const int last = (int)config->layers + 1;
-
-    cm3_params_bucket(params, 0);
-    model->table = model->output = cm3_params_add(params, cm3_shape_of(vocabulary, d), normal, CM3_DECAY, "embedding");
-    if (!uses_rotary(config))
-        model->positions = cm3_params_add(params, cm3_shape_of(config->context, d),
-                                          cm3_init_normal(config->position_std), CM3_DECAY, "positions");
-    for (int layer = 0; layer < config->layers; layer++) declare_block(model, params, layer);
-    cm3_params_bucket(params, last);
-    if (is_chameleon(model)) {
-        model->final_gain = cm3_params_add(params, cm3_shape_of(d), cm3_init_ones(), CM3_NO_DECAY, "norm");
-        model->output = cm3_params_add(params, cm3_shape_of(vocabulary, d), normal, CM3_DECAY, "output");
-    }
-    *out = model;
-    return CM3_OK; /* the parameter table is sticky: its layout reports what went wrong above */
-}
-
-void cm3_transformer_free(cm3_transformer *model) {
-    if (!model) return;
-    free(model->blocks);
-    free(model);
 }
 
 const cm3_transformer_config *cm3_transformer_get_config(const cm3_transformer *model) {
@@ -147,7 +71,10 @@ const cm3_params *cm3_transformer_params(const cm3_transformer *model) {
     return model->params;
 }
 
-double cm3_transformer_flops_per_token(const cm3_transformer *model, int64_t sequence) {
+/* In the field's way of counting: matrix products three times over (forward and backward), attention causal,
+ * recomputation not counted. */
+static double flops_per_item(const void *network, int64_t sequence) {
+    const cm3_transformer *model = network;
     const cm3_transformer_config *c = &model->config;
     const double d = (double)c->width, head = d / (double)c->heads, ffn = (double)c->ffn;
     const double qkv = d * head * (double)(c->heads + 2 * c->kv_heads), out = d * d;
@@ -160,105 +87,156 @@ double cm3_transformer_flops_per_token(const cm3_transformer *model, int64_t seq
 
 /* --- the network ------------------------------------------------------------------------------------------------- */
 
-/* One recording of the network: the leaves of this tape and what every block is told. */
-typedef struct recording {
+/* One walk over the network: it declares, or records one tape. */
+typedef struct walk {
+    cm3_walk base;
     const cm3_transformer *model;
-    cm3_tape *tape;
     cm3_heads heads;
-    cm3_var *positions;
+    cm3_var *ids, *positions;
     const cm3_cached_step *step; /* NULL: whole sequences, no cache */
     cm3_var *start;
-} recording;
+} walk;
 
-static cm3_var *parameter(const recording *r, int index) {
-    return cm3_params_var(r->model->params, r->tape, index);
+static cm3_var *weight(walk *w, int64_t rows, int64_t columns, cm3_init init, const char *name, int layer) {
+    return cm3_walk_parameter(&w->base, cm3_shape_of(rows, columns), init, CM3_DECAY, "layers/%d/%s", layer, name);
 }
 
-static cm3_var *norm(const recording *r, cm3_var *x, int gain) {
-    const float epsilon = (float)r->model->config.norm_epsilon;
-    return is_chameleon(r->model) ? cm3_rms_norm(r->tape, x, parameter(r, gain), epsilon)
-                                  : cm3_layer_norm(r->tape, x, NULL, NULL, epsilon);
+static cm3_var *head_vector(walk *w, int64_t heads, cm3_init init, const char *name, int layer) {
+    const cm3_transformer_config *c = &w->model->config;
+    return cm3_walk_parameter(&w->base, cm3_shape_of(heads, c->width / c->heads), init, CM3_NO_DECAY,
+                              "layers/%d/attention/%s", layer, name);
 }
 
-static cm3_var *cached(const recording *r, cm3_var *qkv, int layer) {
-    const cm3_kv_cache *cache = r->step->cache;
+/* Of x, by the architecture; `name` is that of the gain, if there is one. */
+static cm3_var *norm(walk *w, cm3_var *x, const char *name) {
+    const cm3_transformer_config *c = &w->model->config;
+    if (!is_chameleon(w->model)) return cm3_layer_norm(w->base.tape, x, NULL, NULL, (float)c->norm_epsilon);
+    cm3_var *gain = cm3_walk_parameter(&w->base, cm3_shape_of(c->width), cm3_init_ones(), CM3_NO_DECAY, "%s", name);
+    return cm3_rms_norm(w->base.tape, x, gain, (float)c->norm_epsilon);
+}
+
+static cm3_var *layer_norm(walk *w, cm3_var *x, const char *part, int layer) {
+    char name[64];
+    snprintf(name, sizeof name, "layers/%d/%s/norm", layer, part);
+    return norm(w, x, name);
+}
+
+static cm3_var *cached(const walk *w, cm3_var *qkv, int layer) {
+    const cm3_kv_cache *cache = w->step->cache;
     const size_t row = (size_t)(cache->positions * cache->width) * cm3_dtype_size(cache->type),
-                 offset = (size_t)((int64_t)layer * cache->batch + r->step->first_row) * row;
-    const cm3_shape shape = cm3_shape_of(r->step->rows, cache->positions, cache->width);
-    cm3_var *keys = cm3_tape_input(r->tape, cache->type, shape, (char *)cache->keys + offset);
-    cm3_var *values = cm3_tape_input(r->tape, cache->type, shape, (char *)cache->values + offset);
-    return cm3_attention_cached(r->tape, qkv, keys, values, r->start, r->heads);
+                 offset = (size_t)((int64_t)layer * cache->batch + w->step->first_row) * row;
+    const cm3_shape shape = cm3_shape_of(w->step->rows, cache->positions, cache->width);
+    cm3_var *keys = cm3_tape_input(w->base.tape, cache->type, shape, (char *)cache->keys + offset);
+    cm3_var *values = cm3_tape_input(w->base.tape, cache->type, shape, (char *)cache->values + offset);
+    return cm3_attention_cached(w->base.tape, qkv, keys, values, w->start, w->heads);
 }
 
 /* q and k as attention takes them: normalised (Chameleon), and rotated where positions are. */
-static cm3_var *heads_ready(const recording *r, const block_params *p, cm3_var *qkv) {
-    const cm3_transformer_config *c = &r->model->config;
+static cm3_var *heads_ready(walk *w, cm3_var *qkv, int layer) {
+    const cm3_transformer_config *c = &w->model->config;
     const float theta = (float)c->rotary_theta;
-    cm3_var *positions = uses_rotary(c) ? r->positions : NULL;
-    if (is_chameleon(r->model))
-        return cm3_qk_norm(r->tape, qkv, parameter(r, p->q_gain), parameter(r, p->q_bias), parameter(r, p->k_gain),
-                           parameter(r, p->k_bias), positions, r->heads, (float)c->norm_epsilon, theta);
-    return positions ? cm3_rotary(r->tape, qkv, positions, r->heads, theta) : qkv;
+    cm3_var *positions = uses_rotary(c) ? w->positions : NULL;
+    if (!is_chameleon(w->model)) return positions ? cm3_rotary(w->base.tape, qkv, positions, w->heads, theta) : qkv;
+    cm3_var *q_gain = head_vector(w, c->heads, cm3_init_ones(), "q_norm/gain", layer);
+    cm3_var *q_bias = head_vector(w, c->heads, cm3_init_zeros(), "q_norm/bias", layer);
+    cm3_var *k_gain = head_vector(w, c->kv_heads, cm3_init_ones(), "k_norm/gain", layer);
+    cm3_var *k_bias = head_vector(w, c->kv_heads, cm3_init_zeros(), "k_norm/bias", layer);
+    return cm3_qk_norm(w->base.tape, qkv, q_gain, q_bias, k_gain, k_bias, positions, w->heads, (float)c->norm_epsilon,
+                       theta);
 }
 
 /* x + Attention(norm(x)) W_out */
-static cm3_var *attention_layer(const recording *r, cm3_var *x, int layer) {
-    const block_params *p = &r->model->blocks[layer];
-    cm3_var *qkv = cm3_linear(r->tape, norm(r, x, p->attention_gain), parameter(r, p->qkv), NULL, NULL, CM3_ACT_NONE);
-    qkv = heads_ready(r, p, qkv);
-    cm3_var *y = r->step ? cached(r, qkv, layer) : cm3_attention(r->tape, qkv, r->heads, true);
-    return cm3_linear(r->tape, y, parameter(r, p->out), NULL, x, CM3_ACT_NONE);
+static cm3_var *attention_layer(walk *w, cm3_var *x, int layer) {
+    const cm3_transformer_config *c = &w->model->config;
+    cm3_var *h = layer_norm(w, x, "attention", layer);
+    cm3_var *qkv = weight(w, (c->heads + 2 * c->kv_heads) * (c->width / c->heads), c->width,
+                          cm3_init_normal(c->init_std), "attention/qkv", layer);
+    h = cm3_linear(w->base.tape, h, qkv, NULL, NULL, CM3_ACT_NONE);
+    h = heads_ready(w, h, layer);
+    h = w->step ? cached(w, h, layer) : cm3_attention(w->base.tape, h, w->heads, true);
+    cm3_var *out = weight(w, c->width, c->width, cm3_init_zeros(), "attention/out", layer);
+    return cm3_linear(w->base.tape, h, out, NULL, x, CM3_ACT_NONE);
 }
 
 /* x + act(norm(x) W_up) W_down */
-static cm3_var *ffn_layer(const recording *r, cm3_var *x, int layer) {
-    const block_params *p = &r->model->blocks[layer];
-    cm3_var *h = norm(r, x, p->ffn_gain);
-    if (is_chameleon(r->model))
-        h = cm3_swiglu(r->tape, cm3_linear(r->tape, h, parameter(r, p->up), NULL, NULL, CM3_ACT_NONE));
-    else
-        h = cm3_linear(r->tape, h, parameter(r, p->up), NULL, NULL, CM3_ACT_RELU);
-    return cm3_linear(r->tape, h, parameter(r, p->down), NULL, x, CM3_ACT_NONE);
+static cm3_var *ffn_layer(walk *w, cm3_var *x, int layer) {
+    const cm3_transformer_config *c = &w->model->config;
+    const bool gated = is_chameleon(w->model);
+    cm3_var *h = layer_norm(w, x, "ffn", layer);
+    cm3_var *up = weight(w, gated ? 2 * c->ffn : c->ffn, c->width, cm3_init_normal(c->init_std), "ffn/up", layer);
+    h = cm3_linear(w->base.tape, h, up, NULL, NULL, gated ? CM3_ACT_NONE : CM3_ACT_RELU);
+    if (gated) h = cm3_swiglu(w->base.tape, h);
+    cm3_var *down = weight(w, c->width, c->ffn, cm3_init_zeros(), "ffn/down", layer);
+    return cm3_linear(w->base.tape, h, down, NULL, x, CM3_ACT_NONE);
 }
 
-static cm3_var *network(const recording *r, cm3_var *ids, cm3_var *table) {
-    cm3_tape_bucket(r->tape, 0);
-    cm3_var *x = uses_rotary(&r->model->config)
-                     ? cm3_embed(r->tape, table, ids, NULL, NULL)
-                     : cm3_embed(r->tape, table, ids, parameter(r, r->model->positions), r->positions);
-    for (int layer = 0; layer < r->model->config.layers; layer++) {
-        cm3_tape_bucket(r->tape, 1 + layer);
-        x = attention_layer(r, x, layer);
-        x = ffn_layer(r, x, layer);
+static cm3_var *table(walk *w, int64_t rows, double std, const char *name) {
+    return cm3_walk_parameter(&w->base, cm3_shape_of(rows, w->model->config.width), cm3_init_normal(std), CM3_DECAY,
+                              "%s", name);
+}
+
+/* The last hidden state, and the table of the output: the embedding's own where they are tied. */
+static cm3_var *network(walk *w, cm3_var **output) {
+    const cm3_transformer_config *c = &w->model->config;
+    cm3_walk_bucket(&w->base, 0);
+    *output = table(w, w->model->vocabulary, c->init_std, "embedding");
+    cm3_var *position_table = uses_rotary(c) ? NULL : table(w, c->context, c->position_std, "positions");
+    cm3_var *x = cm3_embed(w->base.tape, *output, w->ids, position_table, uses_rotary(c) ? NULL : w->positions);
+    for (int layer = 0; layer < c->layers; layer++) {
+        cm3_walk_bucket(&w->base, 1 + layer);
+        x = attention_layer(w, x, layer);
+        x = ffn_layer(w, x, layer);
     }
-    cm3_tape_bucket(r->tape, 1 + (int)r->model->config.layers);
-    return norm(r, x, r->model->final_gain);
+    cm3_walk_bucket(&w->base, 1 + (int)c->layers);
+    x = norm(w, x, "norm");
+    if (is_chameleon(w->model)) *output = table(w, w->model->vocabulary, c->init_std, "output");
+    return x;
 }
 
-static recording start_recording(const cm3_transformer *model, cm3_tape *tape, int64_t sequence) {
-    return (recording){
+static cm3_status declare(const void *config, int64_t vocabulary, cm3_params *params, void **out) {
+    cm3_transformer *model = calloc(1, sizeof *model);
+    *out = model;
+    if (!model) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a transformer");
+    *model = (cm3_transformer){
+        .config = *(const cm3_transformer_config *)config, .vocabulary = vocabulary, .params = params};
+    if (!model->config.kv_heads) model->config.kv_heads = model->config.heads;
+    if (!model->config.ffn) model->config.ffn = 4 * model->config.width;
+    cm3_var *output;
+    network(&(walk){.base = {.params = params}, .model = model}, &output);
+    return CM3_OK; /* the parameter table is sticky: its layout reports what went wrong above */
+}
+
+const cm3_network_kind cm3_transformer_kind = {.name = "transformer",
+                                               .section = "model",
+                                               .item = "token",
+                                               .fields = cm3_transformer_fields,
+                                               .config_size = sizeof(cm3_transformer_config),
+                                               .check = check,
+                                               .declare = declare,
+                                               .free = free,
+                                               .flops_per_item = flops_per_item};
+
+/* --- on a tape --------------------------------------------------------------------------------------------------- */
+
+static walk start_walk(const cm3_transformer *model, cm3_tape *tape, int64_t sequence) {
+    return (walk){
+        .base = {.params = model->params, .tape = tape},
         .model = model,
-        .tape = tape,
         .heads = {.heads = (int)model->config.heads, .kv_heads = (int)model->config.kv_heads, .sequence = sequence}};
-}
-
-/* The table of the output: the embedding's own leaf where they are tied. */
-static cm3_var *output_table(const recording *r, cm3_var *table) {
-    return r->model->output == r->model->table ? table : parameter(r, r->model->output);
 }
 
 cm3_var *cm3_transformer_loss(const cm3_transformer *model, cm3_tape *tape, const cm3_sequence_batch *batch,
                               cm3_var **per_token) {
     const cm3_shape tokens = cm3_shape_of(batch->batch * batch->sequence);
-    recording r = start_recording(model, tape, batch->sequence);
-    r.positions = cm3_tape_input(tape, CM3_I32, tokens, batch->positions);
-    cm3_var *ids = cm3_tape_input(tape, CM3_I32, tokens, batch->ids);
+    walk w = start_walk(model, tape, batch->sequence);
+    w.positions = cm3_tape_input(tape, CM3_I32, tokens, batch->positions);
+    w.ids = cm3_tape_input(tape, CM3_I32, tokens, batch->ids);
     cm3_var *targets = cm3_tape_input(tape, CM3_I32, tokens, batch->targets);
     cm3_var *scale = cm3_tape_input(tape, CM3_F32, cm3_shape_of(1), batch->scale);
-    cm3_var *table = parameter(&r, model->table);
-    cm3_var *hidden = network(&r, ids, table);
+    cm3_var *weights = batch->weights ? cm3_tape_input(tape, CM3_F32, tokens, batch->weights) : NULL;
+    cm3_var *output, *hidden = network(&w, &output);
     const float z_loss = is_chameleon(model) ? (float)model->config.z_loss : 0;
-    cm3_var *loss = cm3_linear_cross_entropy(tape, hidden, output_table(&r, table), targets, scale, z_loss, per_token);
+    cm3_var *loss = cm3_linear_cross_entropy(tape, hidden, output, targets, scale, weights, z_loss, per_token);
     if (per_token) cm3_tape_keep(tape, *per_token);
     return loss;
 }
@@ -294,23 +272,27 @@ void cm3_kv_cache_free(cm3_kv_cache *cache) {
 
 cm3_var *cm3_transformer_step(const cm3_transformer *model, cm3_tape *tape, const cm3_cached_step *step, bool logits) {
     const cm3_shape tokens = cm3_shape_of(step->rows * step->tokens);
-    recording r = start_recording(model, tape, step->tokens);
-    r.step = step;
-    r.positions = cm3_tape_input(tape, CM3_I32, tokens, step->positions);
-    r.start = cm3_tape_input(tape, CM3_I32, cm3_shape_of(step->rows), step->start);
-    cm3_var *ids = cm3_tape_input(tape, CM3_I32, tokens, step->ids);
-    cm3_var *table = parameter(&r, model->table);
-    cm3_var *y = network(&r, ids, table);
-    if (logits) y = cm3_logits(tape, y, output_table(&r, table));
+    walk w = start_walk(model, tape, step->tokens);
+    w.step = step;
+    w.positions = cm3_tape_input(tape, CM3_I32, tokens, step->positions);
+    w.start = cm3_tape_input(tape, CM3_I32, cm3_shape_of(step->rows), step->start);
+    w.ids = cm3_tape_input(tape, CM3_I32, tokens, step->ids);
+    cm3_var *output, *y = network(&w, &output);
+    if (logits) y = cm3_logits(tape, y, output);
     cm3_tape_keep(tape, y);
     return y;
 }
 
+/* Elements of a parameter that may not be there. */
+static double elements_of(const cm3_transformer *model, const char *name) {
+    const cm3_param *param = cm3_params_get(model->params, cm3_params_find(model->params, name));
+    return param ? (double)param->count : 0;
+}
+
 double cm3_transformer_step_bytes(const cm3_transformer *model, cm3_dtype type, int64_t rows, double positions) {
     const cm3_transformer_config *c = &model->config;
-    double elements = (double)cm3_params_elements(model->params);
-    if (model->output != model->table) elements -= (double)cm3_params_get(model->params, model->table)->count;
-    if (model->positions >= 0) elements -= (double)cm3_params_get(model->params, model->positions)->count;
+    double elements = (double)cm3_params_elements(model->params) - elements_of(model, "positions");
+    if (is_chameleon(model)) elements -= elements_of(model, "embedding");
     elements += 2.0 * (double)(rows * c->layers * c->kv_heads * (c->width / c->heads)) * positions;
     return elements * (double)cm3_dtype_size(type);
 }

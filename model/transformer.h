@@ -8,14 +8,13 @@
  *   chameleon   Chameleon Team, "Mixed-Modal Early-Fusion Foundation Models", 2024 (arXiv 2405.09818): RMSNorm, SwiGLU,
  *               rotary positions, normalised queries and keys, an output table of its own, z-loss.
  *
- * A network is described by its config alone. cm3_transformer_declare() puts its parameters into a table; the functions
- * below record it on a tape for training, scoring or generation. Buckets: 0 the embeddings, 1..layers the blocks,
- * layers + 1 the output.  B sequences, S tokens each, d width, V vocabulary. */
+ * cm3_network_open() declares its parameters; the functions below record it on a tape for training, scoring or
+ * generation. Buckets: 0 the embeddings, 1..layers the blocks, layers + 1 the output.
+ * B sequences, S tokens each, d width, V vocabulary. */
 #ifndef CM3_MODEL_TRANSFORMER_H
 #define CM3_MODEL_TRANSFORMER_H
 
-#include "core/config.h"
-#include "model/params.h"
+#include "model/network.h"
 
 typedef enum cm3_architecture { CM3_ARCHITECTURE_CM3LEON, CM3_ARCHITECTURE_CHAMELEON } cm3_architecture;
 
@@ -38,30 +37,23 @@ typedef struct cm3_transformer_config {
 } cm3_transformer_config;
 
 extern const cm3_field cm3_transformer_fields[];
-/* Adds a fault for every combination that cannot be (heads that do not divide the width, ...). */
-void cm3_transformer_check(const cm3_transformer_config *config, const char *section, cm3_faults *faults);
 
+/* The kind "transformer"; a cm3_network of it has a cm3_transformer as its model. `vocabulary` of its options: rows of
+ * the embedding table. */
+extern const cm3_network_kind cm3_transformer_kind;
 typedef struct cm3_transformer cm3_transformer;
 
-/* Adds the network's parameters to `params` (before its layout is made). `vocabulary`: rows of the embedding table. The
- * transformer keeps a pointer to `params`. */
-cm3_status cm3_transformer_declare(const cm3_transformer_config *config, int64_t vocabulary, cm3_params *params,
-                                   cm3_transformer **model);
-void cm3_transformer_free(cm3_transformer *model);
 const cm3_transformer_config *cm3_transformer_get_config(const cm3_transformer *model);
 int64_t cm3_transformer_vocabulary(const cm3_transformer *model);
 const cm3_params *cm3_transformer_params(const cm3_transformer *model);
-
-/* Training FLOPs of one token in the field's way of counting: matrix products three times over (forward and backward),
- * attention causal, recomputation not counted. */
-double cm3_transformer_flops_per_token(const cm3_transformer *model, int64_t sequence);
 
 /* A step of training or scoring: B sequences of S tokens. The arrays are the caller's, and are read at every run of the
  * tape. */
 typedef struct cm3_sequence_batch {
     int64_t batch, sequence;
     int32_t *ids, *targets, *positions; /* (B S); a negative target is ignored */
-    float *scale; /* (1): what the sum of losses is multiplied with, usually 1 / number of targets */
+    float *weights;                     /* (B S), of the targets' losses; NULL: all are 1 */
+    float *scale;                       /* (1): what the sum of losses is multiplied with, usually 1 / sum of weights */
 } cm3_sequence_batch;
 
 /* Records the network and its loss. `per_token`, when not NULL, receives the (B S) cross-entropies, kept. The caller

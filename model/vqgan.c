@@ -33,15 +33,16 @@ const cm3_field cm3_vqgan_fields[] = {
 
 struct cm3_vqgan {
     cm3_vqgan_config config;
-    const cm3_params *params;
-    int codebook, encoder, decoder; /* index of the first parameter of each */
+    cm3_params *params;
+    int encoder, decoder; /* index of the first parameter of each; the codebook's is 0 */
 };
 
 static int64_t shrinking(const cm3_vqgan_config *config) {
     return config->multipliers.count ? config->patch << (config->multipliers.count - 1) : 0;
 }
 
-void cm3_vqgan_check(const cm3_vqgan_config *config, const char *section, cm3_faults *faults) {
+static void check(const void *network, const char *section, cm3_faults *faults) {
+    const cm3_vqgan_config *config = network;
     if (config->multipliers.count < 1 || config->multipliers.count > 8)
         cm3_faults_add(faults, section, "multipliers", "there are %d levels, expected 1 to 8",
                        config->multipliers.count);
@@ -61,29 +62,17 @@ int64_t cm3_vqgan_codes_per_image(const cm3_vqgan_config *config) {
 
 /* --- layers ------------------------------------------------------------------------------------------------------ */
 
-/* The network is written once, as a walk over its layers. A walk with `declare` adds the parameters of every layer that
- * it passes to the table; one with a tape meets them again in the same order, and records the operations. */
+/* One walk over the encoder or the decoder: it declares, or records one tape. */
 typedef struct walk {
+    cm3_walk base;
     const cm3_vqgan *model;
-    cm3_params *declare;
-    cm3_tape *tape;
-    int next;         /* index of the next layer's first parameter */
     const char *part; /* "encoder" */
     char place[64];   /* "encoder/level0/block1" */
 } walk;
 
 static cm3_var *parameter(walk *w, cm3_shape shape, cm3_init init, cm3_decay decay, const char *layer,
                           const char *kind) {
-    if (!w->declare) return cm3_params_var(w->model->params, w->tape, w->next++);
-    cm3_params_add(w->declare, shape, init, decay, "%s/%s/%s", w->place, layer, kind);
-    return NULL;
-}
-
-static void bucket(walk *w, int number) {
-    if (w->declare)
-        cm3_params_bucket(w->declare, number);
-    else
-        cm3_tape_bucket(w->tape, number);
+    return cm3_walk_parameter(&w->base, shape, init, decay, "%s/%s/%s", w->place, layer, kind);
 }
 
 /* A convolution of odd `kernel` that keeps the side, or with stride 2 halves it: then the padding is behind, as in
@@ -94,8 +83,7 @@ static cm3_var *conv(walk *w, cm3_var *x, const char *name, int64_t from, int64_
     cm3_var *weight =
         parameter(w, cm3_shape_of(to, (int64_t)kernel, (int64_t)kernel, from), init, CM3_DECAY, name, "weight");
     cm3_var *bias = parameter(w, cm3_shape_of(to), cm3_init_zeros(), CM3_NO_DECAY, name, "bias");
-    if (w->declare) return NULL;
-    return cm3_conv2d(w->tape, x, weight, bias, stride, stride == 1 ? kernel / 2 : 0, kernel / 2);
+    return cm3_conv2d(w->base.tape, x, weight, bias, stride, stride == 1 ? kernel / 2 : 0, kernel / 2);
 }
 
 /* Groups of at least 4 channels, and at most 32 groups. */
@@ -108,8 +96,7 @@ static int groups_of(int64_t channels) {
 static cm3_var *norm(walk *w, cm3_var *x, const char *name, int64_t channels, cm3_activation activation) {
     cm3_var *gain = parameter(w, cm3_shape_of(channels), cm3_init_ones(), CM3_NO_DECAY, name, "gain");
     cm3_var *bias = parameter(w, cm3_shape_of(channels), cm3_init_zeros(), CM3_NO_DECAY, name, "bias");
-    if (w->declare) return NULL;
-    return cm3_group_norm(w->tape, x, gain, bias, groups_of(channels), 1e-6f, activation);
+    return cm3_group_norm(w->base.tape, x, gain, bias, groups_of(channels), 1e-6f, activation);
 }
 
 /* x + conv(silu(norm(conv(silu(norm(x)))))). The last convolution starts at zero, so that a block starts as the
@@ -120,7 +107,7 @@ static cm3_var *residual(walk *w, cm3_var *x, int64_t from, int64_t to) {
     h = norm(w, h, "norm2", to, CM3_ACT_SILU);
     h = conv(w, h, "conv2", to, to, 3, 1, true);
     if (from != to) x = conv(w, x, "shortcut", from, to, 1, 1, false);
-    return w->declare ? NULL : cm3_add(w->tape, h, x);
+    return cm3_add(w->base.tape, h, x);
 }
 
 /* x + self-attention over all positions of a image, in heads of 64 channels. */
@@ -132,14 +119,13 @@ static cm3_var *attention(walk *w, cm3_var *x, int64_t batch, int64_t side, int6
     cm3_var *qkv_bias = parameter(w, cm3_shape_of(3 * channels), cm3_init_zeros(), CM3_NO_DECAY, "qkv", "bias");
     cm3_var *out = parameter(w, cm3_shape_of(channels, channels), cm3_init_zeros(), CM3_DECAY, "out", "weight");
     cm3_var *out_bias = parameter(w, cm3_shape_of(channels), cm3_init_zeros(), CM3_NO_DECAY, "out", "bias");
-    if (w->declare) return NULL;
-    h = cm3_view(w->tape, h, cm3_shape_of(batch * positions, channels));
-    h = cm3_linear(w->tape, h, qkv, qkv_bias, NULL, CM3_ACT_NONE);
-    h = cm3_attention(w->tape, h, (cm3_heads){.heads = (int)heads, .kv_heads = (int)heads, .sequence = positions},
+    h = cm3_view(w->base.tape, h, cm3_shape_of(batch * positions, channels));
+    h = cm3_linear(w->base.tape, h, qkv, qkv_bias, NULL, CM3_ACT_NONE);
+    h = cm3_attention(w->base.tape, h, (cm3_heads){.heads = (int)heads, .kv_heads = (int)heads, .sequence = positions},
                       false);
-    x = cm3_view(w->tape, x, cm3_shape_of(batch * positions, channels));
-    x = cm3_linear(w->tape, h, out, out_bias, x, CM3_ACT_NONE);
-    return cm3_view(w->tape, x, cm3_shape_of(batch, side, side, channels));
+    x = cm3_view(w->base.tape, x, cm3_shape_of(batch * positions, channels));
+    x = cm3_linear(w->base.tape, h, out, out_bias, x, CM3_ACT_NONE);
+    return cm3_view(w->base.tape, x, cm3_shape_of(batch, side, side, channels));
 }
 
 /* --- the network ------------------------------------------------------------------------------------------------- */
@@ -176,10 +162,10 @@ static cm3_var *encoder(walk *w, cm3_var *x, int64_t batch) {
     const cm3_vqgan_config *c = &w->model->config;
     int64_t channels = channels_of(w, 0);
     AT(w, "%s", w->part);
-    bucket(w, 1);
+    cm3_walk_bucket(&w->base, 1);
     x = conv(w, x, "first", folded_channels(w), channels, 3, 1, false);
     for (int level = 0; level < levels_of(w); level++) {
-        bucket(w, 1 + level);
+        cm3_walk_bucket(&w->base, 1 + level);
         for (int block = 0; block < c->encoder_blocks; block++) {
             AT(w, "%s/level%d/block%d", w->part, level, block);
             x = residual(w, x, channels, channels_of(w, level));
@@ -188,15 +174,11 @@ static cm3_var *encoder(walk *w, cm3_var *x, int64_t batch) {
         AT(w, "%s/level%d", w->part, level);
         if (level < levels_of(w) - 1) x = conv(w, x, "down", channels, channels, 3, 2, false);
     }
-    bucket(w, 1 + levels_of(w));
+    cm3_walk_bucket(&w->base, 1 + levels_of(w));
     x = middle(w, x, batch);
     AT(w, "%s", w->part);
     x = norm(w, x, "norm", channels, CM3_ACT_SILU);
     return conv(w, x, "last", channels, c->code_width, 3, 1, false);
-}
-
-static cm3_var *upsample(walk *w, cm3_var *x) {
-    return w->declare ? NULL : cm3_upsample(w->tape, x);
 }
 
 static cm3_var *decoder(walk *w, cm3_var *x, int64_t batch) {
@@ -204,18 +186,18 @@ static cm3_var *decoder(walk *w, cm3_var *x, int64_t batch) {
     int64_t channels = channels_of(w, levels_of(w) - 1);
     int number = levels_of(w) + 2;
     AT(w, "%s", w->part);
-    bucket(w, number++);
+    cm3_walk_bucket(&w->base, number++);
     x = conv(w, x, "first", c->code_width, channels, 3, 1, false);
     x = middle(w, x, batch);
     for (int level = levels_of(w) - 1; level >= 0; level--) {
-        bucket(w, number++);
+        cm3_walk_bucket(&w->base, number++);
         for (int block = 0; block < c->decoder_blocks; block++) {
             AT(w, "%s/level%d/block%d", w->part, level, block);
             x = residual(w, x, channels, channels_of(w, level));
             channels = channels_of(w, level);
         }
         AT(w, "%s/level%d", w->part, level);
-        if (level > 0) x = conv(w, upsample(w, x), "up", channels, channels, 3, 1, false);
+        if (level > 0) x = conv(w, cm3_upsample(w->base.tape, x), "up", channels, channels, 3, 1, false);
     }
     AT(w, "%s", w->part);
     x = norm(w, x, "norm", channels, CM3_ACT_SILU);
@@ -235,28 +217,42 @@ static cm3_status check_config(const cm3_vqgan_config *c) {
     return CM3_OK;
 }
 
-cm3_status cm3_vqgan_declare(const cm3_vqgan_config *config, cm3_params *params, cm3_vqgan **out) {
+static cm3_var *codebook(cm3_walk *w, const cm3_vqgan_config *c) {
+    return cm3_walk_parameter(w, cm3_shape_of(c->codes, c->code_width), cm3_init_uniform(1.0 / (double)c->codes),
+                              CM3_NO_DECAY, "codebook");
+}
+
+static cm3_status declare(const void *config, int64_t vocabulary, cm3_params *params, void **out) {
+    (void)vocabulary;
     *out = NULL;
     CM3_TRY(check_config(config));
-    cm3_vqgan *model = calloc(1, sizeof *model);
-    if (!model) return cm3_fail(CM3_ERR_MEMORY, "no memory for an image tokenizer");
-    model->config = *config;
-    model->params = params;
-    walk w = {.model = model, .declare = params, .part = "encoder"};
-    model->codebook = cm3_params_add(params, cm3_shape_of(config->codes, config->code_width),
-                                     cm3_init_uniform(1.0 / (double)config->codes), CM3_NO_DECAY, "codebook");
-    model->encoder = cm3_params_count(params);
+    cm3_vqgan *model = *out = calloc(1, sizeof *model);
+    if (!model) return cm3_fail(CM3_ERR_MEMORY, "out of memory for an image tokenizer");
+    *model = (cm3_vqgan){.config = *(const cm3_vqgan_config *)config, .params = params};
+    walk w = {.base = {.params = params}, .model = model, .part = "encoder"};
+    codebook(&w.base, &model->config);
+    model->encoder = w.base.next;
     encoder(&w, NULL, 0);
-    model->decoder = cm3_params_count(params);
+    model->decoder = w.base.next;
     w.part = "decoder";
     decoder(&w, NULL, 0);
-    *out = model;
     return CM3_OK;
 }
 
-void cm3_vqgan_free(cm3_vqgan *model) {
-    free(model);
+static double flops_per_item(const void *model, int64_t length) {
+    (void)length;
+    return cm3_vqgan_flops_per_image(model);
 }
+
+const cm3_network_kind cm3_vqgan_kind = {.name = "image-tokenizer",
+                                         .section = "image_tokenizer.network",
+                                         .item = "image",
+                                         .fields = cm3_vqgan_fields,
+                                         .config_size = sizeof(cm3_vqgan_config),
+                                         .check = check,
+                                         .declare = declare,
+                                         .free = free,
+                                         .flops_per_item = flops_per_item};
 
 const cm3_vqgan_config *cm3_vqgan_get_config(const cm3_vqgan *model) {
     return &model->config;
@@ -264,10 +260,6 @@ const cm3_vqgan_config *cm3_vqgan_get_config(const cm3_vqgan *model) {
 
 const cm3_params *cm3_vqgan_params(const cm3_vqgan *model) {
     return model->params;
-}
-
-int cm3_vqgan_codebook_index(const cm3_vqgan *model) {
-    return model->codebook;
 }
 
 /* --- on a tape --------------------------------------------------------------------------------------------------- */
@@ -278,18 +270,18 @@ cm3_shape cm3_vqgan_image_shape(const cm3_vqgan *model, int64_t batch) {
 }
 
 cm3_var *cm3_vqgan_codebook(const cm3_vqgan *model, cm3_tape *tape) {
-    return cm3_params_var(model->params, tape, model->codebook);
+    return codebook(&(cm3_walk){.params = model->params, .tape = tape}, &model->config);
 }
 
 cm3_var *cm3_vqgan_encode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch, cm3_var *images) {
-    walk w = {.model = model, .tape = tape, .next = model->encoder, .part = "encoder"};
+    walk w = {.base = {model->params, tape, model->encoder}, .model = model, .part = "encoder"};
     cm3_var *z = encoder(&w, images, batch);
     return cm3_view(tape, z, cm3_shape_of(batch * cm3_vqgan_codes_per_image(&model->config), model->config.code_width));
 }
 
 cm3_var *cm3_vqgan_decode(const cm3_vqgan *model, cm3_tape *tape, int64_t batch, cm3_var *vectors) {
     const int64_t side = cm3_vqgan_code_side(&model->config);
-    walk w = {.model = model, .tape = tape, .next = model->decoder, .part = "decoder"};
+    walk w = {.base = {model->params, tape, model->decoder}, .model = model, .part = "decoder"};
     return decoder(&w, cm3_view(tape, vectors, cm3_shape_of(batch, side, side, model->config.code_width)), batch);
 }
 

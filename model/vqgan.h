@@ -17,8 +17,7 @@
 #ifndef CM3_MODEL_VQGAN_H
 #define CM3_MODEL_VQGAN_H
 
-#include "core/config.h"
-#include "model/params.h"
+#include "model/network.h"
 
 typedef struct cm3_vqgan_config {
     int64_t image_size;       /* side, pixels */
@@ -36,22 +35,20 @@ typedef struct cm3_vqgan_config {
 } cm3_vqgan_config;
 
 extern const cm3_field cm3_vqgan_fields[];
-void cm3_vqgan_check(const cm3_vqgan_config *config, const char *section, cm3_faults *faults);
 
 /* Codes along a side, and of a whole image. */
 int64_t cm3_vqgan_code_side(const cm3_vqgan_config *config);
 int64_t cm3_vqgan_codes_per_image(const cm3_vqgan_config *config);
 
+/* The kind "image-tokenizer"; a cm3_network of it has a cm3_vqgan as its model. CM3_ERR_SHAPE for a config that
+ * a recipe refuses. */
+extern const cm3_network_kind cm3_vqgan_kind;
 typedef struct cm3_vqgan cm3_vqgan;
 
-/* Adds the network's parameters to `params` (before its layout is made), and keeps a pointer to it. CM3_ERR_SHAPE for a
- * config that cm3_vqgan_check would refuse. */
-cm3_status cm3_vqgan_declare(const cm3_vqgan_config *config, cm3_params *params, cm3_vqgan **model);
-void cm3_vqgan_free(cm3_vqgan *model);
 const cm3_vqgan_config *cm3_vqgan_get_config(const cm3_vqgan *model);
 const cm3_params *cm3_vqgan_params(const cm3_vqgan *model);
 /* Index of the codebook (K, D) in the table of parameters. */
-int cm3_vqgan_codebook_index(const cm3_vqgan *model);
+enum { CM3_VQGAN_CODEBOOK = 0 };
 
 /* --- the network on a tape --------------------------------------------------------------------------------------- */
 

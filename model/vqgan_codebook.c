@@ -66,9 +66,9 @@ static cm3_status restart(cm3_codebook *book, cm3_comm *comm, int64_t step, cons
     const int64_t width = book->width, first = rows * cm3_comm_rank(comm), total = rows * cm3_comm_size(comm);
     const size_t bytes = (size_t)width * sizeof(float);
     const cm3_params *params = cm3_vqgan_params(book->model);
-    const cm3_placement *at = cm3_params_placement(params);
-    const cm3_memory *memory = at->backend->memory;
-    float *values = at->values + cm3_params_get(params, cm3_vqgan_codebook_index(book->model))->offset;
+    const cm3_param *param = cm3_params_get(params, CM3_VQGAN_CODEBOOK);
+    const cm3_memory *memory = cm3_params_tape_options(params).backend->memory;
+    float *values = cm3_params_group(params, param->group)->there.values + param->offset;
     if (dead == 0) return CM3_OK;
     if (total == 0) return cm3_fail(CM3_ERR_INTERNAL, "codes are started again without a vector to take");
     memset(book->candidates, 0, (size_t)(dead * width) * sizeof *book->candidates);

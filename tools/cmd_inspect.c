@@ -44,9 +44,9 @@ static cm3_status digest_hex(const char *path, const char *buffer, char hex[CM3_
     return CM3_OK;
 }
 
-static void print_checkpoint(const char *path, const cm3_checkpoint_info *info) {
-    printf("%s\n  %s, step %lld, %lld tokens seen, seed %llu\n", path, info->state.kind, (long long)info->state.step,
-           (long long)info->state.tokens, (unsigned long long)info->state.seed);
+static void print_checkpoint(const char *path, const cm3_checkpoint_info *info, const cm3_network_kind *kind) {
+    printf("%s\n  %s, step %lld, %lld %ss seen, seed %llu\n", path, kind->name, (long long)info->state.step,
+           (long long)info->state.tokens, kind->item, (unsigned long long)info->state.seed);
     printf("  %lld parameters in %lld tensors, %d shard%s, %.1f MiB\n", (long long)info->parameters,
            (long long)info->tensor_count, info->shards, info->shards == 1 ? "" : "s", (double)info->bytes / 0x1p20);
     for (int64_t i = 0; i < info->tensor_count; i++) {
@@ -62,7 +62,8 @@ static cm3_status inspect_checkpoint(const cm3_command_line *line, const char *p
     static const char *const buffers[] = {"parameters", "m", "v"};
     char hex[3][CM3_HASH_HEX];
     const int count = !cm3_option_given(line, "digest") && !json ? 0 : moments ? 3 : 1;
-    cm3_status status = CM3_OK;
+    const cm3_network_kind *kind;
+    cm3_status status = cm3_network_find(info.state.kind, &kind);
     for (int i = 0; i < count && status == CM3_OK; i++) status = digest_hex(path, buffers[i], hex[i]);
     if (status == CM3_OK && json) {
         cm3_json_writer w = cm3_json_writer_on(stdout);
@@ -81,7 +82,7 @@ static cm3_status inspect_checkpoint(const cm3_command_line *line, const char *p
     } else if (status == CM3_OK && count) {
         for (int i = 0; i < count; i++) printf(count > 1 ? "%s %s\n" : "%s\n", hex[i], buffers[i]);
     } else if (status == CM3_OK) {
-        print_checkpoint(path, &info);
+        print_checkpoint(path, &info, kind);
     }
     cm3_checkpoint_info_free(&info);
     return status;

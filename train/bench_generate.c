@@ -19,8 +19,7 @@ typedef struct bench {
     const cm3_recipe *recipe;
     const cm3_backend *backend;
     cm3_vocab vocab;
-    cm3_params *params;
-    cm3_transformer *model;
+    cm3_network *network;
     int64_t tokens, prompt_tokens;
     int32_t prompt[PROMPT];
 } bench;
@@ -41,18 +40,18 @@ static cm3_status set_up(bench *b) {
     const cm3_recipe *recipe = b->recipe;
     const cm3_vocab_sizes sizes = cm3_recipe_vocab_sizes(recipe);
     CM3_TRY(cm3_vocab_build(&sizes, &b->vocab));
-    CM3_TRY(cm3_params_create(&b->params));
-    CM3_TRY(cm3_transformer_declare(&recipe->model, b->vocab.size, b->params, &b->model));
-    CM3_TRY(cm3_params_layout(b->params, CM3_SHARD_UNIT));
-    CM3_TRY(cm3_params_allocate(b->params, false));
-    CM3_TRY(cm3_params_place(b->params, b->backend, cm3_recipe_compute(recipe, b->backend)));
-    cm3_params_init(b->params, (uint64_t)recipe->run.seed);
-    fill_zeros(b->params);
+    cm3_network_options of = cm3_recipe_network(recipe, "transformer");
+    of.vocabulary = b->vocab.size;
+    of.use = CM3_USE_INFER;
+    of.backend = b->backend;
+    of.compute = cm3_recipe_compute(recipe, b->backend);
+    CM3_TRY(cm3_network_open(&of, &b->network));
+    fill_zeros(b->network->params);
     const int64_t room = recipe->model.context - b->tokens;
     b->prompt_tokens = room < 1 ? 1 : room < PROMPT ? room : PROMPT;
     cm3_rng rng = cm3_rng_stream((uint64_t)recipe->run.seed, CM3_RNG_TEST, 0, 0);
     for (int i = 0; i < PROMPT; i++) b->prompt[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)b->vocab.size);
-    return cm3_params_upload(b->params);
+    return cm3_params_upload(b->network->params);
 }
 
 /* All of their tokens, or the first steps alone, in a cache that holds all. */
@@ -85,7 +84,7 @@ static cm3_status measure(const bench *b, double seconds, double copy_rate, cm3_
     cm3_generator *generator = NULL;
     cm3_request *requests = calloc((size_t)images, sizeof *requests);
     int32_t *out = calloc((size_t)(images * b->tokens), sizeof *out);
-    cm3_status status = requests && out ? cm3_generator_create(b->model, STREAMS * images, &generator)
+    cm3_status status = requests && out ? cm3_generator_create(b->network->model, STREAMS * images, &generator)
                                         : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld images", (long long)images);
     if (status == CM3_OK) status = generate(b, generator, requests, out, images, false);
     double spent = 0;
@@ -104,8 +103,8 @@ static cm3_status measure(const bench *b, double seconds, double copy_rate, cm3_
     r->tokens_per_second = (double)(images * b->tokens) / r->seconds;
     r->seconds_per_image = r->seconds / (double)images;
     r->copy_bytes_per_second = copy_rate;
-    r->step_bytes = cm3_transformer_step_bytes(b->model, cm3_params_tape_options(b->params).compute, STREAMS * images,
-                                               (double)b->prompt_tokens + (double)b->tokens / 2);
+    r->step_bytes = cm3_transformer_step_bytes(b->network->model, cm3_params_tape_options(b->network->params).compute,
+                                               STREAMS * images, (double)b->prompt_tokens + (double)b->tokens / 2);
     r->floor_seconds = (double)b->tokens * r->step_bytes / copy_rate;
     r->ratio = r->floor_seconds / r->seconds;
     return status;
@@ -121,7 +120,6 @@ cm3_status cm3_bench_generate(const cm3_recipe *recipe, const cm3_backend *backe
     cm3_status status = cm3_copy_rate(backend, 0.5, &copy_rate);
     if (status == CM3_OK) status = set_up(&b);
     for (int i = 0; i < count && status == CM3_OK; i++) status = measure(&b, seconds, copy_rate, &results[i]);
-    cm3_transformer_free(b.model);
-    cm3_params_free(b.params);
+    cm3_network_close(b.network);
     return status;
 }

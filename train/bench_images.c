@@ -14,8 +14,7 @@ typedef struct bench {
     const cm3_recipe *recipe;
     const cm3_backend *backend;
     int64_t batch, updates;
-    cm3_params *params;
-    cm3_vqgan *model;
+    cm3_network *network;
     cm3_train_state state;
     cm3_image_codec *codec;
     cm3_tape *tape;
@@ -45,24 +44,21 @@ static cm3_status set_up(bench *b) {
     const cm3_recipe *recipe = b->recipe;
     b->batch = recipe->image_tokenizer.train.micro_batch ? recipe->image_tokenizer.train.micro_batch
                                                          : recipe->image_tokenizer.data.batch;
-    CM3_TRY(cm3_params_create(&b->params));
-    CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer.network, b->params, &b->model));
-    CM3_TRY(cm3_params_layout(b->params, CM3_SHARD_UNIT));
-    CM3_TRY(cm3_params_allocate(b->params, true));
-    CM3_TRY(cm3_params_place(b->params, b->backend, CM3_F32));
-    cm3_params_init(b->params, (uint64_t)recipe->run.seed);
-    CM3_TRY(cm3_train_state_open(b->backend, b->params, NULL, &b->state));
-    CM3_TRY(cm3_train_state_upload(&b->state));
+    cm3_network_options of = cm3_recipe_network(recipe, "image-tokenizer");
+    of.use = CM3_USE_TRAIN;
+    of.backend = b->backend;
+    CM3_TRY(cm3_network_open(&of, &b->network));
+    CM3_TRY(cm3_train_state_open(b->network->params, NULL, &b->state));
     CM3_TRY(fill_inputs(b));
-    CM3_TRY(cm3_image_codec_create(b->model, b->batch, &b->codec));
-    cm3_tape_options options = cm3_params_tape_options(b->params);
+    CM3_TRY(cm3_image_codec_create(b->network->model, b->batch, &b->codec));
+    cm3_tape_options options = cm3_params_tape_options(b->network->params);
     options.recompute = (cm3_recompute)recipe->image_tokenizer.network.recompute;
     options.share_pages_from = CM3_SHARE_PAGES_FROM;
     CM3_TRY(cm3_tape_create(&options, &b->tape));
     float *scales = b->scales.there;
     const cm3_vqgan_batch batch = {
         .images = b->batch, .pixels = b->folded.there, .pixel_scale = &scales[0], .code_scale = &scales[1]};
-    cm3_vqgan_train(b->model, b->tape, &batch);
+    cm3_vqgan_train(b->network->model, b->tape, &batch);
     return cm3_tape_plan(b->tape);
 }
 
@@ -72,8 +68,7 @@ static void tear_down(bench *b) {
     cm3_train_state_close(&b->state);
     cm3_staged_buffer_free(&b->folded);
     cm3_staged_buffer_free(&b->scales);
-    cm3_vqgan_free(b->model);
-    cm3_params_free(b->params);
+    cm3_network_close(b->network);
     free(b->images);
     free(b->codes);
 }
@@ -117,7 +112,7 @@ static cm3_status measure(bench *b, double seconds, cm3_bench_images_result *r) 
     CM3_TRY(rate_of(b, train, seconds, &r->trained_per_second));
     CM3_TRY(cm3_product_rate(b->backend, CM3_F32, 0.5, &r->product_flops_per_second, NULL));
     r->batch = b->batch;
-    r->flops_per_second = r->trained_per_second * cm3_vqgan_flops_per_image(b->model);
+    r->flops_per_second = r->trained_per_second * cm3_vqgan_flops_per_image(b->network->model);
     r->ratio = r->flops_per_second / r->product_flops_per_second;
     return CM3_OK;
 }

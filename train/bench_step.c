@@ -13,8 +13,7 @@
 typedef struct bench {
     const cm3_recipe *recipe;
     const cm3_backend *backend;
-    cm3_params *params;
-    cm3_transformer *model;
+    cm3_network *network;
     cm3_tape *tape;
     cm3_train_state state;
     int64_t rows, tokens;
@@ -57,18 +56,16 @@ static cm3_status set_up(bench *b) {
     CM3_TRY(cm3_vocab_build(&sizes, &vocab));
     b->rows = recipe->pretrain.train.micro_batch ? recipe->pretrain.train.micro_batch : recipe->pretrain.data.batch;
     b->tokens = b->rows * recipe->pretrain.data.context;
-    const cm3_dtype compute = cm3_recipe_compute(recipe, b->backend);
-    CM3_TRY(cm3_params_create(&b->params));
-    CM3_TRY(cm3_transformer_declare(&recipe->model, vocab.size, b->params, &b->model));
-    CM3_TRY(cm3_params_layout(b->params, CM3_SHARD_UNIT));
-    CM3_TRY(cm3_params_allocate(b->params, true));
-    CM3_TRY(cm3_params_place(b->params, b->backend, compute));
-    cm3_params_init(b->params, (uint64_t)recipe->run.seed);
-    CM3_TRY(cm3_train_state_open(b->backend, b->params, NULL, &b->state));
-    CM3_TRY(cm3_train_state_upload(&b->state));
+    cm3_network_options of = cm3_recipe_network(recipe, "transformer");
+    of.vocabulary = vocab.size;
+    of.use = CM3_USE_TRAIN;
+    of.backend = b->backend;
+    of.compute = cm3_recipe_compute(recipe, b->backend);
+    CM3_TRY(cm3_network_open(&of, &b->network));
+    CM3_TRY(cm3_train_state_open(b->network->params, NULL, &b->state));
     CM3_TRY(fill_inputs(b, vocab.size));
     const cm3_tape_options options = {.backend = b->backend,
-                                      .compute = compute,
+                                      .compute = of.compute,
                                       .recompute = (cm3_recompute)recipe->model.recompute,
                                       .share_pages_from = CM3_SHARE_PAGES_FROM};
     CM3_TRY(cm3_tape_create(&options, &b->tape));
@@ -79,7 +76,7 @@ static cm3_status set_up(bench *b) {
                                       .positions = b->positions,
                                       .scale = b->scale};
     cm3_var *per_token;
-    cm3_tape_loss(b->tape, cm3_transformer_loss(b->model, b->tape, &batch, &per_token));
+    cm3_tape_loss(b->tape, cm3_transformer_loss(b->network->model, b->tape, &batch, &per_token));
     return cm3_tape_plan(b->tape);
 }
 
@@ -88,8 +85,7 @@ static void tear_down(bench *b) {
     const size_t bytes = (size_t)b->tokens * sizeof(int32_t);
     cm3_train_state_close(&b->state);
     cm3_tape_free(b->tape);
-    cm3_transformer_free(b->model);
-    cm3_params_free(b->params);
+    cm3_network_close(b->network);
     memory->free(b->ids, bytes);
     memory->free(b->targets, bytes);
     memory->free(b->positions, bytes);
@@ -139,13 +135,14 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
     r->mean_seconds = spent / (double)r->steps;
     r->tokens_per_second = (double)b->tokens / fastest;
     r->sgemm_flops_per_second = sgemm_flops / sgemm_seconds;
-    r->flops_per_second = cm3_transformer_flops_per_token(b->model, b->recipe->pretrain.data.context) *
+    r->flops_per_second = b->network->kind->flops_per_item(b->network->model, b->recipe->pretrain.data.context) *
                           (double)b->tokens / r->mean_seconds;
     r->ratio = r->flops_per_second / r->sgemm_flops_per_second;
     const cm3_tape_stats *stats = cm3_tape_get_stats(b->tape);
-    const double copy = cm3_params_placement(b->params)->bf16_weights ? sizeof(uint16_t) : 0; /* bytes a parameter */
-    r->planned_bytes = (4.0 * sizeof(float) + copy) * (double)cm3_params_size(b->params) + (double)stats->peak_bytes -
-                       (double)stats->exchanged_bytes;
+    const cm3_params_bytes bytes =
+        cm3_params_count_bytes(b->network->params, cm3_tape_get_options(b->tape)->compute, CM3_USE_TRAIN);
+    r->planned_bytes =
+        bytes.values + bytes.gradients + bytes.moments + (double)stats->peak_bytes - (double)stats->exchanged_bytes;
     return CM3_OK;
 }
 

@@ -11,33 +11,41 @@
 #define CM3__MANIFEST "manifest.json"
 #define CM3__MODEL "model.h5"
 
-enum { CM3__BUFFERS_MAX = 8, CM3__SHARDS_MAX = 100000, CM3__NAME_MAX = 64, CM3__VERSION = 1 };
+enum { CM3__DATASETS_MAX = 32, CM3__SHARDS_MAX = 100000, CM3__NAME_MAX = 64, CM3__VERSION = 2 };
 
 /* --- manifest.json: what must be on the disk, to the byte -------------------------------------------------------- */
 
-/* A dataset of a shard: where HDF5 put its numbers in the file, and their checksum. */
+/* A buffer of a group: /BUFFER/GROUP in the shards, which share its elements. */
+typedef struct cm3__dataset {
+    char buffer[CM3__NAME_MAX], group[CM3__NAME_MAX];
+    int64_t total;
+} cm3__dataset;
+
+/* A shard's piece of a dataset: where HDF5 put its numbers in the file, and their checksum. */
 typedef struct cm3__region {
+    cm3_range range; /* of the flat buffer */
     int64_t offset, bytes;
     cm3_hash hash;
 } cm3__region;
 
 typedef struct cm3__shard_entry {
-    cm3_range range;    /* of the flat buffers */
     int64_t bytes;      /* of the file */
     cm3_hash structure; /* of all that is not a dataset's numbers */
-    cm3__region regions[CM3__BUFFERS_MAX];
+    cm3__region regions[CM3__DATASETS_MAX];
 } cm3__shard_entry;
 
 typedef struct cm3__manifest {
-    int64_t step, total;
-    char buffers[CM3__BUFFERS_MAX][CM3__NAME_MAX];
-    int buffer_count;
+    int64_t step;
+    cm3__dataset datasets[CM3__DATASETS_MAX];
+    int dataset_count;
     int64_t model_bytes;
     cm3_hash model_hash;
     cm3__shard_entry *shards;
     int shard_count;
 } cm3__manifest;
 
+/* Index of the dataset, or -1. */
+int cm3__manifest_find(const cm3__manifest *manifest, const char *buffer, const char *group);
 void cm3__shard_name(int shard, int shards, char name[CM3__NAME_MAX]);
 cm3_status cm3__manifest_write(const char *folder, const cm3__manifest *manifest);
 /* Everything in it is checked: what the rest of the program gets is consistent. */
@@ -47,15 +55,16 @@ void cm3__manifest_free(cm3__manifest *manifest);
 
 /* --- a shard ----------------------------------------------------------------------------------------------------- */
 
-/* Writes the range of every buffer and fills the entry. The file is on the disk when this returns. */
-cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3_checkpoint_parts *parts,
-                            cm3_range range, cm3__shard_entry *entry);
+/* Writes this rank's piece of every buffer of `datasets` and fills the entry. The file is on the disk when this
+ * returns. `data` are the whole buffers. */
+cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3__manifest *datasets,
+                            const float *const *data, cm3__shard_entry *entry);
 /* Checks that the file is there, has its size, and that all but its numbers is as it was written. */
 cm3_status cm3__shard_check(const char *folder, const cm3__manifest *manifest, int shard);
-/* Reads the numbers of one buffer through `take`, piece by piece from begin to end, then compares the checksum. */
-typedef void cm3__take(void *context, int64_t begin, const float *values, int64_t count);
-cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int buffer, cm3__take *take,
-                           void *context);
+/* Reads a shard's whole piece of a dataset and compares the checksum; reads elements of it. */
+cm3_status cm3__shard_verify(const char *folder, const cm3__manifest *manifest, int shard, int dataset);
+cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int dataset, cm3_range range,
+                           float *values);
 
 /* --- model.h5 ---------------------------------------------------------------------------------------------------- */
 
@@ -66,12 +75,14 @@ typedef struct cm3__model {
     hid_t file;
     void *image;
     char path[4096];                /* for messages */
-    cm3_checkpoint_tensor *tensors; /* ascending offsets; names owned */
+    cm3_checkpoint_tensor *tensors; /* by group, ascending offsets; names owned; `group`: dataset of their values */
     int64_t tensor_count;
 } cm3__model;
 
 cm3_status cm3__model_open(const char *folder, const cm3__manifest *manifest, cm3__model *model);
 cm3_status cm3__model_read_state(const cm3__model *model, cm3_checkpoint_state *state);
+/* Compares the fingerprint of a frozen group with the one that was saved. */
+cm3_status cm3__model_check_frozen(const cm3__model *model, const cm3_checkpoint_group *group);
 cm3_status cm3__model_read_array(const cm3__model *model, const cm3_checkpoint_array *array);
 void cm3__model_close(cm3__model *model);
 

@@ -25,16 +25,15 @@ static void put_shard(cm3_json_writer *w, const cm3__manifest *manifest, int sha
     char name[CM3__NAME_MAX];
     cm3__shard_name(shard, manifest->shard_count, name);
     cm3_json_put_string(w, "name", name);
-    cm3_json_put_int(w, "begin", entry->range.begin);
-    cm3_json_put_int(w, "end", entry->range.end);
     cm3_json_put_int(w, "bytes", entry->bytes);
     put_hash(w, "structure", entry->structure);
     cm3_json_begin_array(w, "datasets");
-    for (int b = 0; b < manifest->buffer_count; b++) {
+    for (int d = 0; d < manifest->dataset_count; d++) {
         cm3_json_begin_object(w, NULL);
-        cm3_json_put_string(w, "name", manifest->buffers[b]);
-        cm3_json_put_int(w, "offset", entry->regions[b].offset);
-        put_hash(w, "hash", entry->regions[b].hash);
+        cm3_json_put_int(w, "begin", entry->regions[d].range.begin);
+        cm3_json_put_int(w, "end", entry->regions[d].range.end);
+        cm3_json_put_int(w, "offset", entry->regions[d].offset);
+        put_hash(w, "hash", entry->regions[d].hash);
         cm3_json_end_object(w);
     }
     cm3_json_end_array(w);
@@ -46,9 +45,14 @@ static void put_manifest(FILE *file, const cm3__manifest *manifest) {
     cm3_json_begin_object(&w, NULL);
     cm3_json_put_int(&w, "version", CM3__VERSION);
     cm3_json_put_int(&w, "step", manifest->step);
-    cm3_json_put_int(&w, "total", manifest->total);
-    cm3_json_begin_array(&w, "buffers");
-    for (int b = 0; b < manifest->buffer_count; b++) cm3_json_put_string(&w, NULL, manifest->buffers[b]);
+    cm3_json_begin_array(&w, "datasets");
+    for (int d = 0; d < manifest->dataset_count; d++) {
+        cm3_json_begin_object(&w, NULL);
+        cm3_json_put_string(&w, "buffer", manifest->datasets[d].buffer);
+        cm3_json_put_string(&w, "group", manifest->datasets[d].group);
+        cm3_json_put_int(&w, "total", manifest->datasets[d].total);
+        cm3_json_end_object(&w);
+    }
     cm3_json_end_array(&w);
     cm3_json_begin_object(&w, "model");
     cm3_json_put_string(&w, "name", CM3__MODEL);
@@ -102,20 +106,24 @@ static cm3_status read_hash(const json_t *object, const char *name, const char *
     return CM3_OK;
 }
 
+/* `at`: where the shards so far end in each dataset: no gap, no overlap. */
 static cm3_status read_regions(const json_t *shard, const char *name, const cm3__manifest *manifest,
-                               cm3__shard_entry *entry) {
+                               cm3__shard_entry *entry, int64_t *at) {
     const json_t *datasets;
     CM3_TRY(cm3_json_need_array(shard, name, "datasets", &datasets));
-    if ((int)json_array_size(datasets) != manifest->buffer_count)
+    if ((int)json_array_size(datasets) != manifest->dataset_count)
         return cm3_fail(CM3_ERR_FORMAT, "%s: a shard has %zu datasets, expected %d", name, json_array_size(datasets),
-                        manifest->buffer_count);
+                        manifest->dataset_count);
     int64_t end_of_last = 0;
-    for (int b = 0; b < manifest->buffer_count; b++) {
-        const json_t *dataset = json_array_get(datasets, (size_t)b);
-        cm3__region *region = &entry->regions[b];
-        region->bytes = cm3_range_length(entry->range) * (int64_t)sizeof(float);
+    for (int d = 0; d < manifest->dataset_count; d++) {
+        const json_t *dataset = json_array_get(datasets, (size_t)d);
+        cm3__region *region = &entry->regions[d];
+        CM3_TRY(cm3_json_need_int(dataset, name, "begin", at[d], at[d], &region->range.begin));
+        CM3_TRY(cm3_json_need_int(dataset, name, "end", at[d], manifest->datasets[d].total, &region->range.end));
         CM3_TRY(cm3_json_need_int(dataset, name, "offset", 0, entry->bytes, &region->offset));
         CM3_TRY(read_hash(dataset, name, "hash", &region->hash));
+        at[d] = region->range.end;
+        region->bytes = cm3_range_length(region->range) * (int64_t)sizeof(float);
         if (region->bytes == 0) continue;
         if (region->offset < end_of_last || region->bytes > entry->bytes - region->offset)
             return cm3_fail(CM3_ERR_FORMAT, "%s: datasets of a shard overlap or reach beyond its file", name);
@@ -133,36 +141,53 @@ static cm3_status read_shards(const json_t *root, const char *name, cm3__manifes
     manifest->shards = calloc(count, sizeof *manifest->shards);
     if (manifest->shards == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for %zu shards", count);
     manifest->shard_count = (int)count;
-    int64_t at = 0;
+    int64_t at[CM3__DATASETS_MAX] = {0};
     for (size_t s = 0; s < count; s++) {
         const json_t *shard = json_array_get(shards, s);
         cm3__shard_entry *entry = &manifest->shards[s];
-        CM3_TRY(cm3_json_need_int(shard, name, "begin", at, at, &entry->range.begin)); /* no gap, no overlap */
-        CM3_TRY(cm3_json_need_int(shard, name, "end", at, manifest->total, &entry->range.end));
         CM3_TRY(cm3_json_need_int(shard, name, "bytes", 0, INT64_MAX, &entry->bytes));
         CM3_TRY(read_hash(shard, name, "structure", &entry->structure));
-        CM3_TRY(read_regions(shard, name, manifest, entry));
-        at = entry->range.end;
+        CM3_TRY(read_regions(shard, name, manifest, entry, at));
     }
-    if (at != manifest->total)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: shards end at element %lld of %lld", name, (long long)at,
-                        (long long)manifest->total);
+    for (int d = 0; d < manifest->dataset_count; d++)
+        if (at[d] != manifest->datasets[d].total)
+            return cm3_fail(CM3_ERR_FORMAT, "%s: shards end at element %lld of %lld", name, (long long)at[d],
+                            (long long)manifest->datasets[d].total);
     return CM3_OK;
 }
 
-static cm3_status read_buffers(const json_t *root, const char *name, cm3__manifest *manifest) {
-    const json_t *buffers;
-    CM3_TRY(cm3_json_need_array(root, name, "buffers", &buffers));
-    const size_t count = json_array_size(buffers);
-    if (count < 1 || count > CM3__BUFFERS_MAX)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: buffers: found %zu, expected 1 to %d", name, count, CM3__BUFFERS_MAX);
-    for (size_t b = 0; b < count; b++) {
-        const char *buffer = json_string_value(json_array_get(buffers, b));
-        if (buffer == NULL || strlen(buffer) >= CM3__NAME_MAX)
-            return cm3_fail(CM3_ERR_FORMAT, "%s: buffers: expected short names", name);
-        strcpy(manifest->buffers[b], buffer);
+static cm3_status read_name(const json_t *dataset, const char *name, const char *key, char *to) {
+    const char *text;
+    CM3_TRY(cm3_json_need_string(dataset, name, key, &text));
+    if (strlen(text) >= CM3__NAME_MAX || *text == 0)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: datasets: %s: expected 1 to %d characters", name, key, CM3__NAME_MAX - 1);
+    strcpy(to, text);
+    return CM3_OK;
+}
+
+int cm3__manifest_find(const cm3__manifest *manifest, const char *buffer, const char *group) {
+    for (int d = 0; d < manifest->dataset_count; d++)
+        if (strcmp(manifest->datasets[d].buffer, buffer) == 0 && strcmp(manifest->datasets[d].group, group) == 0)
+            return d;
+    return -1;
+}
+
+static cm3_status read_datasets(const json_t *root, const char *name, cm3__manifest *manifest) {
+    const json_t *datasets;
+    CM3_TRY(cm3_json_need_array(root, name, "datasets", &datasets));
+    const size_t count = json_array_size(datasets);
+    if (count < 1 || count > CM3__DATASETS_MAX)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: datasets: found %zu, expected 1 to %d", name, count, CM3__DATASETS_MAX);
+    for (size_t d = 0; d < count; d++) {
+        const json_t *dataset = json_array_get(datasets, d);
+        cm3__dataset read = {0};
+        CM3_TRY(read_name(dataset, name, "buffer", read.buffer));
+        CM3_TRY(read_name(dataset, name, "group", read.group));
+        CM3_TRY(cm3_json_need_int(dataset, name, "total", 0, INT64_MAX / 8, &read.total));
+        if (cm3__manifest_find(manifest, read.buffer, read.group) >= 0)
+            return cm3_fail(CM3_ERR_FORMAT, "%s: datasets: /%s/%s is there twice", name, read.buffer, read.group);
+        manifest->datasets[manifest->dataset_count++] = read;
     }
-    manifest->buffer_count = (int)count;
     return CM3_OK;
 }
 
@@ -171,11 +196,10 @@ static cm3_status read_root(const json_t *root, const char *name, cm3__manifest 
     const json_t *model;
     CM3_TRY(cm3_json_need_int(root, name, "version", 1, INT64_MAX, &version));
     if (version != CM3__VERSION)
-        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: a checkpoint of format %lld; this program reads %d", name,
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: is a checkpoint of format %lld, expected %d", name,
                         (long long)version, CM3__VERSION);
     CM3_TRY(cm3_json_need_int(root, name, "step", 0, INT64_MAX, &manifest->step));
-    CM3_TRY(cm3_json_need_int(root, name, "total", 0, INT64_MAX / 8, &manifest->total));
-    CM3_TRY(read_buffers(root, name, manifest));
+    CM3_TRY(read_datasets(root, name, manifest));
     CM3_TRY(cm3_json_need_object(root, name, "model", &model));
     CM3_TRY(cm3_json_need_int(model, name, "bytes", 0, INT64_MAX, &manifest->model_bytes));
     CM3_TRY(read_hash(model, name, "hash", &manifest->model_hash));

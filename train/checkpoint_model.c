@@ -62,16 +62,17 @@ static bool put_text(hid_t file, const char *path, const char *text) {
 }
 
 /* Adds to a virtual dataset's description the views of one tensor into one shard: a few boxes. */
-static bool map_shard(hid_t options, hid_t space, const cm3_checkpoint_tensor *tensor, const char *buffer,
+static bool map_shard(hid_t options, hid_t space, const cm3_checkpoint_tensor *tensor, int dataset_index,
                       const cm3__manifest *manifest, int shard) {
     const cm3_range all = {tensor->offset, tensor->offset + cm3_shape_count(tensor->shape)};
-    const cm3_range piece = manifest->shards[shard].range, cut = cm3_range_intersect(all, piece);
+    const cm3__dataset *of = &manifest->datasets[dataset_index];
+    const cm3_range piece = manifest->shards[shard].regions[dataset_index].range, cut = cm3_range_intersect(all, piece);
     cm3_box boxes[CM3_BOXES_MAX];
     const int count = cm3_range_boxes(tensor->shape, (cm3_range){cut.begin - all.begin, cut.end - all.begin}, boxes);
     const hsize_t length = (hsize_t)cm3_range_length(piece);
-    char file[CM3__NAME_MAX], dataset[CM3__NAME_MAX + 1];
+    char file[CM3__NAME_MAX], dataset[2 * CM3__NAME_MAX + 2];
     cm3__shard_name(shard, manifest->shard_count, file);
-    snprintf(dataset, sizeof dataset, "/%s", buffer);
+    snprintf(dataset, sizeof dataset, "/%s/%s", of->buffer, of->group);
     bool good = true;
     for (int b = 0; b < count && good; b++) {
         const cm3_box *box = &boxes[b];
@@ -92,9 +93,9 @@ static bool map_shard(hid_t options, hid_t space, const cm3_checkpoint_tensor *t
 }
 
 /* /parameters/NAME, or /optimizer/BUFFER/NAME. Where a shard is missing, other tools read NaN, not silent zeros. */
-static bool put_tensor(hid_t file, const cm3_checkpoint_tensor *tensor, const char *buffer,
-                       const cm3__manifest *manifest) {
+static bool put_tensor(hid_t file, const cm3_checkpoint_tensor *tensor, int dataset, const cm3__manifest *manifest) {
     char path[1024];
+    const char *buffer = manifest->datasets[dataset].buffer;
     const bool parameters = strcmp(buffer, "parameters") == 0;
     if (parameters)
         snprintf(path, sizeof path, "/parameters/%s", tensor->name);
@@ -110,10 +111,11 @@ static bool put_tensor(hid_t file, const cm3_checkpoint_tensor *tensor, const ch
                 H5Pset_obj_track_times(options, false) >= 0 &&
                 H5Pset_fill_value(options, H5T_NATIVE_FLOAT, &missing) >= 0;
     for (int s = 0; s < manifest->shard_count && good; s++)
-        good = map_shard(options, space, tensor, buffer, manifest, s);
+        good = map_shard(options, space, tensor, dataset, manifest, s);
     if (good) H5Sselect_all(space);
     const hid_t set = good ? H5Dcreate2(file, path, H5T_IEEE_F32LE, space, links, options, H5P_DEFAULT) : -1;
-    good = set >= 0 && put_attribute(set, "offset", H5T_NATIVE_INT64, &offset);
+    good = set >= 0 && put_attribute(set, "offset", H5T_NATIVE_INT64, &offset) &&
+           put_text_attribute(set, "group", manifest->datasets[dataset].group);
     if (set >= 0) H5Dclose(set);
     if (links >= 0) H5Pclose(links);
     if (options >= 0) H5Pclose(options);
@@ -135,6 +137,17 @@ static hid_t type_of(cm3_dtype type) {
     return -1;
 }
 
+static void fingerprint_path(const cm3_checkpoint_group *group, char path[CM3__NAME_MAX + 16]) {
+    snprintf(path, CM3__NAME_MAX + 16, "/frozen/%s", group->name);
+}
+
+static bool put_fingerprint(hid_t file, const cm3_checkpoint_group *group) {
+    char path[CM3__NAME_MAX + 16], hex[CM3_HASH_HEX];
+    fingerprint_path(group, path);
+    cm3_hash_to_hex(group->fingerprint, hex);
+    return put_text(file, path, hex);
+}
+
 static bool put_all(hid_t file, const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state,
                     const cm3__manifest *manifest) {
     const int version = CM3__VERSION;
@@ -147,9 +160,14 @@ static bool put_all(hid_t file, const cm3_checkpoint_parts *parts, const cm3_che
                 put_text_attribute(file, "kind", state->kind == NULL ? "" : state->kind) &&
                 put_text(file, "/state/config", state->config == NULL ? "" : state->config) &&
                 put_text(file, "/state/data", state->data == NULL ? "" : state->data);
-    for (int b = 0; b < parts->buffer_count && good; b++)
-        for (int64_t t = 0; t < parts->table.count && good; t++)
-            good = put_tensor(file, &parts->table.tensors[t], parts->buffers[b].name, manifest);
+    for (int g = 0; g < parts->group_count && good; g++) {
+        const cm3_checkpoint_group *group = &parts->groups[g];
+        for (int b = 0; b < group->buffer_count; b++)
+            for (int64_t t = 0; t < group->table.count && good; t++)
+                good = put_tensor(file, &group->table.tensors[t],
+                                  cm3__manifest_find(manifest, group->buffers[b].name, group->name), manifest);
+        if (group->buffer_count == 0) good = put_fingerprint(file, group);
+    }
     for (int a = 0; a < parts->array_count && good; a++) {
         char path[1024];
         snprintf(path, sizeof path, "/extra/%s", parts->arrays[a].name);
@@ -259,31 +277,20 @@ static char *get_text_attribute(hid_t file, const char *name) {
     return text;
 }
 
-/* A file without the attribute has it as f32 in /extra/best, or has none. */
-static double get_best(hid_t file) {
-    double best = INFINITY;
-    if (get_attribute(file, "best", H5T_NATIVE_DOUBLE, &best)) return best;
-    const hid_t set = H5Dopen2(file, "/extra/best", H5P_DEFAULT);
-    cm3_shape shape;
-    if (set >= 0 && get_shape(set, &shape) && cm3_shape_count(shape) == 1) read_whole(set, H5T_NATIVE_DOUBLE, &best);
-    if (set >= 0) H5Dclose(set);
-    return best;
-}
-
 cm3_status cm3__model_read_state(const cm3__model *model, cm3_checkpoint_state *state) {
     *state = (cm3_checkpoint_state){0};
     state->kind = get_text_attribute(model->file, "kind");
     state->config = get_text_dataset(model->file, "/state/config");
     state->data = get_text_dataset(model->file, "/state/data");
-    state->best = get_best(model->file);
     if (get_attribute(model->file, "step", H5T_NATIVE_INT64, &state->step) &&
         get_attribute(model->file, "tokens", H5T_NATIVE_INT64, &state->tokens) &&
-        get_attribute(model->file, "seed", H5T_NATIVE_UINT64, &state->seed) && state->kind != NULL &&
+        get_attribute(model->file, "seed", H5T_NATIVE_UINT64, &state->seed) &&
+        get_attribute(model->file, "best", H5T_NATIVE_DOUBLE, &state->best) && state->kind != NULL &&
         state->config != NULL && state->data != NULL)
         return CM3_OK;
     cm3_checkpoint_state_free(state);
     return format_fail(model,
-                       "holds no complete state of a run (step, tokens, seed, kind, /state/config, /state/data)");
+                       "holds no complete state of a run (step, tokens, seed, best, kind, /state/config, /state/data)");
 }
 
 void cm3_checkpoint_state_free(cm3_checkpoint_state *state) {
@@ -296,6 +303,7 @@ void cm3_checkpoint_state_free(cm3_checkpoint_state *state) {
 /* Collects the datasets below /parameters. */
 typedef struct collector {
     cm3__model *model;
+    const cm3__manifest *manifest;
     int64_t capacity;
     cm3_status status;
 } collector;
@@ -315,12 +323,16 @@ static herr_t collect(hid_t group, const char *name, const H5O_info_t *info, voi
     if (info->type != H5O_TYPE_DATASET) return 0;
     cm3_checkpoint_tensor tensor = {0};
     const hid_t set = H5Dopen2(group, name, H5P_DEFAULT);
-    const bool good =
-        set >= 0 && get_shape(set, &tensor.shape) && get_attribute(set, "offset", H5T_NATIVE_INT64, &tensor.offset);
+    char *of = set >= 0 ? get_text_attribute(set, "group") : NULL;
+    tensor.group = of ? cm3__manifest_find(c->manifest, "parameters", of) : -1;
+    const bool good = tensor.group >= 0 && get_shape(set, &tensor.shape) &&
+                      get_attribute(set, "offset", H5T_NATIVE_INT64, &tensor.offset);
+    free(of);
     if (set >= 0) H5Dclose(set);
     if (!good) {
-        c->status = cm3_fail(CM3_ERR_FORMAT, "%s: /parameters/%s has no shape or offset that could be one of ours",
-                             c->model->path, name);
+        c->status =
+            cm3_fail(CM3_ERR_FORMAT, "%s: /parameters/%s has no shape, offset or group that could be one of ours",
+                     c->model->path, name);
         return -1;
     }
     tensor.name = strdup(name);
@@ -335,18 +347,20 @@ static herr_t collect(hid_t group, const char *name, const H5O_info_t *info, voi
 
 static int by_offset(const void *a, const void *b) {
     const cm3_checkpoint_tensor *x = a, *y = b;
+    if (x->group != y->group) return x->group - y->group;
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-static cm3_status read_table(cm3__model *model, int64_t total) {
-    collector c = {.model = model};
+static cm3_status read_table(cm3__model *model, const cm3__manifest *manifest) {
+    collector c = {.model = model, .manifest = manifest};
     if (H5Ovisit_by_name(model->file, "/parameters", H5_INDEX_NAME, H5_ITER_INC, collect, &c, H5P_DEFAULT) < 0)
         return c.status != CM3_OK ? c.status : format_fail(model, "holds no group /parameters");
     if (model->tensor_count > 0) qsort(model->tensors, (size_t)model->tensor_count, sizeof *model->tensors, by_offset);
     int64_t at = 0;
     for (int64_t t = 0; t < model->tensor_count; t++) {
         const cm3_checkpoint_tensor *tensor = &model->tensors[t];
-        const int64_t count = cm3_shape_count(tensor->shape);
+        const int64_t count = cm3_shape_count(tensor->shape), total = manifest->datasets[tensor->group].total;
+        if (t > 0 && tensor->group != tensor[-1].group) at = 0;
         if (tensor->offset < at || tensor->offset > total || count > total - tensor->offset)
             return cm3_fail(CM3_ERR_FORMAT, "%s: /parameters/%s overlaps another or reaches beyond the end",
                             model->path, tensor->name);
@@ -381,7 +395,7 @@ cm3_status cm3__model_open(const char *folder, const cm3__manifest *manifest, cm
         H5Pset_file_image(access, model->image, length) >= 0)
         model->file = H5Fopen("(a checkpoint in memory)", H5F_ACC_RDONLY, access); /* no file of this name may exist */
     cm3_status status =
-        model->file < 0 ? cm3__checkpoint_hdf5_fail(model->path, "cannot read") : read_table(model, manifest->total);
+        model->file < 0 ? cm3__checkpoint_hdf5_fail(model->path, "cannot read") : read_table(model, manifest);
     if (access >= 0) H5Pclose(access);
     if (status != CM3_OK) cm3__model_close(model);
     return status;
@@ -393,6 +407,23 @@ void cm3__model_close(cm3__model *model) {
     for (int64_t t = 0; t < model->tensor_count; t++) free((char *)model->tensors[t].name);
     free(model->tensors);
     *model = (cm3__model){.file = -1};
+}
+
+cm3_status cm3__model_check_frozen(const cm3__model *model, const cm3_checkpoint_group *group) {
+    char path[CM3__NAME_MAX + 16], hex[CM3_HASH_HEX];
+    fingerprint_path(group, path);
+    cm3_hash_to_hex(group->fingerprint, hex);
+    char *saved = get_text_dataset(model->file, path);
+    cm3_status status = CM3_OK;
+    if (saved == NULL)
+        status = cm3_fail(CM3_ERR_SHAPE, "%s: group %s is frozen now, but was not when it was saved", model->path,
+                          group->name);
+    else if (strcmp(saved, hex) != 0)
+        status =
+            cm3_fail(CM3_ERR_SHAPE, "%s: was saved with other values of the frozen group %s: found %s, expected %s",
+                     model->path, group->name, hex, saved);
+    free(saved);
+    return status;
 }
 
 cm3_status cm3__model_read_array(const cm3__model *model, const cm3_checkpoint_array *array) {

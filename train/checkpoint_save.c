@@ -7,39 +7,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-cm3_status cm3_checkpoint_table_of(const cm3_params *params, cm3_checkpoint_table *table) {
-    const int count = cm3_params_count(params);
-    cm3_checkpoint_tensor *tensors = malloc((size_t)(count + 1) * sizeof *tensors);
-    if (tensors == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a table of %d parameters", count);
-    for (int i = 0; i < count; i++) {
-        const cm3_param *param = cm3_params_get(params, i);
-        tensors[i] = (cm3_checkpoint_tensor){.name = param->name, .shape = param->shape, .offset = param->offset};
-    }
-    *table = (cm3_checkpoint_table){.tensors = tensors, .count = count, .total = cm3_params_size(params)};
-    return CM3_OK;
-}
-
-void cm3_checkpoint_table_free(cm3_checkpoint_table *table) {
-    free((void *)table->tensors);
-    *table = (cm3_checkpoint_table){0};
-}
-
-static cm3_status check_parts(const cm3_checkpoint_parts *parts) {
-    const cm3_checkpoint_table *table = &parts->table;
-    if (parts->buffer_count < 1 || parts->buffer_count > CM3__BUFFERS_MAX)
-        return cm3_fail(CM3_ERR_INTERNAL, "a checkpoint has 1 to %d buffers, not %d", CM3__BUFFERS_MAX,
-                        parts->buffer_count);
-    for (int b = 0; b < parts->buffer_count; b++)
-        if (strlen(parts->buffers[b].name) >= CM3__NAME_MAX)
-            return cm3_fail(CM3_ERR_INTERNAL, "buffer name too long: %s", parts->buffers[b].name);
+static cm3_status check_table(const cm3_checkpoint_table *table) {
     int64_t at = 0;
     for (int64_t t = 0; t < table->count; t++) {
         if (table->tensors[t].offset < at)
             return cm3_fail(CM3_ERR_INTERNAL, "parameter %s overlaps the one before", table->tensors[t].name);
         at = table->tensors[t].offset + cm3_shape_count(table->tensors[t].shape);
     }
-    if (at > table->total) return cm3_fail(CM3_ERR_INTERNAL, "parameters reach beyond the flat buffer");
-    return CM3_OK;
+    return at > table->total ? cm3_fail(CM3_ERR_INTERNAL, "parameters reach beyond the flat buffer") : CM3_OK;
+}
+
+/* Every buffer of every group that is stored. */
+static cm3_status list_datasets(const cm3_checkpoint_parts *parts, cm3__manifest *manifest,
+                                const float *data[CM3__DATASETS_MAX]) {
+    for (int g = 0; g < parts->group_count; g++) {
+        const cm3_checkpoint_group *group = &parts->groups[g];
+        CM3_TRY(check_table(&group->table));
+        for (int b = 0; b < group->buffer_count; b++) {
+            if (manifest->dataset_count == CM3__DATASETS_MAX || strlen(group->buffers[b].name) >= CM3__NAME_MAX)
+                return cm3_fail(CM3_ERR_INTERNAL, "a checkpoint has at most %d datasets, of short names",
+                                CM3__DATASETS_MAX);
+            data[manifest->dataset_count] = group->buffers[b].data;
+            cm3__dataset *dataset = &manifest->datasets[manifest->dataset_count++];
+            dataset->total = group->table.total;
+            strcpy(dataset->buffer, group->buffers[b].name);
+            strcpy(dataset->group, group->name);
+        }
+    }
+    return manifest->dataset_count ? CM3_OK : cm3_fail(CM3_ERR_INTERNAL, "a checkpoint of nothing");
 }
 
 /* An older checkpoint of the same step makes room first: a rename cannot replace a folder that is not empty. */
@@ -65,23 +60,19 @@ static cm3_status finish(const char *run, const char *aside, const char *path, c
 }
 
 static cm3_status gather_and_finish(cm3_comm *comm, const char *run, const char *aside, const char *path,
-                                    const cm3__shard_entry *mine, const cm3_checkpoint_parts *parts,
-                                    const cm3_checkpoint_state *state) {
-    cm3__manifest manifest = {.step = state->step,
-                              .total = parts->table.total,
-                              .buffer_count = parts->buffer_count,
-                              .shard_count = cm3_comm_size(comm)};
-    for (int b = 0; b < parts->buffer_count; b++) strcpy(manifest.buffers[b], parts->buffers[b].name);
-    manifest.shards = calloc((size_t)manifest.shard_count, sizeof *manifest.shards);
+                                    const cm3__shard_entry *mine, cm3__manifest *manifest,
+                                    const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state) {
+    manifest->shard_count = cm3_comm_size(comm);
+    manifest->shards = calloc((size_t)manifest->shard_count, sizeof *manifest->shards);
     cm3_status status =
-        manifest.shards == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a checkpoint's manifest") : CM3_OK;
+        manifest->shards == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a checkpoint's manifest") : CM3_OK;
     status = cm3_comm_agree_status(comm, status);
-    if (status == CM3_OK) status = cm3_comm_gather(comm, mine, sizeof *mine, manifest.shards, 0);
+    if (status == CM3_OK) status = cm3_comm_gather(comm, mine, sizeof *mine, manifest->shards, 0);
     if (status == CM3_OK) {
-        if (cm3_comm_rank(comm) == 0) status = finish(run, aside, path, &manifest, parts, state);
+        if (cm3_comm_rank(comm) == 0) status = finish(run, aside, path, manifest, parts, state);
         status = cm3_comm_agree_status(comm, status);
     }
-    free(manifest.shards);
+    cm3__manifest_free(manifest);
     return status;
 }
 
@@ -101,13 +92,14 @@ static void discard(const char *aside) {
 static cm3_status save(cm3_comm *comm, const char *run, const char *aside, const char *path,
                        const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state) {
     const int rank = cm3_comm_rank(comm), ranks = cm3_comm_size(comm);
-    cm3_status status = check_parts(parts);
+    const float *data[CM3__DATASETS_MAX];
+    cm3__manifest manifest = {.step = state->step};
+    cm3_status status = list_datasets(parts, &manifest, data);
     if (status == CM3_OK && rank == 0) status = prepare(run, aside);
     CM3_TRY(cm3_comm_agree_status(comm, status));
     cm3__shard_entry mine;
-    const cm3_range range = cm3_shard_range(parts->table.total, CM3_SHARD_UNIT, ranks, rank);
-    status = cm3_comm_agree_status(comm, cm3__shard_write(aside, rank, ranks, parts, range, &mine));
-    if (status == CM3_OK) status = gather_and_finish(comm, run, aside, path, &mine, parts, state);
+    status = cm3_comm_agree_status(comm, cm3__shard_write(aside, rank, ranks, &manifest, data, &mine));
+    if (status == CM3_OK) status = gather_and_finish(comm, run, aside, path, &mine, &manifest, parts, state);
     if (status == CM3_OK) return CM3_OK;
     if (rank == 0) discard(aside);
     (void)cm3_comm_barrier(comm); /* nobody goes on before it is gone */

@@ -86,11 +86,12 @@ static herr_t layout_unshare(void *context) {
 /* Makes one contiguous dataset and asks where in the file its numbers belong. */
 static bool lay_out_dataset(hid_t file, const char *name, int64_t count, int64_t *offset) {
     const hsize_t size = (hsize_t)count;
-    const hid_t space = H5Screate_simple(1, &size, NULL), options = H5Pcreate(H5P_DATASET_CREATE);
-    bool good = space >= 0 && options >= 0 && H5Pset_layout(options, H5D_CONTIGUOUS) >= 0 &&
-                H5Pset_alloc_time(options, H5D_ALLOC_TIME_EARLY) >= 0 &&
+    const hid_t space = H5Screate_simple(1, &size, NULL), options = H5Pcreate(H5P_DATASET_CREATE),
+                links = H5Pcreate(H5P_LINK_CREATE);
+    bool good = space >= 0 && options >= 0 && links >= 0 && H5Pset_create_intermediate_group(links, 1) >= 0 &&
+                H5Pset_layout(options, H5D_CONTIGUOUS) >= 0 && H5Pset_alloc_time(options, H5D_ALLOC_TIME_EARLY) >= 0 &&
                 H5Pset_fill_time(options, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_obj_track_times(options, false) >= 0;
-    const hid_t set = good ? H5Dcreate2(file, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, options, H5P_DEFAULT) : -1;
+    const hid_t set = good ? H5Dcreate2(file, name, H5T_IEEE_F32LE, space, links, options, H5P_DEFAULT) : -1;
     good = set >= 0;
     if (good) {
         const haddr_t at = H5Dget_offset(set);
@@ -98,12 +99,13 @@ static bool lay_out_dataset(hid_t file, const char *name, int64_t count, int64_t
         good = count == 0 || at != HADDR_UNDEF;
     }
     if (set >= 0) good = H5Dclose(set) >= 0 && good;
+    if (links >= 0) H5Pclose(links);
     if (options >= 0) H5Pclose(options);
     if (space >= 0) H5Sclose(space);
     return good;
 }
 
-static bool lay_out_file(hid_t access, const cm3_checkpoint_parts *parts, cm3__shard_entry *entry, layout *result) {
+static bool lay_out_file(hid_t access, const cm3__manifest *datasets, cm3__shard_entry *entry, layout *result) {
     H5FD_file_image_callbacks_t callbacks = {layout_malloc, layout_memcpy,  layout_realloc, layout_free,
                                              layout_share,  layout_unshare, result};
     if (H5Pset_fapl_core(access, LAYOUT_GROWTH, false) < 0 || H5Pset_file_image_callbacks(access, &callbacks) < 0 ||
@@ -111,10 +113,10 @@ static bool lay_out_file(hid_t access, const cm3_checkpoint_parts *parts, cm3__s
         return false;
     const hid_t file = H5Fcreate("(a shard in memory)", H5F_ACC_TRUNC, H5P_DEFAULT, access);
     bool good = file >= 0;
-    for (int b = 0; b < parts->buffer_count && good; b++) {
-        const int64_t count = cm3_range_length(entry->range);
-        entry->regions[b].bytes = count * (int64_t)sizeof(float);
-        good = lay_out_dataset(file, parts->buffers[b].name, count, &entry->regions[b].offset);
+    for (int d = 0; d < datasets->dataset_count && good; d++) {
+        char name[2 * CM3__NAME_MAX + 2];
+        snprintf(name, sizeof name, "/%s/%s", datasets->datasets[d].buffer, datasets->datasets[d].group);
+        good = lay_out_dataset(file, name, cm3_range_length(entry->regions[d].range), &entry->regions[d].offset);
     }
     hsize_t bytes = 0;
     good = good && H5Fget_filesize(file, &bytes) >= 0;
@@ -123,11 +125,10 @@ static bool lay_out_file(hid_t access, const cm3_checkpoint_parts *parts, cm3__s
     return good && result->bytes != NULL;
 }
 
-static cm3_status lay_out(const char *path, const cm3_checkpoint_parts *parts, cm3__shard_entry *entry,
-                          layout *result) {
+static cm3_status lay_out(const char *path, const cm3__manifest *datasets, cm3__shard_entry *entry, layout *result) {
     cm3__hdf5_quiet();
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    const bool good = access >= 0 && lay_out_file(access, parts, entry, result);
+    const bool good = access >= 0 && lay_out_file(access, datasets, entry, result);
     const cm3_status status = good ? CM3_OK : cm3__checkpoint_hdf5_fail(path, "cannot lay out");
     if (access >= 0) H5Pclose(access);
     return status;
@@ -202,15 +203,15 @@ static cm3_status hash_structure(int fd, const char *path, const cm3__shard_entr
     return status;
 }
 
-static cm3_status fill_shard(int fd, const char *path, const cm3_checkpoint_parts *parts, const layout *image,
+static cm3_status fill_shard(int fd, const char *path, const float *const *data, int datasets, const layout *image,
                              cm3__shard_entry *entry) {
     const int64_t used = (int64_t)image->size < image->file_bytes ? (int64_t)image->size : image->file_bytes;
     entry->bytes = image->file_bytes;
     if (ftruncate(fd, image->file_bytes) != 0) return system_fail(path, "cannot write");
     CM3_TRY(write_exactly(fd, path, image->bytes, used, 0));
-    for (int b = 0; b < parts->buffer_count; b++)
-        CM3_TRY(write_region(fd, path, parts->buffers[b].data + entry->range.begin, &entry->regions[b]));
-    CM3_TRY(hash_structure(fd, path, entry, parts->buffer_count, &entry->structure));
+    for (int d = 0; d < datasets; d++)
+        CM3_TRY(write_region(fd, path, data[d] + entry->regions[d].range.begin, &entry->regions[d]));
+    CM3_TRY(hash_structure(fd, path, entry, datasets, &entry->structure));
     if (fsync(fd) != 0) return system_fail(path, "cannot write");
     return CM3_OK;
 }
@@ -221,16 +222,22 @@ static char *shard_path(const char *folder, int shard, int shards) {
     return cm3_path_join(folder, name);
 }
 
-cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3_checkpoint_parts *parts,
-                            cm3_range range, cm3__shard_entry *entry) {
-    *entry = (cm3__shard_entry){.range = range};
+cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3__manifest *datasets,
+                            const float *const *data, cm3__shard_entry *entry) {
+    *entry = (cm3__shard_entry){0};
+    for (int d = 0; d < datasets->dataset_count; d++) {
+        cm3__region *region = &entry->regions[d];
+        region->range = cm3_shard_range(datasets->datasets[d].total, CM3_SHARD_UNIT, shards, shard);
+        region->bytes = cm3_range_length(region->range) * (int64_t)sizeof(float);
+    }
     char *path = shard_path(folder, shard, shards);
     if (path == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     layout image = {0};
-    cm3_status status = lay_out(path, parts, entry, &image);
+    cm3_status status = lay_out(path, datasets, entry, &image);
     if (status == CM3_OK) {
         const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        status = fd < 0 ? system_fail(path, "cannot make") : fill_shard(fd, path, parts, &image, entry);
+        status = fd < 0 ? system_fail(path, "cannot make")
+                        : fill_shard(fd, path, data, datasets->dataset_count, &image, entry);
         if (fd >= 0 && close(fd) != 0 && status == CM3_OK) status = system_fail(path, "cannot write");
     }
     free(image.bytes);
@@ -264,43 +271,40 @@ cm3_status cm3__shard_check(const char *folder, const cm3__manifest *manifest, i
     int fd = -1;
     cm3_hash found;
     cm3_status status = open_shard(folder, manifest, shard, &path, &fd);
-    if (status == CM3_OK) status = hash_structure(fd, path, &manifest->shards[shard], manifest->buffer_count, &found);
+    if (status == CM3_OK) status = hash_structure(fd, path, &manifest->shards[shard], manifest->dataset_count, &found);
     if (status == CM3_OK && !cm3_hash_equal(found, manifest->shards[shard].structure))
         status = cm3_fail(CM3_ERR_FORMAT, "%s: damaged outside of its datasets: the checksum does not fit", path);
     close_shard(path, fd);
     return status;
 }
 
-static cm3_status read_region(int fd, const char *path, const char *dataset, const cm3__region *region, int64_t begin,
-                              cm3__take *take, void *context) {
+cm3_status cm3__shard_verify(const char *folder, const cm3__manifest *manifest, int shard, int dataset) {
+    const cm3__region *region = &manifest->shards[shard].regions[dataset];
+    const cm3__dataset *of = &manifest->datasets[dataset];
+    char *path, *buffer = malloc(PIECE_BYTES);
+    int fd = -1;
     cm3_hasher *hasher = cm3_hasher_new();
-    float *buffer = malloc(PIECE_BYTES);
-    cm3_status status =
-        hasher == NULL || buffer == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory to read %s", path) : CM3_OK;
-    for (int64_t at = 0; at < region->bytes && status == CM3_OK;) {
-        const int64_t left = region->bytes - at, piece = left < PIECE_BYTES ? left : PIECE_BYTES;
-        status = read_exactly(fd, path, buffer, piece, region->offset + at);
-        if (status != CM3_OK) break;
-        cm3_hasher_add(hasher, buffer, (size_t)piece);
-        take(context, begin + at / (int64_t)sizeof(float), buffer, piece / (int64_t)sizeof(float));
-        at += piece;
-    }
+    cm3_status status = open_shard(folder, manifest, shard, &path, &fd);
+    if (status == CM3_OK && (hasher == NULL || buffer == NULL))
+        status = cm3_fail(CM3_ERR_MEMORY, "out of memory to read %s", path);
+    if (status == CM3_OK) status = hash_gap(fd, path, hasher, buffer, region->offset, region->offset + region->bytes);
     if (status == CM3_OK && !cm3_hash_equal(cm3_hasher_value(hasher), region->hash))
-        status = cm3_fail(CM3_ERR_FORMAT, "%s: dataset /%s is damaged: the checksum does not fit", path, dataset);
+        status = cm3_fail(CM3_ERR_FORMAT, "%s: dataset /%s/%s is damaged: the checksum does not fit", path, of->buffer,
+                          of->group);
     cm3_hasher_free(hasher);
     free(buffer);
+    close_shard(path, fd);
     return status;
 }
 
-cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int buffer, cm3__take *take,
-                           void *context) {
-    const cm3__shard_entry *entry = &manifest->shards[shard];
+cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int dataset, cm3_range range,
+                           float *values) {
+    const cm3__region *region = &manifest->shards[shard].regions[dataset];
     char *path;
     int fd = -1;
     cm3_status status = open_shard(folder, manifest, shard, &path, &fd);
-    if (status == CM3_OK)
-        status = read_region(fd, path, manifest->buffers[buffer], &entry->regions[buffer], entry->range.begin, take,
-                             context);
+    const int64_t at = region->offset + (range.begin - region->range.begin) * (int64_t)sizeof(float);
+    if (status == CM3_OK) status = read_exactly(fd, path, values, cm3_range_length(range) * (int64_t)sizeof(float), at);
     close_shard(path, fd);
     return status;
 }

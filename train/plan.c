@@ -25,13 +25,12 @@ static size_t share_pages_from(const cm3_batch_share *share) {
 
 static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, size_t step_bytes,
                  int64_t steps, int ranks, cm3_stage_plan *plan) {
-    const bool copied = cm3_tape_get_options(tape)->compute == CM3_BF16;
-    const double bytes = (double)cm3_params_size(params) * sizeof(float);
+    const cm3_params_bytes bytes = cm3_params_count_bytes(params, cm3_tape_get_options(tape)->compute, CM3_USE_TRAIN);
     const cm3_tape_stats *stats = cm3_tape_get_stats(tape);
     plan->parameters = cm3_params_elements(params);
-    plan->gradient_bytes = bytes;
-    plan->parameter_bytes = copied ? 1.5 * bytes : bytes;
-    plan->optimizer_bytes = 2 * bytes;
+    plan->gradient_bytes = bytes.gradients;
+    plan->parameter_bytes = bytes.values;
+    plan->optimizer_bytes = bytes.moments;
     plan->step_bytes = (double)step_bytes;
     plan->exchanged_bytes = (double)stats->exchanged_bytes;
     plan->peak_bytes =
@@ -40,7 +39,7 @@ static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_t
         stats->recompute_flops / (stats->forward_flops + stats->backward_flops) * plan->flops_per_step;
     /* Every rank sends its share of each other's piece, then its own summed piece to all: 2 (N - 1) / N of the
      * gradient. */
-    plan->reduced_bytes_per_step = 2 * bytes * (ranks - 1) / ranks;
+    plan->reduced_bytes_per_step = 2 * bytes.gradients * (ranks - 1) / ranks;
     const cm3_cluster_config *cluster = &recipe->cluster;
     const double seconds =
         (plan->flops_per_step + plan->recompute_flops) * (double)steps / (cluster->gpu_tflops * 1e12 * cluster->mfu);
@@ -50,62 +49,58 @@ static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_t
 
 cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backend, int ranks, cm3_stage_plan *plan) {
     *plan = (cm3_stage_plan){.items_per_step = recipe->pretrain.data.batch * recipe->pretrain.data.context};
-    cm3_params *params = NULL;
-    cm3_transformer *model = NULL;
+    cm3_network *network = NULL;
     cm3_token_tapes tapes = {0};
     int64_t vocabulary = 0;
     cm3_batch_share share = {0};
     cm3_status status =
         cm3_recipe_share("pretrain", recipe->pretrain.data.batch, &recipe->pretrain.train, ranks, &share);
     if (status == CM3_OK) status = vocabulary_size(recipe, &vocabulary);
-    if (status == CM3_OK) status = cm3_params_create(&params);
-    if (status == CM3_OK) status = cm3_transformer_declare(&recipe->model, vocabulary, params, &model);
-    if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
+    cm3_network_options of = cm3_recipe_network(recipe, "transformer");
+    of.vocabulary = vocabulary;
+    if (status == CM3_OK) status = cm3_network_open(&of, &network);
     const cm3_tape_options options = {.backend = backend,
                                       .compute = cm3_recipe_compute(recipe, backend),
                                       .recompute = (cm3_recompute)recipe->model.recompute,
                                       .share_pages_from = share_pages_from(&share)};
     const cm3_sequence_batch batch = {.batch = share.micro, .sequence = recipe->pretrain.data.context};
-    if (status == CM3_OK) status = cm3_token_tapes_open(model, &batch, &options, &tapes);
+    if (status == CM3_OK) status = cm3_token_tapes_open(network->model, &batch, &options, &tapes);
     if (status == CM3_OK) {
         plan->flops_per_step =
-            cm3_transformer_flops_per_token(model, recipe->pretrain.data.context) * (double)plan->items_per_step;
-        fill(recipe, params, tapes.step, cm3_token_tapes_peak(&tapes), recipe->pretrain.train.steps, ranks, plan);
+            network->kind->flops_per_item(network->model, recipe->pretrain.data.context) * (double)plan->items_per_step;
+        fill(recipe, network->params, tapes.step, cm3_token_tapes_peak(&tapes), recipe->pretrain.train.steps, ranks,
+             plan);
     }
     cm3_token_tapes_close(&tapes);
-    cm3_transformer_free(model);
-    cm3_params_free(params);
+    cm3_network_close(network);
     return status;
 }
 
 cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, const cm3_backend *backend, int ranks,
                                     cm3_stage_plan *plan) {
     *plan = (cm3_stage_plan){.items_per_step = recipe->image_tokenizer.data.batch};
-    cm3_params *params = NULL;
-    cm3_vqgan *model = NULL;
+    cm3_network *network = NULL;
     cm3_tape *tape = NULL;
     const cm3_image_tokenizer_config *config = &recipe->image_tokenizer;
     cm3_batch_share share = {0};
     cm3_status status = cm3_recipe_share("image_tokenizer", config->data.batch, &config->train, ranks, &share);
-    if (status == CM3_OK) status = cm3_params_create(&params);
-    if (status == CM3_OK) status = cm3_vqgan_declare(&config->network, params, &model);
-    if (status == CM3_OK) status = cm3_params_layout(params, CM3_SHARD_UNIT);
+    const cm3_network_options of = cm3_recipe_network(recipe, "image-tokenizer");
+    if (status == CM3_OK) status = cm3_network_open(&of, &network);
     const cm3_tape_options options = {.backend = backend,
                                       .recompute = (cm3_recompute)config->network.recompute,
                                       .share_pages_from = share_pages_from(&share)};
     if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
     if (status == CM3_OK) {
         const cm3_vqgan_batch batch = {.images = share.micro};
-        cm3_vqgan_train(model, tape, &batch);
+        cm3_vqgan_train(network->model, tape, &batch);
         status = cm3_tape_plan(tape);
     }
     if (status == CM3_OK) {
-        plan->flops_per_step = cm3_vqgan_flops_per_image(model) * (double)plan->items_per_step;
-        fill(recipe, params, tape, cm3_tape_get_stats(tape)->peak_bytes, recipe->image_tokenizer.train.steps, ranks,
-             plan);
+        plan->flops_per_step = network->kind->flops_per_item(network->model, 0) * (double)plan->items_per_step;
+        fill(recipe, network->params, tape, cm3_tape_get_stats(tape)->peak_bytes, recipe->image_tokenizer.train.steps,
+             ranks, plan);
     }
     cm3_tape_free(tape);
-    cm3_vqgan_free(model);
-    cm3_params_free(params);
+    cm3_network_close(network);
     return status;
 }

@@ -1,6 +1,7 @@
 #include "train/recipe.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const devices[] = {"auto", "cpu", "cuda", NULL}, *const types[] = {"auto", "f32", "bf16", NULL};
 
@@ -101,14 +102,21 @@ static void check_micro_batch(const cm3_train_config *train, int64_t batch, cons
                        (long long)batch, (long long)train->micro_batch);
 }
 
+/* A network's section of a recipe. */
+static const void *config_of(const cm3_recipe *recipe, const cm3_network_kind *kind) {
+    const cm3_section *section = sections;
+    while (section->name && strcmp(section->name, kind->section) != 0) section++;
+    return section->name ? (const char *)recipe + section->offset : NULL;
+}
+
 static void check(const void *data, cm3_faults *faults) {
     const cm3_recipe *r = data;
     if (r->run.device == CM3_DEVICE_CPU && r->run.compute == CM3_COMPUTE_BF16)
         cm3_faults_add(faults, "", "compute", "bf16 needs a GPU, but device is cpu");
     cm3_source_check(&r->source, "source", faults);
-    cm3_vqgan_check(&r->image_tokenizer.network, "image_tokenizer.network", faults);
     cm3_data_check(&r->pretrain.data, &r->vocab, "pretrain.data", faults);
-    cm3_transformer_check(&r->model, "model", faults);
+    for (const cm3_network_kind *const *row = cm3_network_kinds; *row; row++)
+        (*row)->check(config_of(r, *row), (*row)->section, faults);
     if (r->model.context < r->pretrain.data.context)
         cm3_faults_add(faults, "model", "context", "%lld is less than pretrain.data.context, which is %lld",
                        (long long)r->model.context, (long long)r->pretrain.data.context);
@@ -132,6 +140,14 @@ cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text) {
     if (fclose(file) != 0 && status == CM3_OK)
         return cm3_fail(CM3_ERR_MEMORY, "out of memory for the text of a recipe");
     return status;
+}
+
+cm3_network_options cm3_recipe_network(const cm3_recipe *recipe, const char *kind) {
+    cm3_network_options options = {.kind = kind, .seed = (uint64_t)recipe->run.seed};
+    const cm3_network_kind *row;
+    if (cm3_network_find(kind, &row) == CM3_OK)
+        options.config = config_of(recipe, row); /* opening says that it fails */
+    return options;
 }
 
 cm3_dtype cm3_recipe_compute(const cm3_recipe *r, const cm3_backend *backend) {

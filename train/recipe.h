@@ -39,8 +39,8 @@ typedef struct cm3_evaluate_config {
 typedef struct cm3_cluster_config {
     int64_t gpus; /* or ranks */
     double gpu_memory_gib;
-    double gpu_tflops;      /* dense bf16 peak of one */
-    double mfu;             /* share of it that training reaches */
+    double gpu_tflops; /* dense bf16 peak of one */
+    double mfu;        /* share of it that training reaches */
 } cm3_cluster_config;
 
 typedef struct cm3_image_tokenizer_config {
@@ -79,6 +79,9 @@ extern const cm3_schema cm3_recipe_schema;
 /* The resolved recipe as YAML; the caller frees it. */
 cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text);
 
+/* A network of this kind (a row of model/networks.c) as the recipe describes it, planned alone: its section and seed.
+ */
+cm3_network_options cm3_recipe_network(const cm3_recipe *recipe, const char *kind);
 /* The type that the transformer computes in on this backend. */
 cm3_dtype cm3_recipe_compute(const cm3_recipe *recipe, const cm3_backend *backend);
 /* What a rank has of a step: sequences or images. */

@@ -39,7 +39,8 @@ typedef struct trainer {
     const cm3_learner *learner;
     cm3_comm *comm;
     cm3_metrics *metrics;
-    cm3_checkpoint_table table;
+    cm3_checkpoint_group *groups; /* of the network */
+    int group_count;
     cm3_train_state state;
     cm3_status moved; /* first failure of moving reductions along */
     cm3_guard guard;
@@ -61,7 +62,7 @@ static bool is_first(const trainer *t) {
 
 static void bucket_ready(void *context, int segment) {
     trainer *t = context;
-    const cm3_status status = cm3_train_state_reduce(&t->state, t->comm, segment);
+    const cm3_status status = cm3_train_state_reduce(&t->state, segment);
     if (t->moved == CM3_OK) t->moved = status;
 }
 
@@ -197,25 +198,20 @@ static cm3_status validate(trainer *t) {
 
 /* --- checkpoints ------------------------------------------------------------------------------------------------- */
 
-enum { BUFFERS = 3, OWN_ARRAYS = 1 };
+enum { OWN_ARRAYS = 1 };
 
 typedef struct parts_storage {
-    cm3_checkpoint_buffer buffers[BUFFERS];
     cm3_checkpoint_array arrays[OWN_ARRAYS + CM3_LEARNER_ARRAYS];
     int32_t skips;
 } parts_storage;
 
 static cm3_checkpoint_parts checkpoint_parts(trainer *t, parts_storage *s) {
-    s->buffers[0] = (cm3_checkpoint_buffer){.name = "parameters", .data = cm3_params_values(t->learner->params)};
-    s->buffers[1] = (cm3_checkpoint_buffer){.name = "m", .data = t->state.m.host};
-    s->buffers[2] = (cm3_checkpoint_buffer){.name = "v", .data = t->state.v.host};
     s->skips = (int32_t)t->guard.skips;
     s->arrays[0] =
         (cm3_checkpoint_array){.name = "skips", .type = CM3_I32, .shape = cm3_shape_of(1), .data = &s->skips};
     for (int i = 0; i < t->learner->array_count; i++) s->arrays[OWN_ARRAYS + i] = t->learner->arrays[i];
-    return (cm3_checkpoint_parts){.table = t->table,
-                                  .buffers = s->buffers,
-                                  .buffer_count = BUFFERS,
+    return (cm3_checkpoint_parts){.groups = t->groups,
+                                  .group_count = t->group_count,
                                   .arrays = s->arrays,
                                   .array_count = OWN_ARRAYS + t->learner->array_count};
 }
@@ -224,7 +220,7 @@ static cm3_status save(trainer *t) {
     parts_storage storage;
     const cm3_checkpoint_parts parts = checkpoint_parts(t, &storage);
     char *data = NULL;
-    CM3_TRY(cm3_comm_agree_status(t->comm, cm3_train_state_download(&t->state)));
+    CM3_TRY(cm3_comm_agree_status(t->comm, cm3_params_download(t->learner->params)));
     CM3_TRY(cm3_comm_agree_status(t->comm, t->learner->save(t->learner->context, t->comm, &data)));
     const cm3_checkpoint_state state = {.step = t->step,
                                         .tokens = t->tokens,
@@ -289,7 +285,8 @@ static cm3_status finish_step(trainer *t, told *now) {
     CM3_TRY(measure(t, now));
     CM3_TRY(cm3_comm_agree_status(t->comm, update(t, now)));
     if (t->learner->updated)
-        CM3_TRY(t->learner->updated(t->learner->context, t->comm, t->step, t->state.m.there, t->state.v.there));
+        CM3_TRY(t->learner->updated(t->learner->context, t->comm, t->step, t->state.group->there.m,
+                                    t->state.group->there.v));
     return tell(t, now);
 }
 
@@ -341,10 +338,20 @@ static cm3_status one_step(trainer *t) {
                                                    (long long)t->step, (long long)train->steps));
 }
 
+static cm3_status list_groups(trainer *t) {
+    const int count = cm3_params_group_count(t->learner->params);
+    t->groups = calloc((size_t)count, sizeof *t->groups);
+    if (!t->groups) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a table of parameters");
+    for (; t->group_count < count; t->group_count++)
+        CM3_TRY(
+            cm3_checkpoint_group_of(t->learner->kind, t->learner->params, t->group_count, &t->groups[t->group_count]));
+    return CM3_OK;
+}
+
 static cm3_status prepare(trainer *t) {
-    CM3_TRY(cm3_comm_agree_status(t->comm, cm3_checkpoint_table_of(t->learner->params, &t->table)));
+    CM3_TRY(cm3_comm_agree_status(t->comm, list_groups(t)));
     const cm3_backend *backend = cm3_tape_get_options(t->learner->tape)->backend;
-    CM3_TRY(cm3_train_state_open(backend, t->learner->params, t->comm, &t->state));
+    CM3_TRY(cm3_train_state_open(t->learner->params, t->comm, &t->state));
     t->late = !backend->memory->host && (cm3_comm_size(t->comm) == 1 || t->state.collective) && t->learner->loss &&
               !t->learner->updated;
     return CM3_OK;
@@ -355,7 +362,7 @@ cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learne
         .config = config, .learner = learner, .comm = comm, .guard = cm3_guard_new(config->guard), .best = INFINITY};
     cm3_status status = prepare(&t);
     if (status == CM3_OK) status = cm3_comm_agree_status(comm, resume(&t));
-    if (status == CM3_OK) status = cm3_comm_agree_status(comm, cm3_train_state_upload(&t.state));
+    if (status == CM3_OK) status = cm3_comm_agree_status(comm, cm3_params_upload(learner->params));
     if (status == CM3_OK)
         status = cm3_comm_agree_status(comm, is_first(&t) ? cm3_metrics_open(config->run, t.step, &t.metrics) : CM3_OK);
     t.started = cm3_clock_seconds();
@@ -363,7 +370,8 @@ cm3_status cm3_train(const cm3_trainer_config *config, const cm3_learner *learne
     while (status == CM3_OK && t.step < config->train->steps) status = one_step(&t);
     const cm3_status closed = cm3_metrics_close(t.metrics);
     if (status == CM3_OK) status = closed;
-    cm3_checkpoint_table_free(&t.table);
+    for (int g = 0; g < t.group_count; g++) cm3_checkpoint_group_free(&t.groups[g]);
+    free(t.groups);
     cm3_train_state_close(&t.state);
     return status;
 }

@@ -199,6 +199,7 @@ static cm3_status infer_linear_cross_entropy(op_shapes *o) {
     CM3_TRY(expect(o, "table", &o->in[1], o->real, cm3_shape_of(rows(&o->in[1]), dim(&o->in[0], 1))));
     CM3_TRY(expect(o, "targets", &o->in[2], CM3_I32, cm3_shape_of(rows(&o->in[0]))));
     CM3_TRY(expect_scalar(o, "scale", &o->in[3]));
+    if (o->in[4].shape.rank) CM3_TRY(expect(o, "weights", &o->in[4], CM3_F32, cm3_shape_of(rows(&o->in[0]))));
     output(o, CM3_F32, cm3_shape_of(1));
     output(o, CM3_F32, cm3_shape_of(rows(&o->in[0])));
     return CM3_OK;
@@ -331,7 +332,7 @@ READS(qk_norm, IN(0) | IN(1) | IN(3) | (present(&in[5]) ? IN(5) : 0), OUT(1))
 READS(rotary, IN(1), 0)
 READS(swiglu, IN(0), 0)
 READS(add, 0, 0)
-READS(linear_cross_entropy, IN(0) | IN(1) | IN(2) | IN(3), OUT(0) | OUT(1))
+READS(linear_cross_entropy, IN(0) | IN(1) | IN(2) | IN(3) | IN(4), OUT(0) | OUT(1))
 READS(conv2d, IN(0) | IN(1), 0)
 READS(group_norm, IN(0) | IN(1) | IN(2), OUT(1) | OUT(2))
 READS(upsample, 0, 0)
@@ -428,7 +429,7 @@ static const cm3_op_def definitions[CM3_OP_COUNT] = {
                          .grad_is_identity_for = -1, .grad_in_place = 0},
     [CM3_OP_ADD] = {COMMON(add), .flops = flops_none, .inputs = 2, .differentiable = IN(0) | IN(1), .in_place = 0,
                     .grad_is_identity_for = 0, .grad_in_place = -1},
-    [CM3_OP_LINEAR_CROSS_ENTROPY] = {COMMON(linear_cross_entropy), NOWHERE, .flops = flops_linear, .inputs = 4,
+    [CM3_OP_LINEAR_CROSS_ENTROPY] = {COMMON(linear_cross_entropy), NOWHERE, .flops = flops_linear, .inputs = 5,
                                      .differentiable = IN(0) | IN(1), .fused_forward_in_backward = true},
     [CM3_OP_CONV2D] = {COMMON(conv2d), NOWHERE, .flops = flops_conv2d, .inputs = 3,
                        .differentiable = IN(0) | IN(1) | IN(2)},

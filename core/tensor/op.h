@@ -44,8 +44,9 @@
  * ACTIVATE              x                                            act(x); RELU may be in place
  * ADD                   a, b                                         a + b; may be written over a
  * LINEAR_CROSS_ENTROPY  hidden (N,d), table (V,d), targets (N) i32,  loss (1); ce (N), each row's own cross-entropy in
- *                       scale (1)                                    nats (0 where ignored)
- *                       loss = scale sum_i [ce_i + z_loss lse_i^2]; targets < 0 are ignored.
+ *                       scale (1), [weights (N)]                     nats (0 where ignored)
+ *                       loss = scale sum_i weight_i [ce_i + z_loss lse_i^2]; without weights all are 1; targets < 0 are
+ *                       ignored.
  *                       logits = hidden table^T in chunks of rows, never stored whole.
  *                       Its backward kernel also computes the outputs (`fused_forward_in_backward`): logits are
  *                       made once.
@@ -105,7 +106,7 @@ enum { CM3_OP_INPUTS = 6, CM3_OP_OUTPUTS = 3 };
 /* What an operation is told beside its tensors; each reads only its own fields. */
 typedef struct cm3_op_attr {
     cm3_activation activation;  /* LINEAR, ACTIVATE, GROUP_NORM */
-    bool f32_out;                /* LINEAR */
+    bool f32_out;               /* LINEAR */
     bool masked;                /* LINEAR with RELU: the gradient that comes is zero already where y is */
     float epsilon;              /* norms */
     int heads, kv_heads;        /* ATTENTION, ATTENTION_CACHED, QK_NORM, ROTARY */
@@ -114,6 +115,7 @@ typedef struct cm3_op_attr {
     float scale;                /* ATTENTION, ATTENTION_CACHED: of the scores */
     float theta;                /* ROTARY, QK_NORM with positions */
     float z_loss;               /* LINEAR_CROSS_ENTROPY */
+    bool detached;              /* VIEW: no gradient passes */
     int stride, pad, pad_after; /* CONV2D */
     int groups;                 /* GROUP_NORM */
     float commitment;           /* CODE_LOSS */
@@ -143,13 +145,13 @@ typedef struct cm3_op_def {
     void (*reads)(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs);
     /* Model FLOPs (a multiply-add is two; causal attention counts what is not masked; nothing for recomputation). */
     double (*flops)(const cm3_call *call, bool backward);
-    unsigned row_gather;       /* mask of tables of which the forward kernel reads only rows that another input picks */
-    unsigned differentiable; /* mask of inputs that get a gradient */
-    unsigned optional;       /* mask of outputs that the forward kernel leaves out where they have no data */
-    int in_place;            /* input whose memory out[0] may take when nobody needs it later, or -1 */
-    int grad_is_identity_for;     /* input whose gradient is grad_out itself, or -1 */
-    int grad_in_place;       /* input whose gradient may be written over grad_out (when not accumulating), or -1 */
-    bool fused_forward_in_backward;  /* the backward kernel also writes the outputs: training needs no forward call */
+    unsigned row_gather;      /* mask of tables of which the forward kernel reads only rows that another input picks */
+    unsigned differentiable;  /* mask of inputs that get a gradient */
+    unsigned optional;        /* mask of outputs that the forward kernel leaves out where they have no data */
+    int in_place;             /* input whose memory out[0] may take when nobody needs it later, or -1 */
+    int grad_is_identity_for; /* input whose gradient is grad_out itself, or -1 */
+    int grad_in_place;        /* input whose gradient may be written over grad_out (when not accumulating), or -1 */
+    bool fused_forward_in_backward; /* the backward kernel also writes the outputs: training needs no forward call */
 } cm3_op_def;
 
 const cm3_op_def *cm3_op_definition(cm3_op op);

@@ -116,6 +116,8 @@ static const cm3_op_case cases[] = {
      {NORMAL(13, 30), SCALED(0.3, 71, 30), TARGET(71, 13), VALUE(0.25, 1)}},
     {CHECK(301, 4), "linear cross entropy, z loss", CM3_OP_LINEAR_CROSS_ENTROPY, {.z_loss = 0.01f},
      {NORMAL(70, 20), SCALED(0.3, 301, 20), TARGET(301, 70), VALUE(0.02, 1)}},
+    {CHECK(301, 4), "linear cross entropy, z loss, weights", CM3_OP_LINEAR_CROSS_ENTROPY, {.z_loss = 0.01f},
+     {NORMAL(70, 20), SCALED(0.3, 301, 20), TARGET(301, 70), VALUE(0.02, 1), UNIFORM(70)}},
     {CHECK(9, 1), "linear cross entropy, nothing to predict", CM3_OP_LINEAR_CROSS_ENTROPY, {0},
      {NORMAL(2, 8), NORMAL(9, 8), TARGET(0, 2), VALUE(1, 1)}},
 
@@ -273,7 +275,7 @@ void cm3_op_input_fill(const cm3_op_input *input, uint64_t stream, void *data) {
 
 cm3_tensor cm3_op_case_tensor(const cm3_op_case *of, int i, cm3_dtype real) {
     cm3_tensor t = cm3_op_input_tensor(&of->in[i]);
-    const bool scale = of->op == CM3_OP_LINEAR_CROSS_ENTROPY && i == 3;
+    const bool scale = of->op == CM3_OP_LINEAR_CROSS_ENTROPY && i >= 3; /* and weights */
     if (t.type == CM3_F32 && t.shape.rank && !scale) t.type = real;
     return t;
 }

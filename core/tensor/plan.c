@@ -21,6 +21,15 @@ static cm3_var *owner_of(const cm3_tape *tape, int id) {
     return tape->vars[tape->vars[id]->owner];
 }
 
+/* Where the backward pass starts. */
+static bool is_root(const cm3_var *var) {
+    return var->is_loss || var->is_seeded;
+}
+
+static bool passes_gradient_to(const cm3__node *node, int input) {
+    return !node->attr.detached && (node->def->differentiable >> input & 1);
+}
+
 /* --- 0: dReLU ---------------------------------------------------------------------------------------------------- */
 
 enum { MASK_OUTPUT = 1, MASK_INPUT = 4 };
@@ -32,10 +41,10 @@ static cm3__node *maker_of(const cm3_tape *tape, int id) {
 /* Where only products read what RELU made, each masks its gradient, and RELU's own pass over it is not needed. */
 static void choose_masked(cm3_tape *tape) {
     bool trains = false;
-    for (int i = 0; i < tape->var_count; i++) trains |= tape->vars[i]->is_loss;
+    for (int i = 0; i < tape->var_count; i++) trains |= is_root(tape->vars[i]);
     for (int n = 0; n < tape->node_count; n++)
         tape->nodes[n].attr.masked =
-            trains && cm3__is_relu(&tape->nodes[n]) && !var_of(tape, tape->nodes[n].out[0])->is_loss;
+            trains && cm3__is_relu(&tape->nodes[n]) && !is_root(var_of(tape, tape->nodes[n].out[0]));
     for (int n = 0; n < tape->node_count; n++)
         for (int i = 0; i < CM3_OP_INPUTS; i++) {
             const cm3__node *node = &tape->nodes[n];
@@ -62,7 +71,7 @@ static void find_active_nodes(cm3_tape *tape) {
         const cm3__node *node = &tape->nodes[n];
         for (int i = 0; i < CM3_OP_INPUTS; i++) {
             if (node->in[i] == CM3__NONE) continue;
-            if ((node->def->differentiable >> i & 1) && var_of(tape, node->in[i])->has_gradient)
+            if (passes_gradient_to(node, i) && var_of(tape, node->in[i])->has_gradient)
                 var_of(tape, node->out[0])->has_gradient = true;
             owner_of(tape, node->in[i])->last_consumer = n;
         }
@@ -73,12 +82,12 @@ static void find_active_nodes(cm3_tape *tape) {
         cm3__tape_fail(tape, cm3_fail(CM3_ERR_MEMORY, "no memory to plan a tape"));
         return;
     }
-    for (int i = 0; i < tape->var_count; i++) wanted[i] = tape->vars[i]->is_loss;
+    for (int i = 0; i < tape->var_count; i++) wanted[i] = is_root(tape->vars[i]);
     for (int n = tape->node_count - 1; n >= 0; n--) {
         cm3__node *node = &tape->nodes[n];
         node->active = wanted[node->out[0]] && var_of(tape, node->out[0])->has_gradient;
         for (int i = 0; node->active && i < CM3_OP_INPUTS; i++)
-            if (node->in[i] != CM3__NONE && (node->def->differentiable >> i & 1)) wanted[node->in[i]] = true;
+            if (node->in[i] != CM3__NONE && passes_gradient_to(node, i)) wanted[node->in[i]] = true;
     }
     free(wanted);
 }
@@ -315,6 +324,10 @@ static void emit_backward(cm3_tape *tape, int n) {
         seed->grad_out = out->grad_buffer;
         seed->call.grad_out = out->grad;
     }
+    if (out->is_seeded) {
+        const cm3_tensor seed = {.type = out->grad.type, .shape = out->grad.shape, .data = out->seed};
+        emit_add_into(tape, out, new_buffer(tape, &seed, 0, true));
+    }
     if (!out->grad_started) return;
     const int grad_out = out->grad_buffer;
     const bool passes = node->def->grad_is_identity_for >= 0 && node->in[node->def->grad_is_identity_for] != CM3__NONE;
@@ -477,7 +490,7 @@ cm3_status cm3_tape_plan(cm3_tape *tape) {
     bool trains = false;
     for (int i = 0; i < tape->var_count; i++) {
         cm3_var *var = tape->vars[i];
-        trains |= var->is_loss;
+        trains |= is_root(var);
         if (var->kind != CM3__VALUE) var->buffer = new_buffer(tape, &var->tensor, 0, true);
     }
     for (int n = 0; n < tape->node_count; n++)

@@ -69,7 +69,7 @@ void cm3_tape_free(cm3_tape *tape) {
 }
 
 static cm3_var *add_var(cm3_tape *tape, cm3__var_kind kind, cm3_tensor tensor) {
-    if (tape->status != CM3_OK) return NULL;
+    if (!tape || tape->status != CM3_OK) return NULL;
     if (tape->planned) {
         cm3__tape_fail(tape, cm3_fail(CM3_ERR_INTERNAL, "a tape that is planned takes no further records"));
         return NULL;
@@ -114,7 +114,7 @@ void cm3_tape_bucket(cm3_tape *tape, int bucket) {
 }
 
 cm3_var *cm3_tape_record(cm3_tape *tape, cm3_op op, const cm3_op_attr *attr, cm3_var *const in[], int inputs) {
-    if (tape->status != CM3_OK) return NULL;
+    if (!tape || tape->status != CM3_OK) return NULL;
     cm3__node node = {.op = op, .def = cm3_op_definition(op), .attr = *attr, .bucket = tape->bucket};
     cm3_tensor tensors[CM3_OP_INPUTS] = {0}, made[CM3_OP_OUTPUTS];
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
@@ -151,6 +151,12 @@ void cm3_tape_keep(cm3_tape *tape, cm3_var *var) {
 void cm3_tape_loss(cm3_tape *tape, cm3_var *loss) {
     if (tape->status != CM3_OK || !loss) return;
     loss->kept = loss->is_loss = true;
+}
+
+void cm3_tape_seed(cm3_tape *tape, cm3_var *var, void *gradient) {
+    if (tape->status != CM3_OK || !var) return;
+    var->kept = var->is_seeded = true;
+    var->seed = gradient;
 }
 
 void cm3_tape_want_gradient(cm3_tape *tape, cm3_var *input) {
@@ -256,8 +262,8 @@ cm3_var *cm3_add(cm3_tape *tape, cm3_var *a, cm3_var *b) {
 }
 
 cm3_var *cm3_linear_cross_entropy(cm3_tape *tape, cm3_var *hidden, cm3_var *table, cm3_var *targets, cm3_var *scale,
-                                  float z_loss, cm3_var **per_row) {
-    cm3_var *loss = RECORD(LINEAR_CROSS_ENTROPY, {.z_loss = z_loss}, hidden, table, targets, scale);
+                                  cm3_var *weights, float z_loss, cm3_var **per_row) {
+    cm3_var *loss = RECORD(LINEAR_CROSS_ENTROPY, {.z_loss = z_loss}, hidden, table, targets, scale, weights);
     if (per_row) *per_row = cm3_tape_output(loss, 1);
     return loss;
 }
@@ -300,7 +306,7 @@ cm3_var *cm3_pixel_loss(cm3_tape *tape, cm3_var *x, cm3_var *y, cm3_var *scale, 
 }
 
 cm3_var *cm3_view(cm3_tape *tape, cm3_var *x, cm3_shape shape) {
-    if (tape->status == CM3_OK && x && cm3_shape_count(shape) != cm3_shape_count(x->tensor.shape)) {
+    if (tape && tape->status == CM3_OK && x && cm3_shape_count(shape) != cm3_shape_count(x->tensor.shape)) {
         char a[96], b[96];
         cm3__tape_fail(tape, cm3_fail(CM3_ERR_SHAPE, "view: %s cannot be seen as %s",
                                       cm3_shape_text(x->tensor.shape, a), cm3_shape_text(shape, b)));
@@ -309,5 +315,11 @@ cm3_var *cm3_view(cm3_tape *tape, cm3_var *x, cm3_shape shape) {
     if (!view) return NULL;
     view->tensor.shape = view->grad.shape = shape;
     view->owner = x->owner;
+    return view;
+}
+
+cm3_var *cm3_detach(cm3_tape *tape, cm3_var *x) {
+    cm3_var *view = RECORD(VIEW, {.detached = true}, x);
+    if (view) view->owner = x->owner;
     return view;
 }

@@ -13,6 +13,8 @@
  *     cm3_var *h = cm3_linear(tape, a, w_up, NULL, NULL, CM3_ACT_RELU);
  *     x = cm3_linear(tape, h, w_down, NULL, x, CM3_ACT_NONE);
  *
+ * A tape of NULL records nothing: every operation and input gives NULL. (A network's walk that only declares.)
+ *
  * A bucket (one transformer block, say) is the unit of recomputation and of gradient reduction. */
 #ifndef CM3_CORE_TENSOR_TAPE_H
 #define CM3_CORE_TENSOR_TAPE_H
@@ -88,9 +90,9 @@ cm3_var *cm3_rotary(cm3_tape *tape, cm3_var *qkv, cm3_var *positions, cm3_heads 
 cm3_var *cm3_swiglu(cm3_tape *tape, cm3_var *gate_up);
 cm3_var *cm3_activate(cm3_tape *tape, cm3_var *x, cm3_activation activation);
 cm3_var *cm3_add(cm3_tape *tape, cm3_var *a, cm3_var *b);
-/* `per_row`, when not NULL, receives the (N) cross-entropies. */
+/* `weights` may be NULL; `per_row`, when not NULL, receives the (N) cross-entropies. */
 cm3_var *cm3_linear_cross_entropy(cm3_tape *tape, cm3_var *hidden, cm3_var *table, cm3_var *targets, cm3_var *scale,
-                                  float z_loss, cm3_var **per_row);
+                                  cm3_var *weights, float z_loss, cm3_var **per_row);
 
 cm3_var *cm3_conv2d(cm3_tape *tape, cm3_var *x, cm3_var *weight, cm3_var *bias, int stride, int pad, int pad_after);
 cm3_var *cm3_group_norm(cm3_tape *tape, cm3_var *x, cm3_var *gain, cm3_var *bias, int groups, float epsilon,
@@ -102,6 +104,8 @@ cm3_var *cm3_code_lookup(cm3_tape *tape, cm3_var *z, cm3_var *codebook, cm3_var 
 cm3_var *cm3_code_loss(cm3_tape *tape, cm3_var *z, cm3_var *codebook, cm3_var *codes, cm3_var *scale, float commitment);
 cm3_var *cm3_pixel_loss(cm3_tape *tape, cm3_var *x, cm3_var *y, cm3_var *scale, float l1, float l2);
 cm3_var *cm3_view(cm3_tape *tape, cm3_var *x, cm3_shape shape);
+/* The same value, cut from the tape: no gradient passes. */
+cm3_var *cm3_detach(cm3_tape *tape, cm3_var *x);
 
 /* Records any operation: what the functions above and the tests stand on. Absent inputs are NULL. */
 cm3_var *cm3_tape_record(cm3_tape *tape, cm3_op op, const cm3_op_attr *attr, cm3_var *const in[], int inputs);
@@ -114,6 +118,10 @@ cm3_var *cm3_tape_output(cm3_var *var, int output);
 void cm3_tape_keep(cm3_tape *tape, cm3_var *var);
 /* A loss (1): the backward pass starts from 1 at every one of them. Kept, too. */
 void cm3_tape_loss(cm3_tape *tape, cm3_var *loss);
+/* A value whose gradient is given from outside, of another tape's input, say: the backward pass starts from it, too.
+ * `gradient` is the caller's, of the value's type and shape, in the backend's memory, read at every run; NULL while
+ * only planning. Kept, too. */
+void cm3_tape_seed(cm3_tape *tape, cm3_var *var, void *gradient);
 /* Wants the gradient of an input, readable after a run by cm3_var_grad() (tests; parameters always have theirs). */
 void cm3_tape_want_gradient(cm3_tape *tape, cm3_var *input);
 

@@ -17,7 +17,8 @@ struct cm3_var {
     int owner;        /* variable whose memory this one shares: itself, or what a VIEW looks at */
     int node, output; /* what made it; CM3__NONE for leaves */
     int bucket;
-    bool kept, is_loss, wants_gradient;
+    bool kept, is_loss, is_seeded, wants_gradient;
+    void *seed; /* its gradient from outside */
     /* Written by the plan. */
     bool has_gradient; /* a parameter or wanted input stands upstream of it */
     bool dropped;      /* not kept for the backward pass but computed again */

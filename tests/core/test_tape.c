@@ -61,7 +61,7 @@ static void build(network *n, cm3_recompute recompute, bool guards) {
     x = cm3_linear(t, x, n->parameter[3], NULL, x, CM3_ACT_NONE); /* x as operand and as residual */
     x = cm3_view(t, cm3_view(t, x, cm3_shape_of(ROWS * WIDTH)), cm3_shape_of(ROWS, WIDTH));
     x = cm3_add(t, x, x);
-    n->loss = cm3_linear_cross_entropy(t, x, n->parameter[0], targets, scale, 1e-2f, &n->per_row);
+    n->loss = cm3_linear_cross_entropy(t, x, n->parameter[0], targets, scale, NULL, 1e-2f, &n->per_row);
     cm3_tape_loss(t, n->loss);
     cm3_tape_keep(t, n->per_row);
     assert_int_equal(cm3_tape_plan(t), CM3_OK);
@@ -309,6 +309,72 @@ static void the_first_failure_of_recording_is_reported_once_by_the_plan(void **s
     cm3_tape_free(t);
 }
 
+/* Two layers and a loss. The second half may lie on a tape of its own, whose gradient seeds the first one's. */
+typedef struct halves {
+    float x[4 * 8], goal[4 * 8], first[8 * 8], second[8 * 8], grad_first[8 * 8], grad_second[8 * 8], scale;
+} halves;
+
+static cm3_var *first_half(halves *h, cm3_tape *t) {
+    cm3_var *w = cm3_tape_parameter(t, cm3_shape_of(8, 8), h->first, h->grad_first, 0);
+    cm3_var *x = cm3_tape_input(t, CM3_F32, cm3_shape_of(4, 8), h->x);
+    return cm3_linear(t, x, w, NULL, NULL, CM3_ACT_RELU);
+}
+
+static void second_half(halves *h, cm3_tape *t, cm3_var *y) {
+    cm3_var *w = cm3_tape_parameter(t, cm3_shape_of(8, 8), h->second, h->grad_second, 1);
+    cm3_var *goal = cm3_tape_input(t, CM3_F32, cm3_shape_of(4, 8), h->goal);
+    cm3_var *scale = cm3_tape_input(t, CM3_F32, cm3_shape_of(1), &h->scale);
+    cm3_tape_loss(t, cm3_pixel_loss(t, cm3_linear(t, y, w, NULL, NULL, CM3_ACT_NONE), goal, scale, 0, 1));
+}
+
+static void open_halves(halves *h, cm3_tape *tapes[2], int count) {
+    *h = (halves){.scale = 0.25f};
+    fill(h->x, 4 * 8, 1), fill(h->goal, 4 * 8, 2), fill(h->first, 8 * 8, 3), fill(h->second, 8 * 8, 4);
+    const cm3_tape_options options = {.backend = cm3_backend_cpu(), .guards = true};
+    for (int i = 0; i < count; i++) assert_int_equal(cm3_tape_create(&options, &tapes[i]), CM3_OK);
+}
+
+static void a_gradient_from_another_tape_seeds_the_backward_pass(void **state) {
+    (void)state;
+    halves whole, parts;
+    cm3_tape *one[2], *two[2];
+    open_halves(&whole, one, 1);
+    second_half(&whole, one[0], first_half(&whole, one[0]));
+    assert_int_equal(cm3_tape_run(one[0], NULL), CM3_OK);
+
+    float y[4 * 8], seed[4 * 8];
+    open_halves(&parts, two, 2);
+    cm3_var *made = first_half(&parts, two[0]), *input = cm3_tape_input(two[1], CM3_F32, cm3_shape_of(4, 8), y);
+    cm3_tape_seed(two[0], made, seed);
+    cm3_tape_want_gradient(two[1], input);
+    second_half(&parts, two[1], input);
+    memset(seed, 0, sizeof seed);
+    assert_int_equal(cm3_tape_run(two[0], NULL), CM3_OK); /* for the value */
+    memcpy(y, cm3_var_tensor(made)->data, sizeof y);
+    assert_int_equal(cm3_tape_run(two[1], NULL), CM3_OK);
+    memcpy(seed, cm3_var_grad(input)->data, sizeof seed);
+    assert_int_equal(cm3_tape_run(two[0], NULL), CM3_OK);
+    assert_memory_equal(whole.grad_second, parts.grad_second, sizeof whole.grad_second);
+    assert_memory_equal(whole.grad_first, parts.grad_first, sizeof whole.grad_first);
+    cm3_tape_free(one[0]), cm3_tape_free(two[0]), cm3_tape_free(two[1]);
+}
+
+static void no_gradient_passes_where_a_value_is_cut_from_the_tape(void **state) {
+    (void)state;
+    halves whole, cut;
+    cm3_tape *one[2], *two[2];
+    open_halves(&whole, one, 1);
+    open_halves(&cut, two, 1);
+    second_half(&whole, one[0], first_half(&whole, one[0]));
+    second_half(&cut, two[0], cm3_detach(two[0], first_half(&cut, two[0])));
+    memset(cut.grad_first, 1, sizeof cut.grad_first);
+    assert_int_equal(cm3_tape_run(one[0], NULL), CM3_OK);
+    assert_int_equal(cm3_tape_run(two[0], NULL), CM3_OK);
+    assert_memory_equal(whole.grad_second, cut.grad_second, sizeof whole.grad_second);
+    for (int i = 0; i < 8 * 8; i++) assert_true(cut.grad_first[i] == 0);
+    cm3_tape_free(one[0]), cm3_tape_free(two[0]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_those_of_finite_differences),
@@ -319,6 +385,8 @@ int main(void) {
         cmocka_unit_test(a_tape_that_shares_memory_needs_no_more_and_leaves_what_is_kept),
         cmocka_unit_test(memory_in_use_takes_no_further_tape),
         cmocka_unit_test(the_first_failure_of_recording_is_reported_once_by_the_plan),
+        cmocka_unit_test(a_gradient_from_another_tape_seeds_the_backward_pass),
+        cmocka_unit_test(no_gradient_passes_where_a_value_is_cut_from_the_tape),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

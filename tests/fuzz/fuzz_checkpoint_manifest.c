@@ -9,15 +9,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void parse(const char *text, size_t length) {
     cm3__manifest manifest;
     if (cm3__manifest_parse("fuzz", text, length, &manifest) != CM3_OK) return;
-    int64_t elements = 0; /* what was accepted must be consistent */
-    for (int s = 0; s < manifest.shard_count; s++) {
-        elements += cm3_range_length(manifest.shards[s].range);
-        for (int b = 0; b < manifest.buffer_count; b++) {
-            const cm3__region *region = &manifest.shards[s].regions[b];
+    for (int d = 0; d < manifest.dataset_count; d++) {
+        int64_t elements = 0; /* what was accepted must be consistent */
+        for (int s = 0; s < manifest.shard_count; s++) {
+            const cm3__region *region = &manifest.shards[s].regions[d];
+            elements += cm3_range_length(region->range);
             if (region->bytes < 0 || region->bytes > manifest.shards[s].bytes) abort();
         }
+        if (elements != manifest.datasets[d].total) abort();
     }
-    if (elements != manifest.total) abort();
     cm3__manifest_free(&manifest);
 }
 

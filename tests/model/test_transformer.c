@@ -87,9 +87,9 @@ static void gradients_of_both_architectures_are_those_of_finite_differences(void
         step s;
         record(&n, CM3_RECOMPUTE_NONE, &s);
         run(&s);
-        const size_t bytes = (size_t)cm3_params_size(n.params) * sizeof(float);
+        const size_t bytes = (size_t)cm3_params_group(n.params, 0)->size * sizeof(float);
         float *grads = malloc(bytes);
-        memcpy(grads, cm3_params_gradients(n.params), bytes);
+        memcpy(grads, cm3_params_group(n.params, 0)->host.gradients, bytes);
         int checked = 0, wrong = 0;
         for (int i = 0; i < cm3_params_count(n.params); i++) {
             const cm3_param *p = cm3_params_get(n.params, i);
@@ -123,16 +123,16 @@ static void recomputed_gradients_have_the_same_bits(void **state) {
     (void)state;
     for (int c = 0; c < CONFIGS; c++) {
         small_network n = small_network_open(&configs[c], VOCABULARY);
-        const size_t bytes = (size_t)cm3_params_size(n.params) * sizeof(float);
+        const size_t bytes = (size_t)cm3_params_group(n.params, 0)->size * sizeof(float);
         float *grads = malloc(bytes);
         for (int policy = CM3_RECOMPUTE_NONE; policy <= CM3_RECOMPUTE_LAYERS; policy++) {
             step s;
             record(&n, (cm3_recompute)policy, &s);
             run(&s);
             if (policy == CM3_RECOMPUTE_NONE)
-                memcpy(grads, cm3_params_gradients(n.params), bytes);
+                memcpy(grads, cm3_params_group(n.params, 0)->host.gradients, bytes);
             else
-                assert_memory_equal(grads, cm3_params_gradients(n.params), bytes);
+                assert_memory_equal(grads, cm3_params_group(n.params, 0)->host.gradients, bytes);
             cm3_tape_free(s.tape);
         }
         free(grads);
@@ -259,14 +259,11 @@ static void declared_parameters_are_those_of_the_paper(void **state) {
                                                .init_std = 0.006,
                                                .position_std = 0.0002,
                                                .norm_epsilon = 1e-5};
-        cm3_params *params;
-        cm3_transformer *model;
-        assert_int_equal(cm3_params_create(&params), CM3_OK);
-        assert_int_equal(cm3_transformer_declare(&config, 65536, params, &model), CM3_OK);
-        assert_int_equal(cm3_params_layout(params, 64), CM3_OK);
-        assert_int_equal((cm3_params_elements(params) + 500000) / 1000000, sizes[i].millions);
-        cm3_transformer_free(model);
-        cm3_params_free(params);
+        cm3_network *network;
+        const cm3_network_options options = {.kind = "transformer", .config = &config, .vocabulary = 65536};
+        assert_int_equal(cm3_network_open(&options, &network), CM3_OK);
+        assert_int_equal((cm3_params_elements(network->params) + 500000) / 1000000, sizes[i].millions);
+        cm3_network_close(network);
     }
 }
 

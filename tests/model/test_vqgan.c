@@ -29,25 +29,23 @@ static cm3_vqgan_config small_config(void) {
 
 typedef struct network {
     cm3_vqgan_config config;
+    cm3_network *network;
     cm3_params *params;
     cm3_vqgan *model;
 } network;
 
 static network network_open(cm3_vqgan_config config, bool allocate) {
     network n = {.config = config};
-    assert_int_equal(cm3_params_create(&n.params), CM3_OK);
-    assert_int_equal(cm3_vqgan_declare(&n.config, n.params, &n.model), CM3_OK);
-    assert_int_equal(cm3_params_layout(n.params, 64), CM3_OK);
-    if (allocate) {
-        assert_int_equal(cm3_params_allocate(n.params, true), CM3_OK);
-        cm3_params_init(n.params, 5);
-    }
+    const cm3_network_options options = {
+        .kind = "image-tokenizer", .config = &n.config, .use = allocate ? CM3_USE_GRADIENTS : CM3_USE_PLAN, .seed = 5};
+    assert_int_equal(cm3_network_open(&options, &n.network), CM3_OK);
+    n.params = n.network->params;
+    n.model = n.network->model;
     return n;
 }
 
 static void network_close(network *n) {
-    cm3_vqgan_free(n->model);
-    cm3_params_free(n->params);
+    cm3_network_close(n->network);
 }
 
 static cm3_tape *tape_on(const cm3_backend *backend) {
@@ -86,12 +84,10 @@ static void a_image_that_the_levels_do_not_divide_is_a_fault_of_the_recipe(void 
     (void)state;
     cm3_vqgan_config config = small_config();
     config.image_size = 18;
-    cm3_params *params;
-    cm3_vqgan *model;
-    assert_int_equal(cm3_params_create(&params), CM3_OK);
-    assert_int_equal(cm3_vqgan_declare(&config, params, &model), CM3_ERR_SHAPE);
-    assert_null(model);
-    cm3_params_free(params);
+    cm3_network *refused;
+    const cm3_network_options options = {.kind = "image-tokenizer", .config = &config};
+    assert_int_equal(cm3_network_open(&options, &refused), CM3_ERR_SHAPE);
+    assert_null(refused);
 }
 
 static void folding_is_undone_by_unfolding(void **state) {
@@ -125,7 +121,8 @@ static void expect_true_gradients(const network *n, const half *h, const char *p
     for (int i = 0; i < cm3_params_count(n->params); i++) {
         const cm3_param *param = cm3_params_get(n->params, i);
         if (strncmp(param->name, part, strlen(part)) != 0) continue;
-        float *value = cm3_params_value(n->params, i), *grad = cm3_params_gradients(n->params) + param->offset;
+        float *value = cm3_params_value(n->params, i),
+              *grad = cm3_params_group(n->params, 0)->host.gradients + param->offset;
         float *before = malloc((size_t)param->count * sizeof *before),
               *direction = malloc((size_t)param->count * sizeof *direction);
         double norm = 0, ends[2];
@@ -202,12 +199,12 @@ static void recomputing_gives_the_same_bits(void **state) {
             CM3_OK);
         cm3_vqgan_train(n.model, tape, &(cm3_vqgan_batch){2, pixels, &pixel_scale, &code_scale});
         if (cm3_tape_plan(tape) != CM3_OK || cm3_tape_run(tape, NULL) != CM3_OK) fail_msg("%s", cm3_message());
-        const size_t bytes = (size_t)cm3_params_size(n.params) * sizeof(float);
+        const size_t bytes = (size_t)cm3_params_group(n.params, 0)->size * sizeof(float);
         if (!kept) {
             kept = malloc(bytes);
-            memcpy(kept, cm3_params_gradients(n.params), bytes);
+            memcpy(kept, cm3_params_group(n.params, 0)->host.gradients, bytes);
         }
-        assert_memory_equal(kept, cm3_params_gradients(n.params), bytes);
+        assert_memory_equal(kept, cm3_params_group(n.params, 0)->host.gradients, bytes);
         cm3_tape_free(tape);
         network_close(&n);
     }
@@ -218,7 +215,7 @@ static void a_codec_gives_the_same_codes_whatever_the_batch(void **state) {
     (void)state;
     enum { COUNT = 5, VALUES = COUNT * 16 * 16 * 3 };
     network n = network_open(small_config(), true);
-    float *book = cm3_params_value(n.params, cm3_vqgan_codebook_index(n.model));
+    float *book = cm3_params_value(n.params, CM3_VQGAN_CODEBOOK);
     fill(book, 24 * 6, 0.5, 3);
     static float images[VALUES], drawn[VALUES], again[VALUES];
     int32_t codes[COUNT * 16], other[COUNT * 16];

@@ -13,6 +13,7 @@
 enum { SIDE = 16, CODES = 32, WIDTH = 8, BATCH = 8, ROWS = BATCH * 16, VALUES = BATCH * SIDE * SIDE * 3 };
 
 typedef struct fixture {
+    cm3_network *network;
     cm3_params *params;
     cm3_vqgan *model;
     cm3_codebook *book;
@@ -37,24 +38,23 @@ static fixture open_fixture(void) {
                                      .restart_until = 1};
     fixture f;
     assert_int_equal(cm3_comm_open_self(&f.comm), CM3_OK);
-    assert_int_equal(cm3_params_create(&f.params), CM3_OK);
-    assert_int_equal(cm3_vqgan_declare(&config, f.params, &f.model), CM3_OK);
-    assert_int_equal(cm3_params_layout(f.params, 1), CM3_OK);
-    assert_int_equal(cm3_params_allocate(f.params, true), CM3_OK);
-    cm3_params_init(f.params, 1);
+    const cm3_network_options options = {
+        .kind = "image-tokenizer", .config = &config, .use = CM3_USE_GRADIENTS, .seed = 1};
+    assert_int_equal(cm3_network_open(&options, &f.network), CM3_OK);
+    f.params = f.network->params;
+    f.model = f.network->model;
     assert_int_equal(cm3_codebook_create(f.model, 77, &f.book), CM3_OK);
     return f;
 }
 
 static void close_fixture(fixture *f) {
     cm3_codebook_free(f->book);
-    cm3_vqgan_free(f->model);
-    cm3_params_free(f->params);
+    cm3_network_close(f->network);
     cm3_comm_close(f->comm);
 }
 
 static float *codebook_of(const fixture *f) {
-    return cm3_params_value(f->params, cm3_vqgan_codebook_index(f->model));
+    return cm3_params_value(f->params, CM3_VQGAN_CODEBOOK);
 }
 
 static void fill(float *values, int64_t count, uint64_t stream) {
@@ -183,7 +183,7 @@ static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) 
         cm3_vqgan_train(f.model, tape, &(cm3_vqgan_batch){BATCH, folded, &pixel_scale, &code_scale});
     if (cm3_tape_plan(tape) != CM3_OK) fail_msg("%s", cm3_message());
 
-    const int64_t size = cm3_params_size(f.params);
+    const int64_t size = cm3_params_group(f.params, 0)->size;
     float *m = calloc((size_t)size, sizeof *m), *v = calloc((size_t)size, sizeof *v);
     const cm3_adamw_config adam = {.learning_rate = 1e-3, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
     const cm3_flat_span whole = {0, size, false};
@@ -200,8 +200,8 @@ static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) 
         update.spans = &whole;
         update.span_count = 1;
         update.size = size;
-        update.value = cm3_params_values(f.params);
-        update.grad = cm3_params_gradients(f.params);
+        update.value = cm3_params_group(f.params, 0)->host.values;
+        update.grad = cm3_params_group(f.params, 0)->host.gradients;
         update.m = m;
         update.v = v;
         cm3_flat_verdict verdict;

@@ -30,7 +30,8 @@ static const char *const buffer_names[BUFFERS] = {"parameters", "m", "v"};
 
 typedef struct model {
     cm3_checkpoint_tensor tensors[TENSORS];
-    cm3_checkpoint_buffer buffers[BUFFERS];
+    cm3_checkpoint_group group;
+    cm3_checkpoint_buffer *buffers; /* the group's */
     int32_t counts[5];
     cm3_checkpoint_array array;
     cm3_checkpoint_parts parts;
@@ -38,9 +39,9 @@ typedef struct model {
 
 static void model_new(model *m, int ranks, int64_t scale) {
     const cm3_checkpoint_tensor tensors[TENSORS] = {
-        {"embedding", cm3_shape_of(37 * scale, 8), 0},    {"layers.0.qkv", cm3_shape_of(5, 7, 3), 0},
-        {"layers.0.bias", cm3_shape_of(13), 0},           {"decoder/conv", cm3_shape_of(4, 3, 3, 3), 0},
-        {"layers.1.up", cm3_shape_of(64, 16 * scale), 0}, {"gain", cm3_shape_of(1), 0},
+        {"embedding", cm3_shape_of(37 * scale, 8), 0, 0},    {"layers.0.qkv", cm3_shape_of(5, 7, 3), 0, 0},
+        {"layers.0.bias", cm3_shape_of(13), 0, 0},           {"decoder/conv", cm3_shape_of(4, 3, 3, 3), 0, 0},
+        {"layers.1.up", cm3_shape_of(64, 16 * scale), 0, 0}, {"gain", cm3_shape_of(1), 0, 0},
     };
     memcpy(m->tensors, tensors, sizeof tensors);
     int64_t at = 0;
@@ -49,10 +50,12 @@ static void model_new(model *m, int ranks, int64_t scale) {
         at = cm3_shard_pad(at + cm3_shape_count(m->tensors[t].shape), 16);
     }
     const int64_t total = cm3_shard_pad(at, 16 * (int64_t)ranks);
+    m->group = (cm3_checkpoint_group){.name = "all", .table = {m->tensors, TENSORS, total}, .buffer_count = BUFFERS};
+    m->buffers = m->group.buffers;
     for (int b = 0; b < BUFFERS; b++)
         m->buffers[b] = (cm3_checkpoint_buffer){buffer_names[b], calloc((size_t)total, sizeof(float))};
     m->array = (cm3_checkpoint_array){"code_use", CM3_I32, cm3_shape_of(5), m->counts};
-    m->parts = (cm3_checkpoint_parts){{m->tensors, TENSORS, total}, m->buffers, BUFFERS, &m->array, 1};
+    m->parts = (cm3_checkpoint_parts){&m->group, 1, &m->array, 1};
 }
 
 static void model_free(model *m) {
@@ -196,20 +199,20 @@ static void parameters_load_alone_and_digests_agree_with_memory(void **state) {
     model_new(&other_layout, 5, 1);
     model_fill(&m, 7);
     model_fill(&other_layout, 7);
-    m.buffers[0].data[m.parts.table.total - 1] = 5; /* padding, which loading clears */
+    m.buffers[0].data[m.group.table.total - 1] = 5; /* padding, which loading clears */
     for (int b = 0; b < BUFFERS; b++) {
         cm3_hash stored;
         must(cm3_checkpoint_digest(path, buffer_names[b], &stored));
-        assert_true(cm3_hash_equal(stored, cm3_checkpoint_digest_values(&m.parts.table, m.buffers[b].data)));
+        assert_true(cm3_hash_equal(stored, cm3_checkpoint_digest_values(&m.group.table, m.buffers[b].data)));
         assert_true(cm3_hash_equal(
-            stored, cm3_checkpoint_digest_values(&other_layout.parts.table, other_layout.buffers[b].data)));
+            stored, cm3_checkpoint_digest_values(&other_layout.group.table, other_layout.buffers[b].data)));
         m.buffers[b].data[m.tensors[3].offset + 100] += 1e-6f;
-        assert_false(cm3_hash_equal(stored, cm3_checkpoint_digest_values(&m.parts.table, m.buffers[b].data)));
+        assert_false(cm3_hash_equal(stored, cm3_checkpoint_digest_values(&m.group.table, m.buffers[b].data)));
     }
-    m.parts.buffer_count = 1;
+    m.group.buffer_count = 1;
     m.parts.array_count = 0;
     must(cm3_checkpoint_load(path, &m.parts, NULL));
-    const size_t bytes = (size_t)m.parts.table.total * sizeof(float);
+    const size_t bytes = (size_t)m.group.table.total * sizeof(float);
     assert_int_equal(memcmp(m.buffers[0].data, other_layout.buffers[0].data, bytes), 0);
     model_free(&m);
     model_free(&other_layout);
@@ -231,10 +234,10 @@ static void a_model_of_another_shape_is_refused_by_name(void **state) {
     assert_int_equal(cm3_checkpoint_load(path, &m.parts, NULL), CM3_ERR_SHAPE);
     assert_non_null(strstr(cm3_message(), "layers.1.down"));
     m.tensors[4].name = "layers.1.up";
-    m.parts.table.count--;
+    m.group.table.count--;
     assert_int_equal(cm3_checkpoint_load(path, &m.parts, NULL), CM3_ERR_SHAPE);
     assert_non_null(strstr(cm3_message(), "gain"));
-    m.parts.table.count++;
+    m.group.table.count++;
     m.buffers[2].name = "momentum";
     assert_int_equal(cm3_checkpoint_load(path, &m.parts, NULL), CM3_ERR_NOT_FOUND);
     assert_non_null(strstr(cm3_message(), "momentum"));
@@ -386,6 +389,107 @@ static void a_kill_while_saving_leaves_a_checkpoint_that_loads(void **state) {
     }
 }
 
+/* --- networks and their groups ----------------------------------------------------------------------------------- */
+
+/* A frozen weight and a trained gain. */
+static cm3_params *network_of(uint64_t seed) {
+    cm3_params *params;
+    must(cm3_params_create(&params));
+    cm3_params_add_group(params, &(cm3_group_options){.name = "base", .match = "weight", .frozen = true});
+    cm3_params_add_group(params, &(cm3_group_options){.name = "gains", .match = "gain*"});
+    cm3_params_add(params, cm3_shape_of(7, 9), cm3_init_normal(1), CM3_DECAY, "weight");
+    cm3_params_add(params, cm3_shape_of(70), cm3_init_normal(1), CM3_NO_DECAY, "gain");
+    must(cm3_params_layout(params, 64));
+    must(cm3_params_allocate(params, cm3_backend_cpu(), CM3_F32, CM3_USE_TRAIN));
+    must(cm3_params_init(params, seed));
+    return params;
+}
+
+static cm3_params *whole_of(uint64_t seed) {
+    cm3_params *params;
+    must(cm3_params_create(&params));
+    cm3_params_add(params, cm3_shape_of(300, 11), cm3_init_normal(1), CM3_DECAY, "table");
+    must(cm3_params_layout(params, 64));
+    must(cm3_params_allocate(params, cm3_backend_cpu(), CM3_F32, CM3_USE_TRAIN));
+    must(cm3_params_init(params, seed));
+    return params;
+}
+
+/* Of both networks in one checkpoint. */
+static void groups_of(const cm3_params *adapted, const cm3_params *whole, cm3_checkpoint_group groups[3]) {
+    must(cm3_checkpoint_group_of("student", adapted, 0, &groups[0]));
+    must(cm3_checkpoint_group_of("student", adapted, 1, &groups[1]));
+    must(cm3_checkpoint_group_of("critic", whole, 0, &groups[2]));
+}
+
+static void several_networks_share_a_checkpoint_and_what_is_frozen_is_named_by_its_fingerprint(void **state) {
+    fixture *f = *state;
+    cm3_params *adapted = network_of(1), *whole = whole_of(2);
+    cm3_checkpoint_group groups[3];
+    groups_of(adapted, whole, groups);
+    const cm3_param_group *gains = cm3_params_group(adapted, 1);
+    gains->host.m[3] = 42;
+    const cm3_checkpoint_parts parts = {.groups = groups, .group_count = 3};
+    const cm3_checkpoint_state at = state_of(5);
+    must(cm3_checkpoint_save(f->comm, f->run, 0, &parts, &at));
+    char *path = latest(f);
+    cm3_checkpoint_info info;
+    must(cm3_checkpoint_read_info(path, &info));
+    assert_int_equal(info.tensor_count, 2);
+    assert_string_equal(info.tensors[0].name, "student/gain");
+    assert_string_equal(info.tensors[1].name, "critic/table");
+    cm3_checkpoint_info_free(&info);
+
+    float gain[70];
+    memcpy(gain, gains->host.values, sizeof gain);
+    memset(gains->host.values, 0, sizeof gain);
+    gains->host.m[3] = 0;
+    must(cm3_checkpoint_load(path, &parts, NULL));
+    assert_memory_equal(gain, gains->host.values, sizeof gain);
+    assert_true(gains->host.m[3] == 42);
+
+    cm3_weights_source *source;
+    cm3_params *again = whole_of(3);
+    must(cm3_checkpoint_weights(path, "critic", NULL, &source));
+    must(cm3_params_load(again, source));
+    assert_memory_equal(cm3_params_value(again, 0), cm3_params_value(whole, 0), 3300 * sizeof(float));
+    cm3_weights_close(source);
+    assert_int_equal(cm3_checkpoint_weights(path, "teacher", NULL, &source), CM3_ERR_FORMAT);
+    assert_non_null(strstr(cm3_message(), "holds a transformer, expected a teacher"));
+
+    cm3_params *other = network_of(9); /* another base */
+    cm3_checkpoint_group others[3];
+    groups_of(other, again, others);
+    assert_int_equal(cm3_checkpoint_load(path, &(cm3_checkpoint_parts){.groups = others, .group_count = 3}, NULL),
+                     CM3_ERR_SHAPE);
+    assert_non_null(strstr(cm3_message(), "other values of the frozen group student/base"));
+    for (int g = 0; g < 3; g++) cm3_checkpoint_group_free(&groups[g]), cm3_checkpoint_group_free(&others[g]);
+    cm3_params_free(adapted);
+    cm3_params_free(whole);
+    cm3_params_free(again);
+    cm3_params_free(other);
+    free(path);
+}
+
+static void safetensors_and_checkpoints_of_the_old_format_are_refused_in_one_line(void **state) {
+    fixture *f = *state;
+    cm3_weights_source *source;
+    assert_int_equal(cm3_weights_open("model.safetensors", "transformer", NULL, &source), CM3_ERR_UNSUPPORTED);
+    assert_string_equal(cm3_message(),
+                        "model.safetensors: reading safetensors is not built yet; expected a checkpoint");
+    static const char text[] = "{\"version\":1,\"step\":3";
+    char sealed[128], hex[CM3_HASH_HEX], file[TEMPORARY_FOLDER_MAX + 32];
+    cm3_hash_to_hex(cm3_hash_bytes(text, sizeof text - 1), hex);
+    const int length = snprintf(sealed, sizeof sealed, "%s,\"hash\":\"%s\"}\n", text, hex);
+    snprintf(file, sizeof file, "%s/manifest.json", f->run);
+    must(cm3_file_write(file, sealed, (size_t)length));
+    model m;
+    model_new(&m, 1, 1);
+    assert_int_equal(cm3_checkpoint_load(f->run, &m.parts, NULL), CM3_ERR_UNSUPPORTED);
+    assert_non_null(strstr(cm3_message(), "manifest.json: is a checkpoint of format 1, expected 2"));
+    model_free(&m);
+}
+
 /* --- what scripts run under mpirun ------------------------------------------------------------------------------- */
 
 /* What any HDF5 tool would do: open model.h5 by itself and read a parameter, a view into all shards. */
@@ -395,7 +499,7 @@ static cm3_status read_views(const char *path, int64_t step) {
     model m;
     model_new(&m, 1, 1);
     model_fill(&m, step);
-    float *values = malloc((size_t)m.parts.table.total * sizeof *values);
+    float *values = malloc((size_t)m.group.table.total * sizeof *values);
     bool equal = true;
     const hid_t file = H5Fopen(file_name, H5F_ACC_RDONLY, H5P_DEFAULT);
     for (int b = 0; b < BUFFERS; b++) {
@@ -500,6 +604,8 @@ int main(int count, char **words) {
         TEST(any_flipped_byte_is_found_and_its_file_named),
         TEST(a_missing_or_cut_file_is_named),
         TEST(the_newest_and_the_best_are_kept_and_leftovers_go),
+        TEST(several_networks_share_a_checkpoint_and_what_is_frozen_is_named_by_its_fingerprint),
+        TEST(safetensors_and_checkpoints_of_the_old_format_are_refused_in_one_line),
         TEST(a_disk_that_fills_leaves_the_last_good_one),
         TEST(a_kill_while_saving_leaves_a_checkpoint_that_loads),
     };

@@ -176,7 +176,7 @@ static void scores_do_not_depend_on_what_is_read_together(void **state) {
     assert_int_equal(
         cm3_vocab_build(&(cm3_vocab_sizes){.text = 256, .image = 8, .sentinels = 2, .multiple = 1}, &vocab), CM3_OK);
     small_network n = small_network_open(&config, vocab.size);
-    memset(cm3_params_values(n.params), 0, (size_t)cm3_params_size(n.params) * sizeof(float));
+    memset(cm3_params_group(n.params, 0)->host.values, 0, (size_t)cm3_params_group(n.params, 0)->size * sizeof(float));
     int32_t ids[3][12];
     cm3_tokens samples[3];
     for (int s = 0; s < 3; s++) {

@@ -16,24 +16,22 @@ static void load(cm3_recipe *recipe, const char *recompute) {
 /* The same model on the backend that runs, as the stage makes it. */
 static size_t memory_of_the_run(const cm3_recipe *recipe, size_t *step_alone) {
     cm3_vocab vocab;
-    cm3_params *params;
-    cm3_transformer *model;
+    cm3_network *network;
     cm3_token_tapes tapes;
     const cm3_vocab_sizes sizes = cm3_recipe_vocab_sizes(recipe);
     assert_int_equal(cm3_vocab_build(&sizes, &vocab), CM3_OK);
-    assert_int_equal(cm3_params_create(&params), CM3_OK);
-    assert_int_equal(cm3_transformer_declare(&recipe->model, vocab.size, params, &model), CM3_OK);
-    assert_int_equal(cm3_params_layout(params, CM3_SHARD_UNIT), CM3_OK);
+    cm3_network_options of = cm3_recipe_network(recipe, "transformer");
+    of.vocabulary = vocab.size;
+    assert_int_equal(cm3_network_open(&of, &network), CM3_OK);
     const cm3_sequence_batch batch = {.batch = recipe->pretrain.data.batch / 2,
                                       .sequence = recipe->pretrain.data.context};
     const cm3_tape_options options = {.backend = cm3_backend_cpu(),
                                       .recompute = (cm3_recompute)recipe->model.recompute};
-    assert_int_equal(cm3_token_tapes_open(model, &batch, &options, &tapes), CM3_OK);
+    assert_int_equal(cm3_token_tapes_open(network->model, &batch, &options, &tapes), CM3_OK);
     const size_t bytes = cm3_token_tapes_peak(&tapes);
     *step_alone = cm3_tape_get_stats(tapes.step)->peak_bytes;
     cm3_token_tapes_close(&tapes);
-    cm3_transformer_free(model);
-    cm3_params_free(params);
+    cm3_network_close(network);
     return bytes;
 }
 

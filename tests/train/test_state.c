@@ -18,9 +18,10 @@ static void open_state(cm3_params **params, float slope, cm3_train_state *s) {
     assert_int_equal(cm3_params_create(params), CM3_OK);
     cm3_params_add(*params, cm3_shape_of(COUNT), cm3_init_normal(1), CM3_DECAY, "w");
     assert_int_equal(cm3_params_layout(*params, CM3_SHARD_UNIT), CM3_OK);
-    assert_int_equal(cm3_params_allocate(*params, true), CM3_OK);
-    for (int i = 0; i < COUNT; i++) cm3_params_values(*params)[i] = 1, cm3_params_gradients(*params)[i] = slope;
-    assert_int_equal(cm3_train_state_open(cm3_backend_cpu(), *params, NULL, s), CM3_OK);
+    assert_int_equal(cm3_params_allocate(*params, cm3_backend_cpu(), CM3_F32, CM3_USE_TRAIN), CM3_OK);
+    for (int i = 0; i < COUNT; i++)
+        cm3_params_group(*params, 0)->host.values[i] = 1, cm3_params_group(*params, 0)->host.gradients[i] = slope;
+    assert_int_equal(cm3_train_state_open(*params, NULL, s), CM3_OK);
 }
 
 static void an_update_clips_by_the_norm_that_it_tells(void **state) {
@@ -32,9 +33,9 @@ static void an_update_clips_by_the_norm_that_it_tells(void **state) {
     assert_int_equal(cm3_train_state_update(&s, &config, 1, config.learning_rate, &norm), CM3_OK);
     assert_true(fabs(norm - 3 * sqrt(COUNT)) < 1e-9 * norm);
     const double clipped = 3 / norm;
-    assert_true(fabs((double)((float *)s.m.host)[0] - (1 - config.beta1) * clipped) < 1e-6 * clipped);
+    assert_true(fabs((double)s.group->host.m[0] - (1 - config.beta1) * clipped) < 1e-6 * clipped);
     /* The first step of AdamW is the learning rate, whatever the gradient, and the decay. */
-    assert_true(fabs((double)cm3_params_values(params)[0] - (1 - 0.01 - 0.01 * 0.1)) < 1e-5);
+    assert_true(fabs((double)cm3_params_group(params, 0)->host.values[0] - (1 - 0.01 - 0.01 * 0.1)) < 1e-5);
     cm3_train_state_close(&s);
     cm3_params_free(params);
 }
@@ -47,11 +48,12 @@ static void a_gradient_that_is_not_finite_updates_nothing(void **state) {
         cm3_train_state s;
         double norm = 0;
         open_state(&params, 3, &s);
-        cm3_params_gradients(params)[COUNT - 1] = bad[b];
+        cm3_params_group(params, 0)->host.gradients[COUNT - 1] = bad[b];
         assert_int_equal(cm3_train_state_update(&s, &config, 1, config.learning_rate, &norm), CM3_OK);
         assert_false(isfinite(norm));
-        const float *m = s.m.host, *v = s.v.host;
-        for (int i = 0; i < COUNT; i++) assert_true(cm3_params_values(params)[i] == 1 && m[i] == 0 && v[i] == 0);
+        for (int i = 0; i < COUNT; i++)
+            assert_true(cm3_params_group(params, 0)->host.values[i] == 1 && s.group->host.m[i] == 0 &&
+                        s.group->host.v[i] == 0);
         cm3_train_state_close(&s);
         cm3_params_free(params);
     }

@@ -26,7 +26,7 @@ static void pupil_open(pupil *p, double score) {
     assert_int_equal(cm3_params_create(&p->params), CM3_OK);
     cm3_params_add(p->params, cm3_shape_of(4), cm3_init_zeros(), CM3_NO_DECAY, "x");
     assert_int_equal(cm3_params_layout(p->params, CM3_SHARD_UNIT), CM3_OK);
-    assert_int_equal(cm3_params_allocate(p->params, true), CM3_OK);
+    assert_int_equal(cm3_params_allocate(p->params, cm3_backend_cpu(), CM3_F32, CM3_USE_TRAIN), CM3_OK);
     cm3_params_init(p->params, 1);
     assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu()}, &p->tape), CM3_OK);
     p->loss = cm3_pixel_loss(p->tape, cm3_params_var(p->params, p->tape, 0),

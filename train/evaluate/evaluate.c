@@ -490,7 +490,7 @@ cm3_status cm3_evaluate(const cm3_stage_context *stage, const cm3_evaluate_optio
     if (status == CM3_OK)
         *evaluation = (cm3_evaluation){.step = e.pipeline.step,
                                        .parameters = cm3_params_elements(cm3_transformer_params(e.pipeline.model)),
-                                       .image_parameters = cm3_params_elements(e.pipeline.tokenizers.params),
+                                       .image_parameters = cm3_params_elements(e.pipeline.tokenizers.vqgan->params),
                                        .images = cm3_source_count(e.source),
                                        .left_out = e.left_out,
                                        .seconds = cm3_clock_seconds() - begin,

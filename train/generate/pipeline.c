@@ -12,19 +12,6 @@ enum { SAMPLES = 16 }; /* images of a training run's sample sheet */
 
 /* --- opening ----------------------------------------------------------------------------------------------------- */
 
-static cm3_status load_model(cm3_pipeline *a, const char *checkpoint) {
-    cm3_checkpoint_table table = {0};
-    CM3_TRY(cm3_checkpoint_table_of(a->params, &table));
-    const cm3_checkpoint_buffer values = {.name = "parameters", .data = cm3_params_values(a->params)};
-    const cm3_checkpoint_parts parts = {.table = table, .buffers = &values, .buffer_count = 1};
-    cm3_checkpoint_state state = {0};
-    const cm3_status status = cm3_checkpoint_load(checkpoint, &parts, &state);
-    a->step = state.step;
-    cm3_checkpoint_state_free(&state);
-    cm3_checkpoint_table_free(&table);
-    return status;
-}
-
 /* `wanted`: "best", or NULL for the newest. */
 static cm3_status find_checkpoint(const cm3_recipe *recipe, const char *wanted, char **path) {
     char *folder = cm3_stage_path(recipe, "pretrain", NULL);
@@ -38,15 +25,31 @@ static cm3_status find_checkpoint(const cm3_recipe *recipe, const char *wanted, 
 
 cm3_status cm3_pipeline_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_pipeline *a) {
     *a = (cm3_pipeline){.recipe = recipe, .model = model};
-    const cm3_placement *at = cm3_params_placement(cm3_transformer_params(model));
-    cm3_status status = cm3_tokenizers_open(recipe, at->backend, &a->tokenizers);
+    const cm3_backend *backend = cm3_params_tape_options(cm3_transformer_params(model)).backend;
+    cm3_status status = cm3_tokenizers_open(recipe, backend, &a->tokenizers);
     if (status == CM3_OK) status = cm3_generator_create(model, recipe->evaluate.rows, &a->generator);
     if (status != CM3_OK) cm3_pipeline_close(a);
     return status;
 }
 
+static cm3_status load_model(cm3_pipeline *a, const cm3_backend *backend, const char *checkpoint) {
+    cm3_network_options of = cm3_recipe_network(a->recipe, "transformer");
+    cm3_checkpoint_state state = {0};
+    of.vocabulary = a->tokenizers.vocab.size;
+    of.use = CM3_USE_INFER;
+    of.backend = backend;
+    of.compute = cm3_recipe_compute(a->recipe, backend);
+    cm3_status status = cm3_weights_open(checkpoint, of.kind, &state, &of.source);
+    if (status == CM3_OK) status = cm3_network_open(&of, &a->network);
+    if (status == CM3_OK) a->model = a->network->model;
+    a->step = state.step;
+    cm3_weights_close(of.source);
+    cm3_checkpoint_state_free(&state);
+    return status;
+}
+
 cm3_status cm3_pipeline_open(const cm3_recipe *recipe, const cm3_backend *backend, const char *checkpoint,
-                             cm3_pipeline *a) {
+                           cm3_pipeline *a) {
     *a = (cm3_pipeline){.recipe = recipe};
     char *found = NULL;
     cm3_status status = cm3_tokenizers_open(recipe, backend, &a->tokenizers);
@@ -54,15 +57,7 @@ cm3_status cm3_pipeline_open(const cm3_recipe *recipe, const cm3_backend *backen
         status = find_checkpoint(recipe, checkpoint, &found);
         checkpoint = found;
     }
-    if (status == CM3_OK) status = cm3_params_create(&a->params);
-    if (status == CM3_OK)
-        status = cm3_transformer_declare(&recipe->model, a->tokenizers.vocab.size, a->params, &a->owned);
-    if (status == CM3_OK) status = cm3_params_layout(a->params, CM3_SHARD_UNIT);
-    if (status == CM3_OK) status = cm3_params_allocate(a->params, false);
-    if (status == CM3_OK) status = cm3_params_place(a->params, backend, cm3_recipe_compute(recipe, backend));
-    if (status == CM3_OK) status = load_model(a, checkpoint);
-    if (status == CM3_OK) status = cm3_params_upload(a->params);
-    a->model = a->owned;
+    if (status == CM3_OK) status = load_model(a, backend, checkpoint);
     if (status == CM3_OK) status = cm3_generator_create(a->model, recipe->evaluate.rows, &a->generator);
     free(found);
     if (status != CM3_OK) cm3_pipeline_close(a);
@@ -71,8 +66,7 @@ cm3_status cm3_pipeline_open(const cm3_recipe *recipe, const cm3_backend *backen
 
 void cm3_pipeline_close(cm3_pipeline *a) {
     cm3_generator_free(a->generator);
-    cm3_transformer_free(a->owned);
-    cm3_params_free(a->params);
+    cm3_network_close(a->network);
     cm3_tokenizers_close(&a->tokenizers);
     *a = (cm3_pipeline){0};
 }

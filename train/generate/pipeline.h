@@ -14,9 +14,8 @@
 typedef struct cm3_pipeline {
     const cm3_recipe *recipe;
     cm3_tokenizers tokenizers;
-    cm3_params *params; /* NULL if the model is the caller's */
+    cm3_network *network; /* NULL around a model in training */
     const cm3_transformer *model;
-    cm3_transformer *owned;
     cm3_generator *generator;
     int64_t step; /* updates of the checkpoint */
 } cm3_pipeline;

@@ -19,21 +19,21 @@ static cm3_status open_text(const cm3_recipe *recipe, cm3_tokenizers *t) {
     return status;
 }
 
-static cm3_status load_vqgan(const cm3_recipe *recipe, cm3_tokenizers *t, cm3_hash *digest) {
+static cm3_status open_image(const cm3_recipe *recipe, const cm3_backend *backend, cm3_tokenizers *t,
+                             cm3_hash *digest) {
+    cm3_network_options of = cm3_recipe_network(recipe, "image-tokenizer");
+    of.use = CM3_USE_INFER;
+    of.backend = backend;
     char *folder = cm3_stage_path(recipe, "image-tokenizer", NULL), *checkpoint = NULL;
     if (!folder) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    cm3_checkpoint_table table = {0};
     cm3_status status = cm3_checkpoint_latest(folder, &checkpoint);
     if (status == CM3_ERR_NOT_FOUND)
         status = cm3_fail(status, "%s: has no checkpoint; run `cm3leon image-tokenizer` first", folder);
-    if (status == CM3_OK) status = cm3_checkpoint_table_of(t->params, &table);
-    if (status == CM3_OK) {
-        const cm3_checkpoint_buffer values = {.name = "parameters", .data = cm3_params_values(t->params)};
-        const cm3_checkpoint_parts parts = {.table = table, .buffers = &values, .buffer_count = 1};
-        status = cm3_checkpoint_load(checkpoint, &parts, NULL);
-        if (status == CM3_OK) *digest = cm3_checkpoint_digest_values(&table, values.data);
-    }
-    cm3_checkpoint_table_free(&table);
+    if (status == CM3_OK) status = cm3_checkpoint_weights(checkpoint, of.kind, NULL, &of.source);
+    if (status == CM3_OK) status = cm3_network_open(&of, &t->vqgan);
+    if (status == CM3_OK) status = cm3_checkpoint_digest(checkpoint, "parameters", digest);
+    if (status == CM3_OK) status = cm3_image_codec_create(t->vqgan->model, CODEC_BATCH, &t->codec);
+    cm3_weights_close(of.source);
     free(checkpoint);
     free(folder);
     return status;
@@ -43,14 +43,7 @@ cm3_status cm3_tokenizers_open(const cm3_recipe *recipe, const cm3_backend *back
     *t = (cm3_tokenizers){0};
     cm3_hash image = {0};
     cm3_status status = open_text(recipe, t);
-    if (status == CM3_OK) status = cm3_params_create(&t->params);
-    if (status == CM3_OK) status = cm3_vqgan_declare(&recipe->image_tokenizer.network, t->params, &t->vqgan);
-    if (status == CM3_OK) status = cm3_params_layout(t->params, CM3_SHARD_UNIT);
-    if (status == CM3_OK) status = cm3_params_allocate(t->params, false);
-    if (status == CM3_OK) status = cm3_params_place(t->params, backend, CM3_F32);
-    if (status == CM3_OK) status = load_vqgan(recipe, t, &image);
-    if (status == CM3_OK) status = cm3_params_upload(t->params);
-    if (status == CM3_OK) status = cm3_image_codec_create(t->vqgan, CODEC_BATCH, &t->codec);
+    if (status == CM3_OK) status = open_image(recipe, backend, t, &image);
     if (status == CM3_OK) {
         const uint64_t text = cm3_bpe_fingerprint(t->bpe);
         cm3_vocab_sizes sizes = cm3_recipe_vocab_sizes(recipe);
@@ -65,8 +58,7 @@ cm3_status cm3_tokenizers_open(const cm3_recipe *recipe, const cm3_backend *back
 
 void cm3_tokenizers_close(cm3_tokenizers *t) {
     cm3_image_codec_free(t->codec);
-    cm3_vqgan_free(t->vqgan);
-    cm3_params_free(t->params);
+    cm3_network_close(t->vqgan);
     cm3_bpe_encoder_free(t->encoder);
     cm3_bpe_free(t->bpe);
     *t = (cm3_tokenizers){0};

@@ -10,8 +10,7 @@
 typedef struct cm3_tokenizers {
     cm3_bpe *bpe;
     cm3_bpe_encoder *encoder;
-    cm3_params *params; /* of the VQ network */
-    cm3_vqgan *vqgan;
+    cm3_network *vqgan;
     cm3_image_codec *codec;
     cm3_vocab vocab;
 } cm3_tokenizers;

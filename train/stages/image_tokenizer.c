@@ -18,8 +18,8 @@ typedef struct image_learner {
     const cm3_stage_context *stage;
     cm3_source *source;
     cm3_images *images;
-    cm3_params *params;
-    cm3_vqgan *model;
+    cm3_network *network;
+    const cm3_vqgan *model; /* its */
     cm3_codebook *book;
     cm3_tape *tape;
     cm3_vqgan_step step;
@@ -131,7 +131,7 @@ static cm3_status updated(void *context, cm3_comm *comm, int64_t step, float *m,
     const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
     const bool restart = (double)step < config->restart_until * (double)l->stage->recipe->image_tokenizer.train.steps;
     CM3_TRY(cm3_codebook_update(l->book, comm, step, l->z, l->codes, codes_of(l, l->share.local), restart, &l->report));
-    const cm3_param *codebook = cm3_params_get(l->params, cm3_vqgan_codebook_index(l->model));
+    const cm3_param *codebook = cm3_params_get(l->network->params, CM3_VQGAN_CODEBOOK);
     for (int64_t i = 0; i < l->report.restarted; i++) {
         const int64_t at = codebook->offset + (int64_t)l->report.restarted_codes[i] * config->code_width;
         CM3_TRY(memory_of(l)->clear(m + at, (size_t)config->code_width * sizeof *m));
@@ -199,12 +199,11 @@ static cm3_status set_up(image_learner *l) {
                             &l->images));
     if (cm3_images_count(l->images, CM3_SPLIT_TRAIN) < 1)
         return cm3_fail(CM3_ERR_RECIPE, "source.validation: no image is left to train on");
-    CM3_TRY(cm3_params_create(&l->params));
-    CM3_TRY(cm3_vqgan_declare(&recipe->image_tokenizer.network, l->params, &l->model));
-    CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
-    CM3_TRY(cm3_params_allocate(l->params, true));
-    CM3_TRY(cm3_params_place(l->params, l->stage->device->backend, CM3_F32));
-    cm3_params_init(l->params, (uint64_t)recipe->run.seed);
+    cm3_network_options of = cm3_recipe_network(recipe, "image-tokenizer");
+    of.use = CM3_USE_TRAIN;
+    of.backend = l->stage->device->backend;
+    CM3_TRY(cm3_network_open(&of, &l->network));
+    l->model = l->network->model;
     CM3_TRY(cm3_codebook_create(l->model, (uint64_t)recipe->run.seed, &l->book));
 
     const int64_t values =
@@ -219,7 +218,7 @@ static cm3_status set_up(image_learner *l) {
     cm3_vqgan_scales(&recipe->image_tokenizer.network, recipe->image_tokenizer.data.batch, &scales[0], &scales[1]);
     CM3_TRY(cm3_staged_buffer_upload(&l->scales));
 
-    cm3_tape_options options = cm3_params_tape_options(l->params);
+    cm3_tape_options options = cm3_params_tape_options(l->network->params);
     options.recompute = (cm3_recompute)recipe->image_tokenizer.network.recompute;
     options.share_pages_from = l->share.micro == l->share.local ? CM3_SHARE_PAGES_FROM : 0;
     CM3_TRY(cm3_tape_create(&options, &l->tape));
@@ -235,8 +234,7 @@ static void tear_down(image_learner *l) {
     cm3_staged_buffer_free(&l->folded);
     cm3_staged_buffer_free(&l->scales);
     cm3_codebook_free(l->book);
-    cm3_vqgan_free(l->model);
-    cm3_params_free(l->params);
+    cm3_network_close(l->network);
     cm3_images_close(l->images);
     cm3_source_close(l->source);
     free(l->pixels);
@@ -245,8 +243,8 @@ static void tear_down(image_learner *l) {
 
 static cm3_status learn(image_learner *l, const char *folder) {
     const cm3_recipe *recipe = l->stage->recipe;
-    const cm3_learner learner = {.kind = "image-tokenizer",
-                                 .params = l->params,
+    const cm3_learner learner = {.kind = l->network->kind->name,
+                                 .params = l->network->params,
                                  .tape = l->tape,
                                  .micro_batches = l->share.local / l->share.micro,
                                  .tokens_per_step = recipe->image_tokenizer.data.batch,
@@ -278,7 +276,7 @@ static cm3_status learn(image_learner *l, const char *folder) {
     if (cm3_stage_is_first(l->stage))
         cm3_log_info("image-tokenizer: %lld parameters, %lld images (%lld validation), %lld codes each, %.2f GFLOP a "
                      "image, step memory %.1f MiB",
-                     (long long)cm3_params_elements(l->params), (long long)cm3_source_count(l->source),
+                     (long long)cm3_params_elements(l->network->params), (long long)cm3_source_count(l->source),
                      (long long)cm3_images_count(l->images, CM3_SPLIT_VALIDATION), (long long)codes_of(l, 1),
                      cm3_vqgan_flops_per_image(l->model) / 1e9,
                      (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);

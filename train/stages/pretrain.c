@@ -22,11 +22,10 @@ typedef struct token_learner {
     cm3_packer *packer;  /* validation */
     cm3_loader *loader;  /* opened when the cursors are known */
     cm3_cursor *cursors; /* of all lanes */
-    cm3_params *params;
-    cm3_transformer *model;
+    cm3_network *network;
     cm3_token_tapes tapes;
     cm3_token_pages pages;
-    float *scale;                           /* in the backend's memory */
+    float *scale; /* in the backend's memory */
     cm3_batch_share share;
     int64_t first;                          /* sequence slot of this rank */
     double waits[CM3_STEPS_QUEUED], waited; /* seconds for data until a step, and until the one that is logged */
@@ -146,7 +145,7 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
 
 static cm3_status sample(void *context, int64_t step, cm3_metrics *metrics) {
     const token_learner *l = context;
-    return cm3_pipeline_write_samples(l->stage->recipe, l->model, l->store, step, metrics);
+    return cm3_pipeline_write_samples(l->stage->recipe, l->network->model, l->store, step, metrics);
 }
 
 /* Cursors of all sequence slots, of every rank. */
@@ -188,26 +187,23 @@ static cm3_status open_data(token_learner *l) {
 
 static cm3_status build_model(token_learner *l) {
     const cm3_recipe *recipe = l->stage->recipe;
-    CM3_TRY(cm3_params_create(&l->params));
-    CM3_TRY(cm3_transformer_declare(&recipe->model, l->vocab.size, l->params, &l->model));
-    CM3_TRY(cm3_params_layout(l->params, CM3_SHARD_UNIT));
-    CM3_TRY(cm3_params_allocate(l->params, true));
-    const cm3_backend *backend = l->stage->device->backend;
-    const cm3_dtype compute = cm3_recipe_compute(recipe, backend);
-    CM3_TRY(cm3_params_place(l->params, backend, compute));
-    cm3_params_init(l->params, (uint64_t)recipe->run.seed);
-
+    cm3_network_options of = cm3_recipe_network(recipe, "transformer");
+    of.vocabulary = l->vocab.size;
+    of.use = CM3_USE_TRAIN;
+    of.backend = l->stage->device->backend;
+    of.compute = cm3_recipe_compute(recipe, of.backend);
+    CM3_TRY(cm3_network_open(&of, &l->network));
     const cm3_sequence_batch batch = {.batch = l->share.micro,
                                       .sequence = recipe->pretrain.data.context,
                                       .ids = l->pages.ids,
                                       .targets = l->pages.targets,
                                       .positions = l->pages.positions,
                                       .scale = l->scale};
-    const cm3_tape_options options = {.backend = backend,
-                                      .compute = compute,
+    const cm3_tape_options options = {.backend = of.backend,
+                                      .compute = of.compute,
                                       .recompute = (cm3_recompute)recipe->model.recompute,
                                       .share_pages_from = l->share.micro == l->share.local ? CM3_SHARE_PAGES_FROM : 0};
-    return cm3_token_tapes_open(l->model, &batch, &options, &l->tapes);
+    return cm3_token_tapes_open(l->network->model, &batch, &options, &l->tapes);
 }
 
 static cm3_status set_up(token_learner *l) {
@@ -232,8 +228,7 @@ static cm3_status set_up(token_learner *l) {
 static void tear_down(token_learner *l) {
     cm3_loader_close(l->loader);
     cm3_token_tapes_close(&l->tapes);
-    cm3_transformer_free(l->model);
-    cm3_params_free(l->params);
+    cm3_network_close(l->network);
     cm3_packer_free(l->packer);
     cm3_store_close(l->store);
     cm3_token_pages_close(&l->pages);
@@ -245,12 +240,13 @@ static cm3_status learn(token_learner *l, const char *folder) {
     const cm3_recipe *recipe = l->stage->recipe;
     const int64_t tokens = recipe->pretrain.data.batch * recipe->pretrain.data.context;
     const cm3_learner learner = {
-        .kind = "transformer",
-        .params = l->params,
+        .kind = l->network->kind->name,
+        .params = l->network->params,
         .tape = l->tapes.step,
         .micro_batches = l->share.local / l->share.micro,
         .tokens_per_step = tokens,
-        .flops_per_step = cm3_transformer_flops_per_token(l->model, recipe->pretrain.data.context) * (double)tokens,
+        .flops_per_step =
+            l->network->kind->flops_per_item(l->network->model, recipe->pretrain.data.context) * (double)tokens,
         .context = l,
         .loss = l->tapes.loss,
         .load = load,
@@ -261,7 +257,7 @@ static cm3_status learn(token_learner *l, const char *folder) {
         .sample = sample,
         .save = save,
         .restore = restore};
-    const cm3_dtype compute = cm3_params_tape_options(l->params).compute;
+    const cm3_dtype compute = cm3_params_tape_options(l->network->params).compute;
     const cm3_trainer_config config = {.run = folder,
                                        .config_text = l->stage->config_text,
                                        .seed = (uint64_t)recipe->run.seed,
@@ -274,7 +270,7 @@ static cm3_status learn(token_learner *l, const char *folder) {
     if (cm3_stage_is_first(l->stage))
         cm3_log_info("pretrain: %lld parameters, vocabulary %d, %lld samples, %lld tokens a step, %.2f GFLOP a step, "
                      "step memory %.1f MiB a rank",
-                     (long long)cm3_params_elements(l->params), l->vocab.size,
+                     (long long)cm3_params_elements(l->network->params), l->vocab.size,
                      (long long)cm3_store_get_info(l->store)->samples, (long long)tokens, learner.flops_per_step / 1e9,
                      (double)cm3_token_tapes_peak(&l->tapes) / 0x1p20);
     return cm3_train(&config, &learner, l->stage->comm);

@@ -30,9 +30,9 @@ static cm3_status check(const shape *s, const int32_t *targets) {
     return CM3_OK;
 }
 
-/* The loss of one row (0 if ignored); with `slope`, its logits become their gradient times slope. */
-static double finish_row(const cm3_simd *simd, float *logits, int32_t target, const shape *s, float z_loss,
-                         const float *slope, float *ce) {
+/* The loss of one row (0 if ignored) times its weight; with `slope`, its logits become their gradient times slope. */
+static double finish_row(const cm3_simd *simd, float *logits, int32_t target, float weight, const shape *s,
+                         float z_loss, const float *slope, float *ce) {
     *ce = 0;
     if (target < 0) {
         for (int64_t v = 0; v < s->vocabulary && slope; v++) logits[v] = 0;
@@ -42,10 +42,11 @@ static double finish_row(const cm3_simd *simd, float *logits, int32_t target, co
     simd->log_sum_exp(&lse, logits, s->vocabulary);
     *ce = lse - logits[target];
     if (slope) {
-        simd->softmax_scaled(logits, lse, *slope * (1 + 2 * z_loss * lse), s->vocabulary);
-        logits[target] -= *slope;
+        const float of_row = *slope * weight;
+        simd->softmax_scaled(logits, lse, of_row * (1 + 2 * z_loss * lse), s->vocabulary);
+        logits[target] -= of_row;
     }
-    return (double)*ce + (double)z_loss * lse * lse;
+    return (double)weight * ((double)*ce + (double)z_loss * lse * lse);
 }
 
 /* `slope` NULL: no gradients. */
@@ -53,6 +54,7 @@ static cm3_status run(const cm3_call *call, const float *slope) {
     const shape s = shape_of(call);
     const float *hidden = call->in[0].data, *table = call->in[1].data;
     const int32_t *targets = call->in[2].data;
+    const float *weights = call->in[4].data;
     float *ce = call->out[1].data, *dhidden = call->grad_in[0].data, *dtable = call->grad_in[1].data;
     double *losses = call->workspace, sum = 0;
     float *logits = (float *)((char *)call->workspace + ((size_t)s.rows * sizeof(double) + 63) / 64 * 64);
@@ -70,8 +72,9 @@ static cm3_status run(const cm3_call *call, const float *slope) {
 #pragma omp parallel for schedule(static) num_threads(cm3__threads(rows, s.vocabulary))
         for (int64_t i = 0; i < rows; i++) {
             float unused;
-            losses[i] = finish_row(simd, logits + i * s.vocabulary, targets[first + i], &s, call->attr->z_loss, slope,
-                                   ce ? ce + first + i : &unused);
+            losses[i] =
+                finish_row(simd, logits + i * s.vocabulary, targets[first + i], weights ? weights[first + i] : 1, &s,
+                           call->attr->z_loss, slope, ce ? ce + first + i : &unused);
         }
         for (int64_t i = 0; i < rows; i++) sum += losses[i];
         if (slope && dhidden)

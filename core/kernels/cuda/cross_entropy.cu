@@ -16,11 +16,11 @@ constexpr int64_t CHUNK_BYTES = 64 << 10;
 /* --- kernels ----------------------------------------------------------------------------------------------------- */
 
 /* A row's losses, and where `grad_out` is given its logits become their gradient:
- *     d logits = scale grad_out (p (1 + 2 z lse) - onehot(target))
+ *     d logits = scale grad_out weight (p (1 + 2 z lse) - onehot(target))
  * A block has a row, which comes from memory once: the second pass finds it in the second cache. */
 template <typename T, int N>
-static __global__ void row_losses(T *logits, const int32_t *targets, int64_t vocabulary, float z_loss,
-                                  const float *scale, const float *grad_out, float *losses, float *ce) {
+static __global__ void row_losses(T *logits, const int32_t *targets, const float *weights, int64_t vocabulary,
+                                  float z_loss, const float *scale, const float *grad_out, float *losses, float *ce) {
     const int64_t row = blockIdx.x, stride = (int64_t)blockDim.x * N, begin = (int64_t)threadIdx.x * N;
     const int32_t target = targets[row];
     logits += row * vocabulary;
@@ -49,12 +49,12 @@ static __global__ void row_losses(T *logits, const int32_t *targets, int64_t voc
     if (threadIdx.x == 0) {
         /* A target beyond the vocabulary: a kernel cannot fail, but a loss that is not finite stops the step. */
         const float own = target < vocabulary ? lse - to_float(logits[target]) : NAN;
-        losses[row] = own + z_loss * lse * lse;
+        losses[row] = (weights ? weights[row] : 1.0f) * (own + z_loss * lse * lse);
         if (ce) ce[row] = own;
     }
     if (!grad_out) return;
     __syncthreads(); /* the target's logit has been read */
-    const float slope = *scale * *grad_out, of_p = slope * (1 + 2 * z_loss * lse);
+    const float slope = *scale * *grad_out * (weights ? weights[row] : 1.0f), of_p = slope * (1 + 2 * z_loss * lse);
     for (int64_t c = begin; c < vocabulary; c += stride) {
         float v[N];
         load<T, N>(v, logits + c);
@@ -101,17 +101,18 @@ static void run_row_losses(const cm3_call *call, const extent *s, int64_t first,
     T *logits = (T *)((char *)call->workspace + s->losses);
     const int32_t *targets = (const int32_t *)call->in[2].data + first;
     const float *scale = (const float *)call->in[3].data;
+    const float *weights = call->in[4].data ? (const float *)call->in[4].data + first : nullptr;
     const float *grad_out = gradient ? (const float *)call->grad_out.data : nullptr;
     float *losses = (float *)call->workspace + first;
     float *ce = call->out[1].data ? (float *)call->out[1].data + first : nullptr;
     const int64_t vocabulary = s->vocabulary;
     const float z_loss = call->attr->z_loss;
     if (can_use_vectors<T>(vocabulary, logits))
-        CM3_LAUNCH((row_losses<T, CM3_VEC<T>>), (unsigned)rows, THREADS, 0, logits, targets, vocabulary, z_loss, scale,
-                   grad_out, losses, ce);
+        CM3_LAUNCH((row_losses<T, CM3_VEC<T>>), (unsigned)rows, THREADS, 0, logits, targets, weights, vocabulary,
+                   z_loss, scale, grad_out, losses, ce);
     else
-        CM3_LAUNCH((row_losses<T, 1>), (unsigned)rows, THREADS, 0, logits, targets, vocabulary, z_loss, scale, grad_out,
-                   losses, ce);
+        CM3_LAUNCH((row_losses<T, 1>), (unsigned)rows, THREADS, 0, logits, targets, weights, vocabulary, z_loss, scale,
+                   grad_out, losses, ce);
 }
 
 /* d hidden = d logits table; d table = or += d logits^T hidden, in f32. */

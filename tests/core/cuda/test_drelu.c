@@ -62,7 +62,7 @@ static size_t gradients(const cm3_backend *backend, variant how, cm3_recompute r
     cm3_var *of = cm3_tape_input(t, CM3_I32, cm3_shape_of(ROWS), blocks[2 * TENSORS]);
     cm3_var *by = cm3_tape_input(t, CM3_F32, cm3_shape_of(1), blocks[2 * TENSORS + 1]);
     cm3_var *y = ffn(t, leaf[0], leaf[1], leaf[2], how);
-    cm3_tape_loss(t, cm3_linear_cross_entropy(t, y, leaf[3], of, by, 0, NULL));
+    cm3_tape_loss(t, cm3_linear_cross_entropy(t, y, leaf[3], of, by, NULL, 0, NULL));
     if (cm3_tape_run(t, NULL) != CM3_OK) fail_msg("%s", cm3_message());
     for (int i = 0; i < TENSORS; i++) {
         const size_t bytes = (size_t)cm3_shape_count(shapes[i]) * sizeof(float);

@@ -53,7 +53,7 @@ static void open_step(step *s) {
     cm3_var *weight = cm3_tape_parameter(s->tape, cm3_shape_of(VOCABULARY, WIDTH), s->weight, s->gradient, 0);
     cm3_var *targets_of = cm3_tape_input(s->tape, CM3_I32, cm3_shape_of(ROWS), s->targets);
     cm3_var *scale = cm3_tape_input(s->tape, CM3_F32, cm3_shape_of(1), s->scale);
-    cm3_tape_loss(s->tape, cm3_linear_cross_entropy(s->tape, x, weight, targets_of, scale, 0, NULL));
+    cm3_tape_loss(s->tape, cm3_linear_cross_entropy(s->tape, x, weight, targets_of, scale, NULL, 0, NULL));
 }
 
 static void close_step(step *s) {

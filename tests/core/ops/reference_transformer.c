@@ -188,7 +188,9 @@ static void linear_cross_entropy(const op_values *v) {
             if (t == target) wanted = logit;
         }
         v->out[1][i] = target < 0 ? 0 : log(sum) - wanted;
-        if (target >= 0) v->out[0][0] += v->in[3][0] * (v->out[1][i] + v->of->attr.z_loss * log(sum) * log(sum));
+        const double weight = v->in[4] ? v->in[4][i] : 1;
+        if (target >= 0)
+            v->out[0][0] += v->in[3][0] * weight * (v->out[1][i] + v->of->attr.z_loss * log(sum) * log(sum));
     }
 }
 

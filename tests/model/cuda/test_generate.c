@@ -44,11 +44,9 @@ static void generate(const cm3_transformer_config *model, const cm3_backend *bac
                      const cm3_decode_config *config, int64_t rows, int32_t out[REQUESTS][DRAWN]) {
     static const int32_t prompts[REQUESTS][6] = {{1, 5, 7, 9, 11, 3}, {1, 6, 7, 9}, {2, 2}}, nothing[2] = {1, 3};
     static const int64_t lengths[REQUESTS] = {6, 4, 2};
-    small_network n = small_network_open(model, VOCABULARY);
+    small_network n = small_network_open_on(model, VOCABULARY, backend, compute);
     cm3_request requests[REQUESTS];
     cm3_generator *generator;
-    assert_int_equal(cm3_params_place(n.params, backend, compute), CM3_OK);
-    assert_int_equal(cm3_params_upload(n.params), CM3_OK);
     for (int r = 0; r < REQUESTS; r++)
         requests[r] = (cm3_request){.prompts = {prompts[r], nothing},
                                     .prompt_tokens = {lengths[r], 2},
@@ -116,21 +114,20 @@ static void what_only_infers_keeps_nothing_but_bf16_on_the_device(void **state) 
     cm3_params_add(params, cm3_shape_of(9, 7), cm3_init_normal(1), CM3_DECAY, "one");
     cm3_params_add(params, cm3_shape_of(5), cm3_init_normal(1), CM3_DECAY, "two");
     assert_int_equal(cm3_params_layout(params, 1), CM3_OK);
-    assert_int_equal(cm3_params_allocate(params, false), CM3_OK);
-    assert_int_equal(cm3_params_place(params, device, CM3_BF16), CM3_OK);
-    cm3_params_init(params, 5);
-    assert_int_equal(cm3_params_upload(params), CM3_OK);
-    const cm3_placement *at = cm3_params_placement(params);
+    assert_int_equal(cm3_params_allocate(params, device, CM3_BF16, CM3_USE_INFER), CM3_OK);
+    assert_int_equal(cm3_params_init(params, 5), CM3_OK);
+    const cm3_group_memory *at = &cm3_params_group(params, 0)->there;
     assert_null(at->values);
     uint16_t rounded[128];
-    const int64_t size = cm3_params_size(params);
+    const int64_t size = cm3_params_group(params, 0)->size;
     assert_in_range(size, 68, 128);
     assert_int_equal(device->memory->download(rounded, at->bf16_weights, (size_t)size * sizeof *rounded), CM3_OK);
     for (int64_t i = 0; i < size; i++) {
         const uint32_t bits = (uint32_t)rounded[i] << 16;
         float value;
         memcpy(&value, &bits, sizeof value);
-        const float exact = cm3_params_values(params)[i], off = value > exact ? value - exact : exact - value;
+        const float exact = cm3_params_group(params, 0)->host.values[i],
+                    off = value > exact ? value - exact : exact - value;
         assert_true(off <= (exact < 0 ? -exact : exact) / 256);
     }
     assert_int_equal(cm3_params_download(params), CM3_OK); /* leaves the host's as they are */

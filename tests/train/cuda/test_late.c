@@ -59,8 +59,7 @@ static void pupil_open(pupil *p, const scenario *course) {
     assert_int_equal(cm3_params_create(&p->params), CM3_OK);
     cm3_params_add(p->params, cm3_shape_of(WIDTH), cm3_init_zeros(), CM3_NO_DECAY, "x");
     assert_int_equal(cm3_params_layout(p->params, CM3_SHARD_UNIT), CM3_OK);
-    assert_int_equal(cm3_params_allocate(p->params, true), CM3_OK);
-    assert_int_equal(cm3_params_place(p->params, device, CM3_F32), CM3_OK);
+    assert_int_equal(cm3_params_allocate(p->params, device, CM3_F32, CM3_USE_TRAIN), CM3_OK);
     cm3_params_init(p->params, 1);
     assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = device}, &p->tape), CM3_OK);
     p->loss = cm3_pixel_loss(p->tape, cm3_params_var(p->params, p->tape, 0),
@@ -117,7 +116,7 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
     (void)comm;
     assert_int_equal(p->reported, step);
     CM3_TRY(cm3_params_download(p->params));
-    *score = fabs((double)cm3_params_values(p->params)[0] - 1);
+    *score = fabs((double)cm3_params_group(p->params, 0)->host.values[0] - 1);
     cm3_metrics_put(metrics, "distance", *score);
     return CM3_OK;
 }
