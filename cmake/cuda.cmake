@@ -19,7 +19,9 @@ if(CM3_TESTS)
   file(GLOB simt CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/simt/*.c ${CMAKE_SOURCE_DIR}/tests/support/simt/*.cpp)
   file(GLOB cudnn CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/kernels/cuda/*cudnn*.c)
   list(FILTER cudnn EXCLUDE REGEX "/cudnn_run\\.c$") # the one file of it that needs a GPU
-  add_library(cm3_simt SHARED ${simt_sources} ${simt} ${cudnn} ${CMAKE_SOURCE_DIR}/core/kernels/cuda/backend.c)
+  add_library(cm3_simt SHARED ${simt_sources} ${simt} ${cudnn} ${CMAKE_SOURCE_DIR}/core/kernels/cuda/backend.c
+              ${CMAKE_SOURCE_DIR}/core/kernels/cuda/workspace.c)
+  target_compile_definitions(cm3_simt PUBLIC CM3_SIMT) # workspaces are small: operations take several pieces
   target_include_directories(cm3_simt SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS})
   target_compile_options(cm3_simt PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wno-unknown-pragmas>)
   target_link_options(cm3_simt PRIVATE -Wl,-Bsymbolic) # the other one may be loaded, too
@@ -40,6 +42,7 @@ set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual CACHE STRING
     "GPUs to compile for: the A100 and its like, the H100, and what comes after it, compiled by its driver")
 enable_language(CUDA)
 file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/core/kernels/cuda/*.cu ${CMAKE_SOURCE_DIR}/core/kernels/cuda/*.c)
+list(FILTER cuda_sources EXCLUDE REGEX "/meta\\.c$") # the program's
 find_path(CM3_NCCL_INCLUDE nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
 if(NOT CM3_NCCL_INCLUDE)
   message(STATUS "without NCCL (no nccl.h): gradients of several GPUs are all-reduced through host memory")

@@ -46,6 +46,9 @@ endif()
 
 cm3_layer(core LINK PkgConfig::OPENBLAS PkgConfig::TEXTLIBS OpenMP::OpenMP_C ZLIB::ZLIB m)
 target_sources(cm3_core PRIVATE ${simd_objects})
+foreach(file workspace cudnn_workspace meta) # what is known of the cuda backend without it
+  target_sources(cm3_core PRIVATE ${CMAKE_SOURCE_DIR}/core/kernels/cuda/${file}.c)
+endforeach()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_definitions(cm3_core PRIVATE CM3_SIMD_X86)
 endif()

@@ -12,10 +12,11 @@ const cm3_usage cm3_usage_plan = {.arguments = "RECIPE [section.key=value ...]",
                                   .explanation = "Counts, without running anything, what training a recipe takes: the "
                                                  "network is recorded on a device that only counts, so the\n"
                                                  "memory is that of the real step, on the recipe's device and in its "
-                                                 "type. device=cuda needs CUDA's libraries, but no GPU.\n"
-                                                 "Hours are for the cluster described in the recipe.\n\n"
+                                                 "type. A GPU's step is counted on any machine, with or without\n"
+                                                 "one; where the recipe leaves `device` to the machine, cluster.device "
+                                                 "decides. Hours are for the cluster described in the recipe.\n\n"
                                                  "    cm3leon plan configs/paper-350m.yaml\n"
-                                                 "    cm3leon plan configs/paper-7b.yaml device=cuda "
+                                                 "    cm3leon plan configs/paper-7b.yaml cluster.gpus=1 "
                                                  "model.recompute=layers\n"
                                                  "    cm3leon plan configs/emoji-quick.yaml --ranks 2 --json\n"};
 

@@ -38,7 +38,8 @@ static void print_stage(const char *title, const char *device, const char *type,
 cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
     cm3_stage_plan model, images;
     cm3_device device;
-    CM3_TRY(cm3_device_count((cm3_device_choice)recipe->run.device, &device));
+    const int choice = recipe->run.device == CM3_DEVICE_AUTO ? recipe->cluster.device : recipe->run.device;
+    cm3_device_count((cm3_device_choice)choice, &device);
     CM3_TRY(cm3_plan_pretrain(recipe, device.backend, ranks, &model));
     const char *type = cm3_dtype_name(cm3_recipe_compute(recipe, device.backend));
     /* The paper's recipes take a released image tokenizer as given; its cost is that of one GPU's training. */

@@ -31,6 +31,9 @@ static const cm3_field evaluate_fields[] = {
     CM3_FIELD_END};
 
 static const cm3_field cluster_fields[] = {
+    CM3_FIELD_CHOICE(cm3_cluster_config, device, "auto", devices,
+                     "what `plan` counts for where `device` is auto: a GPU need not be there",
+                     .effect = CM3_CHANGES_REPORTS),
     CM3_FIELD_INT(cm3_cluster_config, gpus, "1", 1, 1e6, "", "GPUs of the cluster that `plan` computes for",
                   .effect = CM3_CHANGES_REPORTS),
     CM3_FIELD_FLOAT(cm3_cluster_config, gpu_memory_gib, "80", 0.1, 1e6, "GiB", "memory of one",

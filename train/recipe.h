@@ -37,6 +37,7 @@ typedef struct cm3_evaluate_config {
 
 /* The cluster that `plan` computes for. */
 typedef struct cm3_cluster_config {
+    int device;   /* cm3_device_choice, where the run's is auto */
     int64_t gpus; /* or ranks */
     double gpu_memory_gib;
     double gpu_tflops; /* dense bf16 peak of one */

@@ -41,7 +41,6 @@ static cm3_status expect_driver(void) {
 /* What backend.h declares, of the library. */
 typedef struct cuda {
     cm3_status (*backend)(int local, const cm3_backend **backend);
-    const cm3_backend *(*meta)(void);
     const char *(*text)(void);
     uint64_t (*contract)(void);
 } cuda;
@@ -51,7 +50,6 @@ static cm3_status open_cuda(cuda *c) {
     if (!library) return cm3_fail(CM3_ERR_UNSUPPORTED, "no GPU can be used: %s", dlerror());
     cm3_log_debug("the library of GPUs is open"); /* it logs, too: a program that opens it has core/log.c */
     if (cm3_library_find(library, "cm3_backend_cuda", &c->backend, sizeof c->backend) &&
-        cm3_library_find(library, "cm3_backend_cuda_meta", &c->meta, sizeof c->meta) &&
         cm3_library_find(library, "cm3_backend_cuda_text", &c->text, sizeof c->text) &&
         cm3_library_find(library, "cm3_backend_cuda_contract", &c->contract, sizeof c->contract) &&
         c->contract() == CM3_CONTRACT)
@@ -77,12 +75,10 @@ cm3_status cm3_device_open(cm3_device_choice choice, int local, cm3_device *devi
     return CM3_OK;
 }
 
-cm3_status cm3_device_count(cm3_device_choice choice, cm3_device *device) {
+void cm3_device_count(cm3_device_choice choice, cm3_device *device) {
     cuda c;
-    *device = (cm3_device){.backend = cm3_backend_meta(), .text = "cpu"};
-    if (choice == CM3_DEVICE_CPU) return CM3_OK;
-    cm3_status status = choice == CM3_DEVICE_CUDA ? CM3_OK : expect_driver();
-    if (status == CM3_OK) status = open_cuda(&c);
-    if (status == CM3_OK) *device = (cm3_device){.backend = c.meta(), .text = "cuda"};
-    return choice == CM3_DEVICE_CUDA ? status : CM3_OK;
+    const bool gpu = choice == CM3_DEVICE_CUDA ||
+                     (choice == CM3_DEVICE_AUTO && expect_driver() == CM3_OK && open_cuda(&c) == CM3_OK);
+    *device = gpu ? (cm3_device){.backend = cm3_backend_meta_cuda(), .text = "cuda"}
+                  : (cm3_device){.backend = cm3_backend_meta(), .text = "cpu"};
 }

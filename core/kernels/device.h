@@ -22,8 +22,8 @@ typedef struct cm3_device {
 /* `local` is the rank's number on its host: ranks take GPUs in turns. The choice holds for the life of the process. */
 cm3_status cm3_device_open(cm3_device_choice choice, int local, cm3_device *device);
 
-/* What that would choose, as a backend that runs nothing and counts memory and FLOPs. It opens no GPU, and with
- * CM3_DEVICE_CUDA needs none, but CUDA's libraries. */
-cm3_status cm3_device_count(cm3_device_choice choice, cm3_device *device);
+/* What that would choose, as a backend that runs nothing and counts memory and FLOPs (meta). It opens no GPU; with
+ * CM3_DEVICE_CUDA neither a GPU nor CUDA's libraries need to be there. */
+void cm3_device_count(cm3_device_choice choice, cm3_device *device);
 
 #endif

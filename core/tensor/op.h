@@ -224,8 +224,10 @@ enum { CM3_CONTRACT_EDITION = 4 };
     ((uint64_t)sizeof(cm3_backend) << 48 | (uint64_t)sizeof(cm3_call) << 32 | (uint64_t)sizeof(cm3_op_attr) << 16 |    \
      (uint64_t)CM3_CONTRACT_EDITION << 8 | (uint64_t)CM3_OP_COUNT)
 
-/* core/kernels: the host's processor, and a twin of it that has its workspaces and runs nothing. */
+/* core/kernels: the host's processor; and twins of it and of a GPU that have their types and workspaces but run nothing.
+ * The twins are part of every program, whether or not libcm3_cuda.so was built. */
 const cm3_backend *cm3_backend_cpu(void);
 const cm3_backend *cm3_backend_meta(void);
+const cm3_backend *cm3_backend_meta_cuda(void);
 
 #endif

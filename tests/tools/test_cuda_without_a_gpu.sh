@@ -1,9 +1,8 @@
 #!/bin/bash
-# The library of GPUs can be opened where CUDA's libraries are, a GPU or none: `plan` counts by it, and training without
-# a GPU ends in one clear line. Only where the library was built. Labels: cuda
+# The library of GPUs can be opened where CUDA's libraries are, a GPU or none: training without a GPU ends in one clear
+# line. Only where the library was built. Labels: cuda
 set -e
 recipe=$(dirname "$0")/../functional/tiny.yaml
-"$1/cm3leon" plan "$recipe" device=cuda | grep -q "pretrain, on cuda in bf16" || { echo "plan does not say cuda"; exit 1; }
 [ ! -e /dev/nvidiactl ] || exit 0
 status=0
 message=$(CM3_CUDA_LIBRARY=$1/libcm3_cuda.so "$1/cm3leon" pretrain "$recipe" device=cuda out="$(mktemp -d)" 2>&1) ||

@@ -25,7 +25,7 @@ static cm3_status activate_backward(const cm3_call *call) {
     return cm3__cuda_launched("activate, backward");
 }
 
-extern "C" const cm3_kernel cm3__cuda_activate = {activate_forward, activate_backward, nullptr, nullptr};
+CM3__CUDA_KERNEL(activate, activate_forward, activate_backward);
 
 /* --- ADD --------------------------------------------------------------------------------------------------------- */
 
@@ -43,7 +43,7 @@ static cm3_status add_backward(const cm3_call *call) {
     return CM3_OK;
 }
 
-extern "C" const cm3_kernel cm3__cuda_add = {add_forward, add_backward, nullptr, nullptr};
+CM3__CUDA_KERNEL(add, add_forward, add_backward);
 
 /* --- SWIGLU ------------------------------------------------------------------------------------------------------ */
 
@@ -112,7 +112,7 @@ static cm3_status run_swiglu_backward(const cm3_call *call) {
     return swiglu(call, true);
 }
 
-extern "C" const cm3_kernel cm3__cuda_swiglu = {run_swiglu_forward, run_swiglu_backward, nullptr, nullptr};
+CM3__CUDA_KERNEL(swiglu, run_swiglu_forward, run_swiglu_backward);
 
 /* --- to = or += from, of any two types --------------------------------------------------------------------------- */
 

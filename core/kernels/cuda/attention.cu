@@ -97,11 +97,8 @@ static cm3_status own_backward(const cm3_call *call) {
     return cm3__cuda_launched("attention, backward");
 }
 
-static size_t own_backward_workspace(const cm3_call *call) {
-    return (size_t)(call->in[0].shape.dim[0] * call->attr->heads) * sizeof(float);
-}
-
-static const cm3_kernel own = {own_forward, own_backward, nullptr, own_backward_workspace};
+static const cm3_kernel own = {own_forward, own_backward, cm3__cuda_attention_forward_workspace,
+                               cm3__cuda_attention_backward_workspace};
 
 /* --- ours or cuDNN's: the workspace is enough for both ----------------------------------------------------------- */
 
@@ -130,13 +127,4 @@ static cm3_status backward(const cm3_call *call) {
     return (call->accumulate[0] ? &own : kernel_for(call, true))->backward(call);
 }
 
-static size_t forward_workspace(const cm3_call *call) {
-    return cm3__cudnn_attention.forward_workspace(call);
-}
-
-static size_t backward_workspace(const cm3_call *call) {
-    const size_t ours = own_backward_workspace(call), cudnns = cm3__cudnn_attention.backward_workspace(call);
-    return ours > cudnns ? ours : cudnns;
-}
-
-extern "C" const cm3_kernel cm3__cuda_attention = {forward, backward, forward_workspace, backward_workspace};
+CM3__CUDA_KERNEL(attention, forward, backward);

@@ -8,7 +8,7 @@
 #include "core/kernels/cuda/cuda.h"
 #include "core/kernels/cuda/elementwise.h"
 
-constexpr int SPLIT = 128; /* keys of a split, and threads of a block */
+constexpr int SPLIT = CM3__CACHE_SPLIT; /* keys of a split, and threads of a block */
 
 /* --- one new position -------------------------------------------------------------------------------------------- */
 
@@ -153,10 +153,6 @@ template <typename T> static __global__ void append_all(const attention<T> a, co
 
 /* --- launchers --------------------------------------------------------------------------------------------------- */
 
-static int splits_of(const cm3_call *call) {
-    return (int)cm3__blocks_for(call->in[1].shape.dim[1], SPLIT);
-}
-
 template <typename T, int N, int L>
 static void run_one(const attention<T> &a, const append<T> &to, int splits, float *partial) {
     const unsigned heads = (unsigned)(a.batch * a.heads);
@@ -191,9 +187,9 @@ template <typename T> static void run_forward(const cm3_call *call) {
                    CM3_ELEMENTWISE_THREADS, 0, a, to);
         cm3__cuda_attention_forward(a);
     } else if (can_use_vectors<T>(a.d, to.k, a.k, a.v))
-        run_one_by_width<T, CM3_VEC<T>>(a, to, splits_of(call), partial);
+        run_one_by_width<T, CM3_VEC<T>>(a, to, (int)cm3__cache_splits(call), partial);
     else
-        run_one_by_width<T, 1>(a, to, splits_of(call), partial);
+        run_one_by_width<T, 1>(a, to, (int)cm3__cache_splits(call), partial);
 }
 
 static cm3_status forward(const cm3_call *call) {
@@ -202,9 +198,4 @@ static cm3_status forward(const cm3_call *call) {
     return cm3__cuda_launched("attention cached");
 }
 
-static size_t workspace(const cm3_call *call) {
-    const attention<float> a = packed_heads<float>(call);
-    return a.queries > 1 ? 0 : (size_t)(a.batch * a.heads * splits_of(call) * (a.d + 2)) * sizeof(float);
-}
-
-extern "C" const cm3_kernel cm3__cuda_attention_cached = {forward, nullptr, workspace, nullptr};
+CM3__CUDA_KERNEL(attention_cached, forward, nullptr);

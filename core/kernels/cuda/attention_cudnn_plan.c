@@ -2,13 +2,6 @@
 
 #include "core/kernels/cuda/cudnn_graph.h"
 
-/* Counters; and dk and dv of each head, where heads share them. */
-static int64_t room(const void *shape) {
-    const cm3__attention_shape *s = shape;
-    const bool apart = s->backward && s->kv_heads < s->heads;
-    return 1024 + (apart ? 2 * s->batch * s->heads * s->sequence * s->d * (int64_t)sizeof(uint16_t) : 0);
-}
-
 #ifdef CM3__CUDNN_IS_KNOWN
 typedef cm3__attention_shape shape;
 typedef cm3__graph graph;
@@ -212,7 +205,7 @@ const cm3__cudnn_operation cm3__cudnn_of_attention = {
     .name = "attention",
     .shape_bytes = sizeof(cm3__attention_shape),
     .clean = true,
-    .room = room,
+    .room = cm3__cudnn_attention_room,
 #ifdef CM3__CUDNN_IS_KNOWN
     .describe = describe,
 #endif

@@ -13,6 +13,7 @@ extern "C" {
 #endif
 
 #include "core/kernels/cuda/cudnn_run.h"
+#include "core/tensor/op.h"
 
 /* bf16; rows have q of `heads` heads, then k and v of `kv_heads`, each of d elements. */
 typedef struct cm3__attention_shape {
@@ -40,6 +41,13 @@ typedef enum cm3__attention_tensor {
 } cm3__attention_tensor;
 
 extern const cm3__cudnn_operation cm3__cudnn_of_attention;
+
+/* Whether cuDNN may take this call. */
+bool cm3__cudnn_attention_shape(const cm3_call *call, bool backward, cm3__attention_shape *shape);
+/* Of DELTA, and of DELTA and DQ_SUM behind it, with which the workspace of the backward pass begins. */
+size_t cm3__cudnn_attention_delta_bytes(const cm3__attention_shape *shape);
+size_t cm3__cudnn_attention_sum_bytes(const cm3__attention_shape *shape);
+int64_t cm3__cudnn_attention_room(const void *shape);
 
 #ifdef __cplusplus
 }

@@ -5,8 +5,6 @@
 #include "core/kernels/cuda/flat.h"
 
 #define KERNEL(upper, lower) [CM3_OP_##upper] = &cm3__cuda_##lower,
-#define KERNELS .kernels = {CM3_KERNEL_LIST(KERNEL)}
-
 static const cm3_backend cuda = {.name = "cuda",
                                  .executes = true,
                                  .has_bf16 = true,
@@ -17,9 +15,7 @@ static const cm3_backend cuda = {.name = "cuda",
                                  .collective = &cm3__device_collective,
                                  .cast = cm3__cuda_cast,
                                  .peak = cm3__device_peak,
-                                 KERNELS};
-static const cm3_backend meta = {.name = "cuda, counted", .has_bf16 = true, .memory = &cm3__device_memory, KERNELS};
-
+                                 .kernels = {CM3_KERNEL_LIST(KERNEL)}};
 cm3_status cm3_backend_cuda(int local, const cm3_backend **backend) {
     *backend = NULL;
     CM3_TRY(cm3__device_open(local));
@@ -29,10 +25,6 @@ cm3_status cm3_backend_cuda(int local, const cm3_backend **backend) {
 
 uint64_t cm3_backend_cuda_contract(void) {
     return CM3_CONTRACT;
-}
-
-const cm3_backend *cm3_backend_cuda_meta(void) {
-    return &meta;
 }
 
 const char *cm3_backend_cuda_text(void) {

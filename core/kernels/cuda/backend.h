@@ -10,8 +10,6 @@
 cm3_status cm3_backend_cuda(int local, const cm3_backend **backend);
 /* CM3_CONTRACT of this build. */
 uint64_t cm3_backend_cuda_contract(void);
-/* A twin that has its types and workspaces and runs nothing; needs no GPU. */
-const cm3_backend *cm3_backend_cuda_meta(void);
 /* What was opened: "NVIDIA H100 80GB HBM3, 132 SMs, 79.1 GiB, ..." */
 const char *cm3_backend_cuda_text(void);
 

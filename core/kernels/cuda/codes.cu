@@ -10,15 +10,6 @@ constexpr int THREADS = 256, WARPS = THREADS / CM3_WARP;
 
 /* --- NEAREST_CODE ------------------------------------------------------------------------------------------------ */
 
-/* Products z e of as many rows as stay in the second cache. */
-constexpr int64_t PRODUCTS = 8 << 20;
-
-static int64_t rows_at_once(const cm3_call *call) {
-    const int64_t rows = call->in[0].shape.dim[0], fitting = PRODUCTS / call->in[1].shape.dim[0];
-    return fitting < 1 ? 1 : fitting < rows ? fitting : rows;
-}
-
-/* |e|^2 / 2 of every code: a warp each. */
 static __global__ void halve_squares(const float *book, int64_t codes, int64_t d, float *halves) {
     const int64_t k = (int64_t)blockIdx.x * WARPS + threadIdx.x / CM3_WARP;
     if (k >= codes) return;
@@ -49,12 +40,12 @@ static __global__ void lowest(const float *products, const float *halves, int64_
 static cm3_status nearest(const cm3_call *call) {
     const int64_t rows = call->in[0].shape.dim[0], d = call->in[0].shape.dim[1], codes = call->in[1].shape.dim[0];
     const float *z = (const float *)call->in[0].data, *book = (const float *)call->in[1].data;
-    float *products = (float *)call->workspace, *halves = products + rows_at_once(call) * codes;
+    float *products = (float *)call->workspace, *halves = products + cm3__code_rows(call) * codes;
     int32_t *code = (int32_t *)call->out[0].data;
     CM3_LAUNCH(halve_squares, cm3__blocks_for(codes, WARPS), THREADS, 0, book, codes, d, halves);
-    for (int64_t first = 0; first < rows; first += rows_at_once(call)) {
+    for (int64_t first = 0; first < rows; first += cm3__code_rows(call)) {
         cm3__cuda_gemm product = {};
-        product.m = rows - first < rows_at_once(call) ? rows - first : rows_at_once(call);
+        product.m = rows - first < cm3__code_rows(call) ? rows - first : cm3__code_rows(call);
         product.n = codes;
         product.k = d;
         product.type = product.c_type = CM3_F32;
@@ -69,11 +60,7 @@ static cm3_status nearest(const cm3_call *call) {
     return cm3__cuda_launched("nearest_code");
 }
 
-static size_t nearest_workspace(const cm3_call *call) {
-    return (size_t)((rows_at_once(call) + 1) * call->in[1].shape.dim[0]) * sizeof(float);
-}
-
-extern "C" const cm3_kernel cm3__cuda_nearest_code = {nearest, nullptr, nearest_workspace, nullptr};
+CM3__CUDA_KERNEL(nearest_code, nearest, nullptr);
 
 /* --- rows by their codes ----------------------------------------------------------------------------------------- */
 
@@ -130,7 +117,7 @@ static cm3_status lookup_backward(const cm3_call *call) {
     return cm3__cuda_launched("code_lookup, backward");
 }
 
-extern "C" const cm3_kernel cm3__cuda_code_lookup = {lookup, lookup_backward, nullptr, nullptr};
+CM3__CUDA_KERNEL(code_lookup, lookup, lookup_backward);
 
 /* --- CODE_LOSS --------------------------------------------------------------------------------------------------- */
 
@@ -208,13 +195,4 @@ static cm3_status loss_backward(const cm3_call *call) {
     return cm3__cuda_launched("code_loss, backward");
 }
 
-static size_t loss_workspace(const cm3_call *call) {
-    (void)call;
-    return CM3_SUM_BLOCKS * sizeof(double);
-}
-
-static size_t loss_backward_workspace(const cm3_call *call) {
-    return cm3__by_id_workspace(call->in[0].shape.dim[0], call->in[0].shape.dim[1]);
-}
-
-extern "C" const cm3_kernel cm3__cuda_code_loss = {loss, loss_backward, loss_workspace, loss_backward_workspace};
+CM3__CUDA_KERNEL(code_loss, loss, loss_backward);

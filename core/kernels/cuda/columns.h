@@ -4,13 +4,9 @@
 #define CM3_CORE_KERNELS_CUDA_COLUMNS_H
 
 #include "core/kernels/cuda/launch.h"
+#include "core/kernels/cuda/workspace.h"
 
-constexpr int CM3_COLUMN_ROWS = 8, CM3_COLUMN_STRETCHES = 64;
-
-/* Floats of workspace for `columns` sums. */
-static inline size_t cm3__columns_workspace(int64_t columns) {
-    return (size_t)(CM3_COLUMN_STRETCHES * columns);
-}
+constexpr int CM3_COLUMN_ROWS = 8;
 
 /* term(row, column) is what is summed. Blocks of 32 x CM3_COLUMN_ROWS threads: gridDim.x covers the columns, gridDim.y
  * are the stretches. */

@@ -10,28 +10,7 @@
 #include <stdio.h>
 
 constexpr int THREADS = 256;
-/* Floats of windows that are laid out at once: few where tests run on the host, so that theirs take several pieces. */
-#ifdef __CUDACC__
-constexpr int64_t WINDOWS = 16 << 20;
-#else
-constexpr int64_t WINDOWS = 4 << 10;
-#endif
-
-typedef struct conv {
-    int64_t batch, rows, columns, channels; /* of the images */
-    int64_t out_rows, out_columns, outputs; /* of the result */
-    int64_t kernel, stride, pad, window;    /* window: k k C values */
-} conv;
-
-static conv conv_of(const cm3_call *call, const cm3_tensor *y) {
-    const int64_t *x = call->in[0].shape.dim, *w = call->in[1].shape.dim, *to = y->shape.dim;
-    return {x[0], x[1], x[2], x[3], to[1], to[2], to[3], w[1], call->attr->stride, call->attr->pad, w[1] * w[1] * x[3]};
-}
-
-/* Whether the images are their own windows. */
-static bool is_plain(const conv &s) {
-    return s.kernel == 1 && s.stride == 1 && s.out_rows == s.rows && s.out_columns == s.columns;
-}
+typedef cm3__conv conv;
 
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -74,7 +53,7 @@ static __global__ void lay_out(const float *x, conv s, int64_t image, uint32_t p
 }
 
 static const float *windows_of(const conv &s, const float *x, int64_t first, int64_t count, float *windows) {
-    if (is_plain(s)) return x + first * s.window;
+    if (cm3__conv_is_plain(&s)) return x + first * s.window;
     const int64_t of_image = s.out_rows * s.out_columns, size = count * s.window, image = first / of_image;
     const uint32_t pixel = (uint32_t)(first % of_image);
     if (can_use_vectors<float>(s.channels, x))
@@ -84,12 +63,6 @@ static const float *windows_of(const conv &s, const float *x, int64_t first, int
         CM3_LAUNCH((lay_out<1>), cm3__blocks_for(size, THREADS), THREADS, 0, x, s, image, pixel, (uint32_t)size,
                    windows);
     return windows;
-}
-
-/* Results whose windows are laid out at once. */
-static int64_t results_at_once(const conv &s) {
-    const int64_t results = s.batch * s.out_rows * s.out_columns;
-    return is_plain(s) ? results : most(1, least(results, WINDOWS / s.window));
 }
 
 /* --- forward ----------------------------------------------------------------------------------------------------- */
@@ -105,8 +78,8 @@ static cm3_status expect_countable(const conv &s) {
 }
 
 static cm3_status own_forward(const cm3_call *call) {
-    const conv s = conv_of(call, &call->out[0]);
-    const int64_t results = s.batch * s.out_rows * s.out_columns, step = results_at_once(s);
+    const conv s = cm3__conv_of(call, &call->out[0]);
+    const int64_t results = s.batch * s.out_rows * s.out_columns, step = cm3__conv_results_at_once(&s);
     float *y = (float *)call->out[0].data;
     for (int64_t first = 0; first < results; first += step) {
         const int64_t count = least(step, results - first);
@@ -120,15 +93,10 @@ static cm3_status own_forward(const cm3_call *call) {
     return cm3__cuda_launched("conv2d, forward");
 }
 
-static size_t own_forward_workspace(const cm3_call *call) {
-    const conv s = conv_of(call, &call->out[0]);
-    return is_plain(s) ? 0 : (size_t)(results_at_once(s) * s.window) * sizeof(float);
-}
-
 /* --- gradient of the weights ------------------------------------------------------------------------------------- */
 
 static cm3_status weight_gradient(const cm3_call *call, const conv &s) {
-    const int64_t results = s.batch * s.out_rows * s.out_columns, step = results_at_once(s);
+    const int64_t results = s.batch * s.out_rows * s.out_columns, step = cm3__conv_results_at_once(&s);
     const float *dy = (const float *)call->grad_out.data;
     for (int64_t first = 0; first < results; first += step) {
         const int64_t count = least(step, results - first);
@@ -144,10 +112,7 @@ static cm3_status weight_gradient(const cm3_call *call, const conv &s) {
 
 /* --- gradient of the images -------------------------------------------------------------------------------------- */
 
-/* Rows y .. y_end of `images` images, and the rows of results from `out` to `out_end` whose windows reach them. */
-typedef struct band {
-    int64_t image, images, y, y_end, out, out_end;
-} band;
+typedef cm3__conv_band band;
 
 /* The gradient of a pixel: what all windows that hold it say of it, in the order of their taps. windows: gradients of
  * the windows of the band's results. */
@@ -178,21 +143,6 @@ template <int N> static __global__ void gather(const float *windows, conv s, ban
     store<float, N>(to, sum);
 }
 
-/* The first band: as many whole images as fit, or as many rows of one as fit with the windows that reach into them
- * from beside. */
-static band first_band(const conv &s) {
-    const int64_t row = s.out_columns * s.window, fitting = most(1, WINDOWS / row), images = fitting / s.out_rows;
-    if (images > 0) return {0, least(images, s.batch), 0, s.rows, 0, s.out_rows};
-    const int64_t height = most(1, (fitting - 1) * s.stride - (s.kernel - 1));
-    return {0, 1, 0, least(height, s.rows), 0, 0};
-}
-
-static int64_t results_of_band(const conv &s) {
-    const band b = first_band(s);
-    const int64_t reach = (b.y_end + s.kernel - 1) / s.stride + 1;
-    return b.images * (b.out_end ? s.out_rows : least(reach, s.out_rows)) * s.out_columns;
-}
-
 static cm3_status run_band(const cm3_call *call, const conv &s, const band &b) {
     float *windows = (float *)call->workspace, *dx = (float *)call->grad_in[0].data;
     const int64_t results = b.images * (b.out_end - b.out) * s.out_columns;
@@ -213,14 +163,14 @@ static cm3_status run_band(const cm3_call *call, const conv &s, const band &b) {
 }
 
 static cm3_status image_gradient(const cm3_call *call, const conv &s) {
-    if (is_plain(s)) {
+    if (cm3__conv_is_plain(&s)) {
         cm3__cuda_gemm product =
             product_of((const float *)call->grad_out.data, (const float *)call->in[1].data,
                        (float *)call->grad_in[0].data, s.batch * s.rows * s.columns, s.channels, s.outputs);
         product.accumulate = call->accumulate[0];
         return cm3__cuda_gemm_run(&product);
     }
-    const band step = first_band(s);
+    const band step = cm3__conv_first_band(&s);
     for (int64_t image = 0; image < s.batch; image += step.images)
         for (int64_t y = 0; y < s.rows; y += step.y_end) {
             band b = {image, least(step.images, s.batch - image), y, least(y + step.y_end, s.rows), 0, s.out_rows};
@@ -245,20 +195,15 @@ static void bias_gradient(const cm3_call *call, const conv &s) {
 }
 
 static cm3_status own_backward(const cm3_call *call) {
-    const conv s = conv_of(call, &call->grad_out);
+    const conv s = cm3__conv_of(call, &call->grad_out);
     if (call->grad_in[2].data) bias_gradient(call, s);
     if (call->grad_in[1].data) CM3_TRY(weight_gradient(call, s));
     if (call->grad_in[0].data) CM3_TRY(image_gradient(call, s));
     return cm3__cuda_launched("conv2d, backward");
 }
 
-static size_t own_backward_workspace(const cm3_call *call) {
-    const conv s = conv_of(call, &call->grad_out);
-    const int64_t windows = is_plain(s) ? 0 : most(results_at_once(s), results_of_band(s)) * s.window;
-    return (size_t)most(windows, (int64_t)cm3__columns_workspace(s.outputs)) * sizeof(float);
-}
-
-static const cm3_kernel own = {own_forward, own_backward, own_forward_workspace, own_backward_workspace};
+static const cm3_kernel own = {own_forward, own_backward, cm3__cuda_conv2d_forward_workspace,
+                               cm3__cuda_conv2d_backward_workspace};
 
 /* --- ours or cuDNN's: the workspace is enough for both ----------------------------------------------------------- */
 
@@ -279,14 +224,14 @@ static const cm3_kernel *kernel_for(const cm3_call *call, const conv &s, bool ba
 }
 
 static cm3_status forward(const cm3_call *call) {
-    const conv s = conv_of(call, &call->out[0]);
+    const conv s = cm3__conv_of(call, &call->out[0]);
     CM3_TRY(expect_countable(s));
     return kernel_for(call, s, false, 0)->forward(call);
 }
 
 /* Each gradient is chosen for itself; that of the bias is always ours. */
 static cm3_status backward(const cm3_call *call) {
-    const conv s = conv_of(call, &call->grad_out);
+    const conv s = cm3__conv_of(call, &call->grad_out);
     CM3_TRY(expect_countable(s));
     for (int i = 2; i >= 0; i--) {
         if (!call->grad_in[i].data) continue;
@@ -298,16 +243,4 @@ static cm3_status backward(const cm3_call *call) {
     return CM3_OK;
 }
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
-static size_t forward_workspace(const cm3_call *call) {
-    return larger(own_forward_workspace(call), cm3__cudnn_conv2d.forward_workspace(call));
-}
-
-static size_t backward_workspace(const cm3_call *call) {
-    return larger(own_backward_workspace(call), cm3__cudnn_conv2d.backward_workspace(call));
-}
-
-extern "C" const cm3_kernel cm3__cuda_conv2d = {forward, backward, forward_workspace, backward_workspace};
+CM3__CUDA_KERNEL(conv2d, forward, backward);

@@ -2,18 +2,6 @@
 
 #include "core/kernels/cuda/cudnn_graph.h"
 
-/* Engines that compute with channels outermost turn images, results and weights round first: they get what that
- * takes, and counters, up to a limit. Above it only engines are left that read what is there. */
-static int64_t room(const void *shape) {
-    const cm3__conv2d_shape *s = shape;
-    const int64_t limit = 1 << 30, counters = 64 << 10;
-    const int64_t images = s->batch * s->rows * s->columns * s->channels;
-    const int64_t results = s->batch * s->out_rows * s->out_columns * s->outputs;
-    const int64_t weights = s->outputs * s->kernel * s->kernel * s->channels;
-    const int64_t bytes = (images + results + weights) * (int64_t)sizeof(float) + counters;
-    return bytes < limit ? bytes : limit;
-}
-
 #ifdef CM3__CUDNN_IS_KNOWN
 typedef cm3__conv2d_shape shape;
 typedef cm3__graph graph;
@@ -97,7 +85,7 @@ const cm3__cudnn_operation cm3__cudnn_of_conv2d = {
     .name = "convolution",
     .shape_bytes = sizeof(cm3__conv2d_shape),
     .exact = true,
-    .room = room,
+    .room = cm3__cudnn_conv2d_room,
 #ifdef CM3__CUDNN_IS_KNOWN
     .describe = describe,
 #endif

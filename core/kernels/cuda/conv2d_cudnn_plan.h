@@ -8,6 +8,7 @@ extern "C" {
 #endif
 
 #include "core/kernels/cuda/cudnn_run.h"
+#include "core/tensor/op.h"
 
 typedef enum cm3__conv2d_pass { CM3__CONV2D_FORWARD, CM3__CONV2D_OF_IMAGES, CM3__CONV2D_OF_WEIGHTS } cm3__conv2d_pass;
 
@@ -29,6 +30,9 @@ typedef enum cm3__conv2d_tensor {
 } cm3__conv2d_tensor;
 
 extern const cm3__cudnn_operation cm3__cudnn_of_conv2d;
+
+cm3__conv2d_shape cm3__cudnn_conv2d_shape(const cm3_call *call, cm3__conv2d_pass pass);
+int64_t cm3__cudnn_conv2d_room(const void *shape);
 
 #ifdef __cplusplus
 }

@@ -5,14 +5,6 @@
 
 constexpr int THREADS = 512;
 
-/* Logits of one chunk: products of so many rows fill the device, and the f32 gradient of the table, which every chunk
- * adds to, crosses memory only a few times. On the host a chunk is small, so that cases have several. */
-#ifdef __CUDACC__
-constexpr int64_t CHUNK_BYTES = (int64_t)256 << 20;
-#else
-constexpr int64_t CHUNK_BYTES = 64 << 10;
-#endif
-
 /* --- kernels ----------------------------------------------------------------------------------------------------- */
 
 /* A row's losses, and where `grad_out` is given its logits become their gradient:
@@ -74,27 +66,7 @@ static __global__ void total_loss(const float *losses, int64_t n, const float *s
 
 /* --- launchers --------------------------------------------------------------------------------------------------- */
 
-typedef struct extent {
-    int64_t n, d, vocabulary, rows; /* rows: of one chunk */
-    size_t losses;                  /* bytes of all rows' losses, in front of the logits */
-} extent;
-
-static extent extent_of(const cm3_call *call) {
-    constexpr int64_t UNIT = 16;
-    extent s = {call->in[0].shape.dim[0], call->in[0].shape.dim[1], call->in[1].shape.dim[0], 0, 0};
-    const int64_t row = s.vocabulary * (call->in[0].type == CM3_BF16 ? 2 : 4);
-    const int64_t most = CHUNK_BYTES / row < UNIT ? UNIT : CHUNK_BYTES / row / UNIT * UNIT;
-    const int64_t chunks = s.n > most ? (s.n + most - 1) / most : 1;
-    s.rows = ((s.n + chunks - 1) / chunks + UNIT - 1) / UNIT * UNIT;
-    if (s.rows > s.n) s.rows = s.n;
-    s.losses = ((size_t)s.n * sizeof(float) + 255) / 256 * 256;
-    return s;
-}
-
-static size_t workspace(const cm3_call *call) {
-    const extent s = extent_of(call);
-    return s.losses + (size_t)(s.rows * s.vocabulary) * (call->in[0].type == CM3_BF16 ? 2 : 4);
-}
+typedef cm3__logit_chunks extent;
 
 template <typename T>
 static void run_row_losses(const cm3_call *call, const extent *s, int64_t first, int64_t rows, bool gradient) {
@@ -144,7 +116,7 @@ static cm3_status chunk_gradients(const cm3_call *call, const extent *s, int64_t
 }
 
 static cm3_status run(const cm3_call *call, bool gradient) {
-    const extent s = extent_of(call);
+    const extent s = cm3__logit_chunks_of(call);
     const cm3_dtype type = call->in[0].type;
     const size_t size = type == CM3_BF16 ? 2 : 4;
     for (int64_t first = 0; first < s.n; first += s.rows) {
@@ -175,4 +147,4 @@ static cm3_status backward(const cm3_call *call) {
     return run(call, true);
 }
 
-extern "C" const cm3_kernel cm3__cuda_linear_cross_entropy = {forward, backward, workspace, workspace};
+CM3__CUDA_KERNEL(linear_cross_entropy, forward, backward);

@@ -6,7 +6,7 @@
 extern "C" {
 #endif
 
-#include "core/tensor/op.h"
+#include "core/kernels/cuda/workspace.h"
 
 #define X(upper, lower) extern const cm3_kernel cm3__cuda_##lower;
 CM3_KERNEL_LIST(X)
@@ -18,6 +18,10 @@ cm3_status cm3__cuda_cast(const cm3_tensor *to, const cm3_tensor *from, bool acc
 
 #ifdef __cplusplus
 }
+
+#define CM3__CUDA_KERNEL(name, forward, backward)                                                                      \
+    extern "C" const cm3_kernel cm3__cuda_##name = {forward, backward, cm3__cuda_##name##_forward_workspace,           \
+                                                    cm3__cuda_##name##_backward_workspace}
 #endif
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_PLANS = 512, ALIGNMENT = 256 };
+enum { MOST_PLANS = 512 };
 
 typedef struct kept_plan {
     const cm3__cudnn_operation *operation;
@@ -70,34 +70,17 @@ static cm3_status execute(const char *name, const cm3__cudnn_plan *plan, void *c
     return check(name, status);
 }
 
-bool cm3__cudnn_is_wanted(void) {
-    const char *wanted = getenv("CM3_CUDNN");
-    return !(wanted && !strcmp(wanted, "0"));
-}
-
-size_t cm3__cudnn_room(const cm3__cudnn_operation *operation, const void *shape) {
-    return (size_t)operation->room(shape) + ALIGNMENT;
-}
-
 cm3_status cm3__cudnn_run(const cm3__cudnn_operation *operation, const void *shape, void *const address[],
                           void *workspace) {
     const cm3__cudnn_plan *plan = NULL;
     CM3_TRY(find(operation, shape, &plan));
-    char *own = (char *)(((uintptr_t)workspace + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    const uintptr_t unit = CM3__CUDNN_ALIGNMENT;
+    char *own = (char *)(((uintptr_t)workspace + unit - 1) / unit * unit);
     if (operation->clean) CM3_TRY(cm3__device_memory.clear(own, (size_t)plan->workspace));
     return execute(operation->name, plan, address, own);
 }
 
 #else
-
-bool cm3__cudnn_is_wanted(void) {
-    return false;
-}
-
-size_t cm3__cudnn_room(const cm3__cudnn_operation *operation, const void *shape) {
-    (void)operation, (void)shape;
-    return 0;
-}
 
 cm3_status cm3__cudnn_run(const cm3__cudnn_operation *operation, const void *shape, void *const address[],
                           void *workspace) {

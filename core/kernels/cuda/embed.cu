@@ -66,8 +66,4 @@ static cm3_status backward(const cm3_call *call) {
     return cm3__cuda_launched("embed, backward");
 }
 
-static size_t backward_workspace(const cm3_call *call) {
-    return cm3__by_id_workspace(call->in[1].shape.dim[0], call->in[0].shape.dim[1]);
-}
-
-extern "C" const cm3_kernel cm3__cuda_embed = {forward, backward, nullptr, backward_workspace};
+CM3__CUDA_KERNEL(embed, forward, backward);

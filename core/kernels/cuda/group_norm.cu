@@ -5,13 +5,9 @@
 #include "core/kernels/cuda/columns.h"
 #include "core/kernels/cuda/cuda.h"
 
-constexpr int THREADS = 256, WARPS = THREADS / CM3_WARP;
-constexpr int64_t LEAST = 4, MOST = 32, BLOCKS = 528; /* pixels that a thread sums; blocks that fill a device */
+constexpr int THREADS = CM3__GROUP_NORM_THREADS, WARPS = THREADS / CM3_WARP;
 
-typedef struct layout {
-    int64_t batch, pixels, channels, groups, width; /* width: channels of a group */
-    int64_t stretch, stretches;                     /* pixels of a stretch; stretches of a image */
-} layout;
+typedef cm3__group_layout layout;
 
 /* Threads of a block: `columns` have vectors of channels, each of `rows` other pixels. */
 typedef struct block_form {
@@ -22,38 +18,6 @@ static block_form form_of(int64_t channels, int n) {
     const int64_t vectors = channels / n;
     const int columns = vectors < THREADS ? (int)vectors : THREADS;
     return {columns, THREADS / columns};
-}
-
-/* Pixels of a stretch, by shapes alone: long ones have few sums, but all of the device should have some. */
-static int64_t stretch_of(const layout &s) {
-    const int n = s.channels % 4 ? 1 : 4;
-    const block_form form = form_of(s.channels, n);
-    const int64_t beside = (s.channels / n + form.columns - 1) / form.columns;
-    const int64_t each = s.batch * s.pixels * beside / (BLOCKS * form.rows);
-    return form.rows * (each < LEAST ? LEAST : each < MOST ? each : MOST);
-}
-
-static layout layout_of(const cm3_call *call) {
-    const int64_t *x = call->in[0].shape.dim;
-    layout s = {x[0], x[1] * x[2], x[3], call->attr->groups, x[3] / call->attr->groups, 0, 0};
-    s.stretch = stretch_of(s);
-    s.stretches = (s.pixels + s.stretch - 1) / s.stretch;
-    return s;
-}
-
-/* Workspace: two sums of every stretch (batch, stretches, 2, channels), then what the backward pass needs more. */
-static int64_t floats_of_sums(const layout &s) {
-    return 2 * s.batch * s.stretches * s.channels;
-}
-
-static size_t forward_workspace(const cm3_call *call) {
-    return (size_t)floats_of_sums(layout_of(call)) * sizeof(float);
-}
-
-static size_t backward_workspace(const cm3_call *call) {
-    const layout s = layout_of(call);
-    return (size_t)(floats_of_sums(s) + 2 * s.batch * s.groups) * sizeof(float) +
-           cm3__columns_workspace(s.channels) * sizeof(float);
 }
 
 /* Where a thread is: its channels, and the pixels first, first + rows, ... before last of image `image`. */
@@ -231,7 +195,7 @@ static dim3 grid_of(const layout &s, const block_form &form, int n) {
 }
 
 template <int N> static void run_forward(const cm3_call *call) {
-    const layout s = layout_of(call);
+    const layout s = cm3__group_layout_of(call);
     const block_form form = form_of(s.channels, N);
     const dim3 grid = grid_of(s, form, N), block((unsigned)form.columns, (unsigned)form.rows);
     const bool silu = call->attr->activation == CM3_ACT_SILU;
@@ -260,14 +224,14 @@ static void parameter_gradient(const cm3_call *call, int input, const layout &s,
 }
 
 template <int N> static void run_backward(const cm3_call *call) {
-    const layout s = layout_of(call);
+    const layout s = cm3__group_layout_of(call);
     const block_form form = form_of(s.channels, N);
     const dim3 grid = grid_of(s, form, N), block((unsigned)form.columns, (unsigned)form.rows);
     const bool silu = call->attr->activation == CM3_ACT_SILU;
     const float *x = (const float *)call->in[0].data, *dy = (const float *)call->grad_out.data;
     const tables t = {(const float *)call->out[1].data, (const float *)call->out[2].data,
                       (const float *)call->in[1].data, (const float *)call->in[2].data};
-    float *sums = (float *)call->workspace, *slopes = sums + floats_of_sums(s);
+    float *sums = (float *)call->workspace, *slopes = sums + cm3__group_sums(&s);
     if (s.batch * s.pixels <= 0) return;
     CM3_LAUNCH((stretch_sums<N>), grid, block, 0, x, dy, t, s, silu, sums);
     for (int i = 1; i <= 2; i++) parameter_gradient(call, i, s, t.rstd, sums, slopes + 2 * s.batch * s.groups);
@@ -293,4 +257,4 @@ static cm3_status backward(const cm3_call *call) {
     return cm3__cuda_launched("group_norm, backward");
 }
 
-extern "C" const cm3_kernel cm3__cuda_group_norm = {forward, backward, forward_workspace, backward_workspace};
+CM3__CUDA_KERNEL(group_norm, forward, backward);

@@ -136,8 +136,4 @@ static cm3_status backward(const cm3_call *call) {
     return cm3__cuda_launched("linear, backward");
 }
 
-static size_t backward_workspace(const cm3_call *call) {
-    return call->in[2].shape.rank ? cm3__columns_workspace(call->in[1].shape.dim[0]) * sizeof(float) : 0;
-}
-
-extern "C" const cm3_kernel cm3__cuda_linear = {forward, backward, nullptr, backward_workspace};
+CM3__CUDA_KERNEL(linear, forward, backward);

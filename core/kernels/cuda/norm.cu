@@ -135,10 +135,6 @@ static cm3_status backward(const cm3_call *call, bool centered) {
     return cm3__cuda_launched("norm, backward");
 }
 
-static size_t backward_workspace(const cm3_call *call) {
-    return call->in[1].shape.rank ? cm3__columns_workspace(call->in[0].shape.dim[1]) * sizeof(float) : 0;
-}
-
 static cm3_status layer_norm_forward(const cm3_call *call) {
     return forward(call, true);
 }
@@ -155,6 +151,5 @@ static cm3_status rms_norm_backward(const cm3_call *call) {
     return backward(call, false);
 }
 
-extern "C" const cm3_kernel cm3__cuda_layer_norm = {layer_norm_forward, layer_norm_backward, nullptr,
-                                                    backward_workspace};
-extern "C" const cm3_kernel cm3__cuda_rms_norm = {rms_norm_forward, rms_norm_backward, nullptr, backward_workspace};
+CM3__CUDA_KERNEL(layer_norm, layer_norm_forward, layer_norm_backward);
+CM3__CUDA_KERNEL(rms_norm, rms_norm_forward, rms_norm_backward);

@@ -45,9 +45,4 @@ static cm3_status backward(const cm3_call *call) {
     return cm3__cuda_launched("pixel_loss, backward");
 }
 
-static size_t forward_workspace(const cm3_call *call) {
-    (void)call;
-    return CM3_SUM_BLOCKS * sizeof(double);
-}
-
-extern "C" const cm3_kernel cm3__cuda_pixel_loss = {forward, backward, forward_workspace, nullptr};
+CM3__CUDA_KERNEL(pixel_loss, forward, backward);

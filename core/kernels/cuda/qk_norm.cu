@@ -5,7 +5,7 @@
 
 constexpr int THREADS = 256, ROWS = 4;          /* of a block, forward */
 constexpr int BACK_THREADS = 128, BACK_ROWS = 8; /* backward: rows whose angles are there at once */
-constexpr int STRETCHES = 128, SUM_ROWS = 8;
+constexpr int STRETCHES = CM3__QK_NORM_STRETCHES, SUM_ROWS = 8;
 
 /* How the kernels are specialised: elements of T in accesses of N; a head in P parts, of which a lane has the same
  * vectors: halves where pairs are turned, else the whole; ONE: a lane has one vector of each part, and keeps it. */
@@ -208,11 +208,6 @@ static bool turns(const cm3_call *call) {
     return call->in[5].shape.rank > 0;
 }
 
-/* Of the workspace, behind the frequencies: a multiple of 64 bytes. */
-static size_t room_of_turn(const cm3_call *call) {
-    return turns(call) ? (cm3__rope_workspace(call) + 63) / 64 * 64 : 0;
-}
-
 template <typename K> static void run_forward(const cm3_call *call, const cm3__rope &turn) {
     typedef typename K::T T;
     const cm3__heads s = cm3__heads_of(call);
@@ -233,7 +228,7 @@ template <typename K> static void run_backward(const cm3_call *call, const cm3__
     for (int i = 0; i < 4; i++) {
         to.at[i] = (float *)call->grad_in[i + 1].data;
         to.accumulate[i] = call->accumulate[i + 1];
-        if (to.at[i]) sums = (float *)((char *)call->workspace + room_of_turn(call));
+        if (to.at[i]) sums = (float *)((char *)call->workspace + cm3__rope_bytes(call));
     }
     CM3_LAUNCH((qk_norm_backward<K, T>), dim3(cm3__blocks_for(s.q + 2 * s.kv, BACK_THREADS / lanes), stretches),
                BACK_THREADS, K::P == 2 ? cm3__rope_shared(call, BACK_ROWS) : 0, (const T *)call->in[0].data,
@@ -286,10 +281,4 @@ static cm3_status backward(const cm3_call *call) {
     return cm3__cuda_launched("qk_norm, backward");
 }
 
-/* And (stretches, 2, columns of q and k). */
-static size_t backward_workspace(const cm3_call *call) {
-    const cm3__heads s = cm3__heads_of(call);
-    return room_of_turn(call) + (size_t)(STRETCHES * 2 * (s.q + s.kv) * s.d) * sizeof(float);
-}
-
-extern "C" const cm3_kernel cm3__cuda_qk_norm = {forward, backward, room_of_turn, backward_workspace};
+CM3__CUDA_KERNEL(qk_norm, forward, backward);

@@ -87,5 +87,5 @@ static cm3_status average_pool_backward(const cm3_call *call) {
     return resample(&call->grad_out, true, call->grad_out.data, 0.25f, call->grad_in[0].data, call->accumulate[0]);
 }
 
-extern "C" const cm3_kernel cm3__cuda_upsample = {upsample, upsample_backward, nullptr, nullptr};
-extern "C" const cm3_kernel cm3__cuda_average_pool = {average_pool, average_pool_backward, nullptr, nullptr};
+CM3__CUDA_KERNEL(upsample, upsample, upsample_backward);
+CM3__CUDA_KERNEL(average_pool, average_pool, average_pool_backward);

@@ -46,13 +46,9 @@ static __device__ __forceinline__ void rope_pairs(float (&low)[N], float (&high)
     }
 }
 
-/* Bytes of the angles of some rows, of dynamic shared memory; and of the workspace. */
+/* Bytes of the angles of some rows, of dynamic shared memory. */
 static inline size_t cm3__rope_shared(const cm3_call *call, int rows) {
     return (size_t)(rows * cm3__heads_of(call).d) * sizeof(float);
-}
-
-static inline size_t cm3__rope_workspace(const cm3_call *call) {
-    return (size_t)(cm3__heads_of(call).d / 2) * sizeof(double);
 }
 
 /* Queues the frequencies: direction 1, or -1 for the transpose, for gradients. Blocks will have `rows` rows. */

@@ -71,4 +71,4 @@ static cm3_status backward(const cm3_call *call) {
     return rotate(call, call->grad_out.data, call->grad_in[0].data, -1, call->accumulate[0]);
 }
 
-extern "C" const cm3_kernel cm3__cuda_rotary = {forward, backward, cm3__rope_workspace, cm3__rope_workspace};
+CM3__CUDA_KERNEL(rotary, forward, backward);

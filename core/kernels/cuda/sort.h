@@ -4,20 +4,16 @@
 #define CM3_CORE_KERNELS_CUDA_SORT_H
 
 #include "core/kernels/cuda/launch.h"
+#include "core/kernels/cuda/workspace.h"
 
-constexpr int CM3_SORT_DIGITS = 256, CM3_SORT_THREADS = 256, CM3_SORT_WARPS = CM3_SORT_THREADS / CM3_WARP;
-constexpr int CM3_SORT_ROUNDS = 4, CM3_SORT_TILE = CM3_SORT_THREADS * CM3_SORT_ROUNDS;
+constexpr int CM3_SORT_THREADS = 256, CM3_SORT_WARPS = CM3_SORT_THREADS / CM3_WARP;
+constexpr int CM3_SORT_ROUNDS = CM3_SORT_TILE / CM3_SORT_THREADS;
+static_assert((int)CM3_SORT_DIGITS == CM3_SORT_THREADS, "a thread a digit");
 
 /* Ids in ascending order, and the rows that they came from. */
 typedef struct cm3__sorted {
     const int32_t *id, *row;
 } cm3__sorted;
-
-/* Integers of workspace. */
-static inline int64_t cm3__sort_workspace(int64_t n) {
-    const int64_t tiles = (n + CM3_SORT_TILE - 1) / CM3_SORT_TILE;
-    return 4 * n + CM3_SORT_DIGITS * (tiles + 1);
-}
 
 /* Ids beyond 0 .. last go with its ends. */
 static __device__ __forceinline__ int32_t sort_id(const int32_t *ids, int64_t i, int32_t last) {
@@ -114,7 +110,7 @@ static __global__ void sort_place(const int32_t *ids, const int32_t *row_from, i
     }
 }
 
-/* ids (n), each of `bound`, n > 0. */
+/* ids (n), each of `bound`, n > 0; workspace: cm3__sort_words(n). */
 static cm3__sorted cm3__sort(const int32_t *ids, int64_t n, int64_t bound, int32_t *workspace) {
     const unsigned tiles = cm3__blocks_for(n, CM3_SORT_TILE);
     const int32_t last = (int32_t)(bound - 1);

@@ -8,17 +8,11 @@
 #include "core/kernels/cuda/sort.h"
 #include "core/kernels/cuda/device.h"
 
-constexpr int CM3_BY_ID_PIECE = 16, CM3_BY_ID_BATCH = 4; /* rows of a piece; rows that are in flight together */
+constexpr int CM3_BY_ID_BATCH = 4;                        /* rows that are in flight together */
 constexpr int CM3_BY_ID_LANES = 8, CM3_BY_ID_PIECES = 8; /* of a block that joins pieces */
 
 static __host__ __device__ inline int64_t cm3__by_id_pieces(int64_t n) {
     return (n + CM3_BY_ID_PIECE - 1) / CM3_BY_ID_PIECE;
-}
-
-/* Bytes of workspace for sums of n rows of d. */
-static inline size_t cm3__by_id_workspace(int64_t n, int64_t d) {
-    const int64_t sort = (cm3__sort_workspace(n) + 15) / 16 * 16;
-    return (size_t)(sort + 2 * cm3__by_id_pieces(n) * d) * sizeof(float);
 }
 
 /* Sums a piece's runs of one id. A run that is all inside of the piece goes to its row; of one that reaches over an
@@ -123,7 +117,7 @@ static cm3_status cm3__sums_by_id(const int32_t *ids, int64_t n, int64_t bound, 
     if (!accumulate) CM3_TRY(cm3__device_memory.clear(to, (size_t)(bound * d) * sizeof(float)));
     if (n <= 0 || d <= 0) return CM3_OK;
     const cm3__sorted list = cm3__sort(ids, n, bound, (int32_t *)workspace);
-    float *edges = (float *)workspace + (cm3__sort_workspace(n) + 15) / 16 * 16;
+    float *edges = (float *)workspace + cm3__sort_words(n);
     const int64_t pieces = cm3__by_id_pieces(n), vectors = d / N;
     const int threads = vectors >= 128 ? 128 : (int)(vectors + CM3_WARP - 1) / CM3_WARP * CM3_WARP;
     CM3_LAUNCH((by_id_pieces<N, Term>), dim3((unsigned)pieces, cm3__blocks_for(vectors, threads)), threads, 0, list, n,

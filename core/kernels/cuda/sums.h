@@ -3,8 +3,9 @@
 #define CM3_CORE_KERNELS_CUDA_SUMS_H
 
 #include "core/kernels/cuda/launch.h"
+#include "core/kernels/cuda/workspace.h"
 
-constexpr int CM3_SUM_BLOCKS = 1024, CM3_SUM_THREADS = 256; /* blocks: doubles of workspace */
+constexpr int CM3_SUM_THREADS = 256;
 
 /* In thread 0: the sum over its block. */
 static __device__ __forceinline__ double block_total(double x) {

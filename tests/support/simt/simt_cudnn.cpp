@@ -4,7 +4,6 @@
 #include "core/kernels/cuda/attention_plain.h"
 #include "core/kernels/cuda/conv2d_cudnn_plan.h"
 
-constexpr size_t AT_MOST_UNALIGNED = 256;
 
 extern "C" simt_cudnn *simt_cudnn_now(void) {
     static simt_cudnn now;
@@ -127,14 +126,10 @@ extern "C" bool cm3__cudnn_is_wanted(void) {
     return simt_cudnn_now()->there;
 }
 
-extern "C" size_t cm3__cudnn_room(const cm3__cudnn_operation *operation, const void *shape) {
-    return (size_t)operation->room(shape) + AT_MOST_UNALIGNED;
-}
-
 extern "C" cm3_status cm3__cudnn_run(const cm3__cudnn_operation *operation, const void *shape, void *const address[],
                                      void *workspace) {
     const double began = simt_clock;
-    const size_t bytes = cm3__cudnn_room(operation, shape);
+    const size_t bytes = (size_t)operation->room(shape) + CM3__CUDNN_ALIGNMENT;
     for (int i = 1; i < CM3__CUDNN_TENSORS; i++)
         if ((uintptr_t)address[i] % 16 && (operation != &cm3__cudnn_of_attention || i < CM3__SCALE))
             return cm3_fail(CM3_ERR_INTERNAL, "%s: tensor %d is not aligned", operation->name, i);
