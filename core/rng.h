@@ -2,7 +2,7 @@
  *
  * A stream is a pure function of (seed, purpose, a, b): nothing is stored between steps, so any draw of any step can be
  * made again anywhere. `purpose` separates uses that share a seed; a and b name the thing the draw is for (an epoch
- * and a sample, a step and a lane, a parameter's index). Streams of different keys are independent. */
+ * and a sample, a step and a slot, a parameter's index). Streams of different keys are independent. */
 #ifndef CM3_CORE_RNG_H
 #define CM3_CORE_RNG_H
 
@@ -13,7 +13,7 @@ typedef enum cm3_rng_purpose {
     CM3_RNG_INIT = 1, /* a parameter's initial values      a: parameter index  b: chunk of 65,536     */
     CM3_RNG_SHUFFLE,  /* order of an epoch                 a: epoch            b: 0                    */
     CM3_RNG_SAMPLE,   /* what is drawn for one sample      a: epoch            b: sample               */
-    CM3_RNG_SPANS,    /* CM3 masks of one block            a: lane             b: block of that lane   */
+    CM3_RNG_SPANS,    /* CM3 masks of one block            a: sequence slot    b: block of that slot   */
     CM3_RNG_CROP,     /* images for the image tokenizer  a: step             b: position in batch    */
     CM3_RNG_RESTART,  /* codebook restarts                 a: step             b: code                 */
     CM3_RNG_SPLIT,    /* validation split                    a: 0                b: sample               */

@@ -18,10 +18,12 @@ typedef struct cm3_bench_data_config {
 cm3_bench_data_config cm3_bench_data_default(void);
 
 typedef struct cm3_bench_data_result {
+    double add_seconds;              /* adding a sample to a store */
+    double random_tokens_per_second; /* reading samples in random order, 256 MiB of the store in memory */
     double tokens_per_second;        /* reading the store from its file, packing, masking: all of it */
     double memory_tokens_per_second; /* the same with the store in memory */
     double mask_tokens_per_second;   /* drawing and applying masks alone */
-    double skip_blocks_per_second;   /* following a lane without reading */
+    double skip_blocks_per_second;   /* following a slot without reading */
     double store_bytes_per_token;    /* on the disk */
 } cm3_bench_data_result;
 

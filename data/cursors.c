@@ -1,5 +1,5 @@
 #include "core/json.h"
-#include "data/lanes.h"
+#include "data/slots.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,15 +9,13 @@
 static void put_identity(cm3_json_writer *w, const cm3_data_config *config, const cm3_store *store) {
     const cm3_store_info *info = cm3_store_get_info(store);
     char hex[CM3_HASH_HEX];
-    cm3_json_put_string(w, "format", "cm3leon lanes");
+    cm3_json_put_string(w, "format", "cm3leon slots");
     cm3_json_put_int(w, "version", 1);
     cm3_json_put_int(w, "seed", config->seed);
-    cm3_json_put_int(w, "lanes", config->batch);
+    cm3_json_put_int(w, "batch", config->batch);
     cm3_json_put_int(w, "training_samples", info->samples - info->validation);
-    cm3_hash_to_hex(info->source, hex);
-    cm3_json_put_string(w, "source", hex);
-    cm3_hash_to_hex(info->vocabulary, hex);
-    cm3_json_put_string(w, "vocabulary", hex);
+    cm3_hash_to_hex(info->content, hex);
+    cm3_json_put_string(w, "content", hex);
 }
 
 cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors,
@@ -25,16 +23,16 @@ cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *stor
     *text = NULL;
     size_t length;
     FILE *file = open_memstream(text, &length);
-    if (!file) return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " lanes", config->batch);
+    if (!file) return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " slots", config->batch);
     cm3_json_writer w = cm3_json_writer_on(file);
     cm3_json_begin_object(&w, NULL);
     put_identity(&w, config, store);
     cm3_json_begin_array(&w, "cursors");
-    for (int64_t lane = 0; lane < config->batch; lane++) {
+    for (int64_t slot = 0; slot < config->batch; slot++) {
         cm3_json_begin_array(&w, NULL);
-        cm3_json_put_int(&w, NULL, cursors[lane].sample);
-        cm3_json_put_int(&w, NULL, cursors[lane].offset);
-        cm3_json_put_int(&w, NULL, cursors[lane].block);
+        cm3_json_put_int(&w, NULL, cursors[slot].sample);
+        cm3_json_put_int(&w, NULL, cursors[slot].offset);
+        cm3_json_put_int(&w, NULL, cursors[slot].block);
         cm3_json_end_array(&w);
     }
     cm3_json_end_array(&w);
@@ -43,14 +41,14 @@ cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *stor
     if (fclose(file) == 0 && !failed) return CM3_OK;
     free(*text);
     *text = NULL;
-    return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " lanes", config->batch);
+    return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " slots", config->batch);
 }
 
 static cm3_status same_int(const json_t *root, const char *name, const char *key, int64_t expected) {
     int64_t found;
     CM3_TRY(cm3_json_need_int(root, name, key, INT64_MIN, INT64_MAX, &found));
     if (found != expected)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: the saved lanes have %" PRId64 ", this run has %" PRId64, name, key,
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: the saved slots have %" PRId64 ", this run has %" PRId64, name, key,
                         found, expected);
     return CM3_OK;
 }
@@ -62,12 +60,12 @@ static cm3_status same_hash(const json_t *root, const char *name, const char *ke
     cm3_hash_to_hex(expected, hex);
     if (strcmp(found, hex) != 0)
         return cm3_fail(CM3_ERR_FORMAT,
-                        "%s: %s: the saved lanes belong to another token store (%.12s, this run's is %.12s)", name, key,
+                        "%s: %s: the saved slots belong to another token store (%.12s, this run's is %.12s)", name, key,
                         found, hex);
     return CM3_OK;
 }
 
-static cm3_status read_cursor(const json_t *item, const char *name, int64_t lane, const cm3_data_config *config,
+static cm3_status read_cursor(const json_t *item, const char *name, int64_t slot, const cm3_data_config *config,
                               cm3_cursor *cursor) {
     int64_t values[3];
     for (size_t i = 0; i < 3; i++) {
@@ -75,11 +73,11 @@ static cm3_status read_cursor(const json_t *item, const char *name, int64_t lane
         values[i] = json_is_integer(value) ? json_integer_value(value) : -1;
         /* The upper limit keeps sums far from overflow, and is far above any run. */
         if (json_array_size(item) != 3 || values[i] < 0 || values[i] > INT64_MAX / 4)
-            return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: lane %" PRId64 " is not [sample, offset, block]", name, lane);
+            return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: slot %" PRId64 " is not [sample, offset, block]", name, slot);
     }
-    if (values[0] % config->batch != lane)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: sample %" PRId64 " does not belong to lane %" PRId64, name,
-                        values[0], lane);
+    if (values[0] % config->batch != slot)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: sample %" PRId64 " does not belong to slot %" PRId64, name,
+                        values[0], slot);
     *cursor = (cm3_cursor){values[0], values[1], values[2]};
     return CM3_OK;
 }
@@ -90,20 +88,19 @@ static cm3_status read_cursors(const json_t *root, const char *name, const cm3_d
     const char *format;
     const json_t *items;
     CM3_TRY(cm3_json_need_string(root, name, "format", &format));
-    if (strcmp(format, "cm3leon lanes") != 0)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: format: found \"%.40s\", expected \"cm3leon lanes\"", name, format);
+    if (strcmp(format, "cm3leon slots") != 0)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: format: found \"%.40s\", expected \"cm3leon slots\"", name, format);
     CM3_TRY(same_int(root, name, "version", 1));
     CM3_TRY(same_int(root, name, "seed", config->seed));
-    CM3_TRY(same_int(root, name, "lanes", config->batch));
+    CM3_TRY(same_int(root, name, "batch", config->batch));
     CM3_TRY(same_int(root, name, "training_samples", info->samples - info->validation));
-    CM3_TRY(same_hash(root, name, "source", info->source));
-    CM3_TRY(same_hash(root, name, "vocabulary", info->vocabulary));
+    CM3_TRY(same_hash(root, name, "content", info->content));
     CM3_TRY(cm3_json_need_array(root, name, "cursors", &items));
     if (json_array_size(items) != (size_t)config->batch)
         return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: found %zu, expected %" PRId64, name, json_array_size(items),
                         config->batch);
-    for (int64_t lane = 0; lane < config->batch; lane++)
-        CM3_TRY(read_cursor(json_array_get(items, (size_t)lane), name, lane, config, &cursors[lane]));
+    for (int64_t slot = 0; slot < config->batch; slot++)
+        CM3_TRY(read_cursor(json_array_get(items, (size_t)slot), name, slot, config, &cursors[slot]));
     return CM3_OK;
 }
 

@@ -3,7 +3,7 @@
 #define CM3_DATA_DATA_CONFIG_H
 
 #include "core/config.h"
-#include "data/cm3.h"
+#include "data/mask.h"
 
 typedef struct cm3_vocab_config {
     int layout; /* cm3_vocab_layout */

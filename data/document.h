@@ -3,7 +3,8 @@
  *
  *     sample := <eos> segment <break> segment <break> ... segment <eos>
  *
- * A pair is [text, image]; several pairs in one document are joined by <break> like any other segments.
+ * A pair is [text, image]; several pairs in one document are joined by <break> like any other segments. Rendered, n
+ * segments take the tokens of all of them and n + 1 boundaries: one before each segment, one at the end.
  *
  * A *blank* is a segment without tokens: what the model is to fill. It makes every prompt of the paper one rule:
  *
@@ -17,48 +18,64 @@
  * sentinel; if the last segment is not blank, the document is closed, and the first blank is asked for by naming its
  * sentinel again, as the CM3 objective writes it.
  *
- * Segments hold numbers of the tokenizers, not ids: see vocab.h. */
+ * Segments hold token ids of the tokenizers (a text token or an image code, each from 0), rendered documents hold ids
+ * of the model's vocabulary: see vocab.h. */
 #ifndef CM3_DATA_DOCUMENT_H
 #define CM3_DATA_DOCUMENT_H
 
+#include "core/list.h"
+#include "core/range.h"
 #include "data/vocab.h"
 
-#include <stddef.h>
 #include <stdio.h>
 
 typedef enum cm3_modality { CM3_MODALITY_TEXT, CM3_MODALITY_IMAGE } cm3_modality;
 
+/* Ids of either kind. */
+typedef CM3_LIST(int32_t) cm3_tokens;
+
 typedef struct cm3_segment {
     cm3_modality modality;
-    int32_t *numbers; /* text tokens or image codes, each from 0; owned */
-    size_t count;     /* 0: a blank */
+    int32_t rows, columns; /* grid of an image's codes; 0 of text, and of an image whose grid is not known */
+    size_t count;          /* token ids; 0: a blank */
+    size_t begin;          /* of them in the document's token_ids; CM3_SEGMENT_ABSENT: only their number is known */
 } cm3_segment;
+
+#define CM3_SEGMENT_ABSENT SIZE_MAX
 
 /* A zeroed struct is an empty document. */
 typedef struct cm3_document {
-    cm3_segment *segments;
-    size_t count, capacity;
+    CM3_LIST(cm3_segment) segments;
+    cm3_tokens token_ids; /* of all segments */
 } cm3_document;
 
-/* Appends a copy; `count` 0 appends a blank. */
-cm3_status cm3_document_add(cm3_document *document, cm3_modality modality, const int32_t *numbers, size_t count);
-bool cm3_document_equal(const cm3_document *a, const cm3_document *b);
-void cm3_document_free(cm3_document *document); /* leaves an empty document */
+/* Append a copy; `count` 0 appends a blank. */
+cm3_status cm3_document_add_text(cm3_document *document, const int32_t *token_ids, size_t count);
+/* `rows` x `columns` codes. */
+cm3_status cm3_document_add_image(cm3_document *document, const int32_t *codes, int32_t rows, int32_t columns);
+void cm3_document_clear(cm3_document *document); /* leaves an empty document that keeps its memory */
+void cm3_document_free(cm3_document *document);  /* leaves an empty document */
 
-/* A list of ids that grows. A zeroed struct is empty. */
-typedef struct cm3_tokens {
-    int32_t *ids;
-    size_t count, capacity;
-} cm3_tokens;
+static inline const int32_t *cm3_segment_ids(const cm3_document *document, const cm3_segment *segment) {
+    return document->token_ids.items + segment->begin;
+}
 
-cm3_status cm3_tokens_add(cm3_tokens *tokens, const int32_t *ids, size_t count);
-void cm3_tokens_free(cm3_tokens *tokens);
+/* --- rendering --------------------------------------------------------------------------------------------------- */
 
-/* Appends the document as a sample, <eos> to <eos>. CM3_ERR_FORMAT for a number outside the vocabulary. A blank becomes
- * the sentinel of its rank among the blanks. */
-cm3_status cm3_document_render(const cm3_document *document, const cm3_vocab *vocab, cm3_tokens *tokens);
+/* Tokens of the rendered document. */
+int64_t cm3_document_size(const cm3_document *document);
+
+/* Writes the tokens [begin, end) of the rendered document, by number of ids. Segments that lie outside may be absent;
+ * a blank becomes the sentinel of its rank among the blanks. CM3_ERR_FORMAT for a token id outside the vocabulary or
+ * more blanks than sentinels. */
+cm3_status cm3_document_render_range(const cm3_document *document, const cm3_vocab *vocab, cm3_range range,
+                                     int32_t *ids);
+/* Appends all of it, <eos> to <eos>. */
+cm3_status cm3_document_render(const cm3_document *document, const cm3_vocab *vocab, cm3_tokens *ids);
 /* Appends the document as a prompt, by the rule above. CM3_ERR_USAGE if it holds no blank. */
-cm3_status cm3_document_prompt(const cm3_document *document, const cm3_vocab *vocab, cm3_tokens *tokens);
+cm3_status cm3_document_prompt(const cm3_document *document, const cm3_vocab *vocab, cm3_tokens *ids);
+
+/* --- parsing ----------------------------------------------------------------------------------------------------- */
 
 /* Appends the source of masked tokens: each infill `<sentinel:i> span <eoss>` goes back to where <sentinel:i> stands.
  * An infill without its <eoss>, cut by the end, is put back as far as it goes; a sentinel without infill stays; an
@@ -67,15 +84,15 @@ cm3_status cm3_tokens_unmask(const cm3_vocab *vocab, const int32_t *ids, size_t 
 
 /* Reads the next document of `ids`, from *at on, and moves *at behind it; an empty document when there are no more.
  * Tolerant: a sample may lack its beginning or its end, a segment that holds text and image codes becomes two, a
- * sentinel becomes a blank text, ids that mean nothing are left out. Masked tokens are unmasked first with
- * cm3_tokens_unmask. */
+ * sentinel becomes a blank text, ids that mean nothing are left out. Grids of images are not known. Masked tokens are
+ * unmasked first with cm3_tokens_unmask. */
 cm3_status cm3_document_next(const cm3_vocab *vocab, const int32_t *ids, size_t count, size_t *at,
                              cm3_document *document);
-/* Unmasks, and reads the first document: what a prompt and the model's answer to it say together. */
-cm3_status cm3_document_parse(const cm3_vocab *vocab, const int32_t *ids, size_t count, cm3_document *document);
 
-/* Turns text tokens (numbers) into UTF-8. `*text` is malloc'ed, `*length` bytes, and freed by the caller. */
-typedef cm3_status (*cm3_text_decoder)(void *context, const int32_t *numbers, size_t count, char **text,
+/* --- printing ---------------------------------------------------------------------------------------------------- */
+
+/* Turns text tokens into UTF-8. `*text` is malloc'ed, `*length` bytes, and freed by the caller. */
+typedef cm3_status (*cm3_text_decoder)(void *context, const int32_t *token_ids, size_t count, char **text,
                                        size_t *length);
 
 /* Prints text in quotes on one line, whatever it holds. */

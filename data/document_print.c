@@ -24,13 +24,13 @@ static cm3_status print_text(FILE *file, const cm3_vocab *vocab, const int32_t *
         fprintf(file, "[text %zu token%s]", count, count == 1 ? "" : "s");
         return CM3_OK;
     }
-    int32_t *numbers = malloc(count * sizeof *numbers);
-    if (!numbers) return cm3_fail(CM3_ERR_MEMORY, "no memory for %zu tokens", count);
-    for (size_t i = 0; i < count; i++) numbers[i] = cm3_vocab_number(vocab, CM3_REGION_TEXT, ids[i]);
+    int32_t *token_ids = malloc(count * sizeof *token_ids);
+    if (!token_ids) return cm3_fail(CM3_ERR_MEMORY, "out of memory for %zu tokens", count);
+    for (size_t i = 0; i < count; i++) token_ids[i] = cm3_vocab_token_id(vocab, CM3_REGION_TEXT, ids[i]);
     char *text;
     size_t length;
-    const cm3_status status = decoder(context, numbers, count, &text, &length);
-    free(numbers);
+    const cm3_status status = decoder(context, token_ids, count, &text, &length);
+    free(token_ids);
     if (status != CM3_OK) return status;
     cm3_text_print(file, text, length);
     free(text);

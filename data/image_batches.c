@@ -1,6 +1,6 @@
 #include "data/image_batches.h"
 
-#include "core/rng.h"
+#include "data/endless_list.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -85,9 +85,6 @@ cm3_status cm3_images_get(cm3_images *images, int64_t index, float *pixels) {
     return CM3_OK;
 }
 
-int64_t cm3_images_order(const cm3_images *images, uint64_t seed, int64_t number) {
-    const int64_t count = images->in_split[0];
-    const uint64_t k =
-        cm3_rng_permute(seed, CM3_RNG_SHUFFLE, (uint64_t)(number / count), (uint64_t)(number % count), (uint64_t)count);
-    return images->of_split[0][k];
+int64_t cm3_images_order(const cm3_images *images, int64_t seed, int64_t number) {
+    return images->of_split[0][cm3_endless_list_at(seed, images->in_split[0], number)];
 }

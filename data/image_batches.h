@@ -1,8 +1,8 @@
 /* Images of a source as training wants them: squares of numbers in [-1, 1], in an order that is a function of the
  * step.
  *
- * The training images of all epochs form one endless list, element g mod N of epoch g / N's permutation, like the
- * samples of a token store (lanes.h). Decoded images are kept in memory up to a limit. */
+ * The training images of all epochs form an endless list (endless_list.h), like the samples of a token store. Decoded
+ * images are kept in memory up to a limit. */
 #ifndef CM3_DATA_IMAGE_BATCHES_H
 #define CM3_DATA_IMAGE_BATCHES_H
 
@@ -29,6 +29,6 @@ int64_t cm3_images_index(const cm3_images *images, cm3_split split, int64_t k);
 /* Image `index` of the source as (side, side, 3) floats. */
 cm3_status cm3_images_get(cm3_images *images, int64_t index, float *pixels);
 /* Index in the source of element `number` of the endless list. */
-int64_t cm3_images_order(const cm3_images *images, uint64_t seed, int64_t number);
+int64_t cm3_images_order(const cm3_images *images, int64_t seed, int64_t number);
 
 #endif

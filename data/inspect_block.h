@@ -1,12 +1,12 @@
-/* What the model sees at a step, for a person: `cm3leon inspect RECIPE --step S --lane L`. */
+/* What the model sees at a step, for a person: `cm3leon inspect RECIPE --step S --slot L`. */
 #ifndef CM3_DATA_INSPECT_BLOCK_H
 #define CM3_DATA_INSPECT_BLOCK_H
 
 #include "data/document.h"
-#include "data/lanes.h"
+#include "data/slots.h"
 
-/* Makes the block of lane `lane` at step `step` (the first step is 0), following the lane by lengths alone. */
-cm3_status cm3_block_rebuild(cm3_packer *packer, const cm3_data_config *config, int64_t lane, int64_t step,
+/* Makes the block of slot `slot` at step `step` (the first step is 0), following the slot by lengths alone. */
+cm3_status cm3_block_rebuild(cm3_packer *packer, const cm3_data_config *config, int64_t slot, int64_t step,
                              cm3_block *block);
 
 /* Prints which samples are in it, which spans were masked, and the tokens as text. */

@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A micro-batch and where its lanes stand behind it. */
-typedef struct slot {
+/* A micro-batch and where its slots stand behind it. */
+typedef struct prepared {
     cm3_batch batch;
     cm3_cursor *cursors; /* (rows) */
-} slot;
+} prepared;
 
 struct cm3_loader {
     const cm3_data_config *config;
@@ -30,9 +30,9 @@ struct cm3_loader {
     cm3_cursor *taken; /* (count) behind what was taken */
     int64_t consumed;
 
-    /* A ring: slot i % slot_count holds micro-batch i. The one taken last stays the consumer's until its next call. */
-    slot *slots;
-    int64_t slot_count;
+    /* Entry i % ring_size holds micro-batch i. The one taken last stays the consumer's until its next call. */
+    prepared *ring;
+    int64_t ring_size;
 
     pthread_t thread;
     bool threaded;
@@ -45,13 +45,13 @@ struct cm3_loader {
     char message[CM3_MESSAGE_MAX];
 };
 
-/* Makes the next micro-batch: lanes in turn, `rows` at a time. */
+/* Makes the next micro-batch: slots in turn, `rows` at a time. */
 static cm3_status produce(cm3_loader *loader) {
-    slot *s = &loader->slots[loader->produced % loader->slot_count];
+    prepared *s = &loader->ring[loader->produced % loader->ring_size];
     const int64_t base = loader->produced % (loader->count / loader->rows) * loader->rows;
     for (int64_t row = 0; row < loader->rows; row++) {
         cm3_cursor *cursor = &loader->ahead[base + row];
-        CM3_TRY(cm3_lane_next(loader->packer, loader->first + base + row, cursor, &loader->block));
+        CM3_TRY(cm3_slot_next(loader->packer, loader->first + base + row, cursor, &loader->block));
         cm3_batch_set(&s->batch, loader->vocab, row, &loader->block);
         s->cursors[row] = *cursor;
     }
@@ -63,11 +63,11 @@ static void *produce_all(void *argument) {
     cm3_loader *loader = argument;
     pthread_mutex_lock(&loader->mutex);
     while (!loader->stop && loader->status == CM3_OK) {
-        if (loader->ready - loader->released == loader->slot_count) {
+        if (loader->ready - loader->released == loader->ring_size) {
             pthread_cond_wait(&loader->freed, &loader->mutex);
             continue;
         }
-        pthread_mutex_unlock(&loader->mutex); /* the slot is the producer's until `ready` says otherwise */
+        pthread_mutex_unlock(&loader->mutex); /* the entry is the producer's until `ready` says otherwise */
         const cm3_status status = produce(loader);
         pthread_mutex_lock(&loader->mutex);
         if (status == CM3_OK)
@@ -85,12 +85,12 @@ static cm3_status allocate(cm3_loader *loader, const cm3_cursor *cursors) {
     const size_t count = (size_t)loader->count;
     loader->ahead = malloc(count * sizeof *loader->ahead);
     loader->taken = malloc(count * sizeof *loader->taken);
-    loader->slots = calloc((size_t)loader->slot_count, sizeof *loader->slots);
-    if (!loader->ahead || !loader->taken || !loader->slots) return cm3_fail(CM3_ERR_MEMORY, "no memory for the loader");
+    loader->ring = calloc((size_t)loader->ring_size, sizeof *loader->ring);
+    if (!loader->ahead || !loader->taken || !loader->ring) return cm3_fail(CM3_ERR_MEMORY, "no memory for the loader");
     for (int64_t i = 0; i < loader->count; i++)
-        loader->ahead[i] = loader->taken[i] = cursors ? cursors[i] : cm3_lane_start(loader->first + i);
-    for (int64_t i = 0; i < loader->slot_count; i++) {
-        slot *s = &loader->slots[i];
+        loader->ahead[i] = loader->taken[i] = cursors ? cursors[i] : cm3_slot_start(loader->first + i);
+    for (int64_t i = 0; i < loader->ring_size; i++) {
+        prepared *s = &loader->ring[i];
         CM3_TRY(cm3_batch_init(&s->batch, loader->rows, loader->config->context));
         s->cursors = malloc((size_t)loader->rows * sizeof *s->cursors);
         if (!s->cursors) return cm3_fail(CM3_ERR_MEMORY, "no memory for the loader");
@@ -115,8 +115,8 @@ cm3_status cm3_loader_open(const cm3_data_config *config, const cm3_vocab *vocab
     *result = NULL;
     if (first < 0 || count < 1 || rows < 1 || count % rows || first + count > config->batch)
         return cm3_fail(CM3_ERR_SHAPE,
-                        "lanes %" PRId64 "..%" PRId64 " of %" PRId64 " in micro-batches of %" PRId64
-                        ": must divide evenly",
+                        "sequences %" PRId64 "..%" PRId64 " of a global batch of %" PRId64
+                        " are not divisible into micro-batches of %" PRId64,
                         first, first + count - 1, config->batch, rows);
     cm3_loader *loader = calloc(1, sizeof *loader);
     if (!loader) return cm3_fail(CM3_ERR_MEMORY, "no memory for the loader");
@@ -125,7 +125,7 @@ cm3_status cm3_loader_open(const cm3_data_config *config, const cm3_vocab *vocab
     loader->first = first;
     loader->count = count;
     loader->rows = rows;
-    loader->slot_count = config->prefetch + 1; /* one is with the consumer */
+    loader->ring_size = config->prefetch + 1; /* one is with the consumer */
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->filled, NULL);
     pthread_cond_init(&loader->freed, NULL);
@@ -148,23 +148,23 @@ void cm3_loader_close(cm3_loader *loader) {
         pthread_mutex_unlock(&loader->mutex);
         pthread_join(loader->thread, NULL);
     }
-    for (int64_t i = 0; loader->slots && i < loader->slot_count; i++) {
-        cm3_batch_free(&loader->slots[i].batch);
-        free(loader->slots[i].cursors);
+    for (int64_t i = 0; loader->ring && i < loader->ring_size; i++) {
+        cm3_batch_free(&loader->ring[i].batch);
+        free(loader->ring[i].cursors);
     }
     pthread_cond_destroy(&loader->freed);
     pthread_cond_destroy(&loader->filled);
     pthread_mutex_destroy(&loader->mutex);
     cm3_block_free(&loader->block);
     cm3_packer_free(loader->packer);
-    free(loader->slots);
+    free(loader->ring);
     free(loader->ahead);
     free(loader->taken);
     free(loader);
 }
 
-/* Gives back the slot that the consumer had and waits until the next is filled. */
-static cm3_status wait_for_slot(cm3_loader *loader) {
+/* Gives back the entry that the consumer had and waits until the next is filled. */
+static cm3_status wait_for_batch(cm3_loader *loader) {
     const double start = cm3_clock_seconds();
     pthread_mutex_lock(&loader->mutex);
     loader->released = loader->consumed;
@@ -180,13 +180,13 @@ static cm3_status wait_for_slot(cm3_loader *loader) {
 cm3_status cm3_loader_next(cm3_loader *loader, const cm3_batch **batch) {
     *batch = NULL;
     if (loader->threaded) {
-        CM3_TRY(wait_for_slot(loader));
+        CM3_TRY(wait_for_batch(loader));
     } else {
         const double start = cm3_clock_seconds();
         CM3_TRY(produce(loader));
         loader->waited += cm3_clock_seconds() - start;
     }
-    const slot *s = &loader->slots[loader->consumed % loader->slot_count];
+    const prepared *s = &loader->ring[loader->consumed % loader->ring_size];
     const int64_t base = loader->consumed % (loader->count / loader->rows) * loader->rows;
     memcpy(loader->taken + base, s->cursors, (size_t)loader->rows * sizeof *s->cursors);
     loader->consumed++;

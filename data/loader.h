@@ -1,17 +1,17 @@
-/* The loader: micro-batches of this rank's lanes, prepared ahead by one background thread.
+/* The loader: micro-batches of this rank's slots, prepared ahead by one background thread.
  *
- * A rank owns lanes [first, first + count). Each step gives count / rows micro-batches: the first `rows` lanes, then
+ * A rank owns slots [first, first + count). Each step gives count / rows micro-batches: the first `rows` slots, then
  * the next. What is given depends only on settings, store and cursors, never on timing. The loader's state is that of
- * the consumer: cm3_loader_cursors tells where the lanes stand after the batches taken so far, whatever is prepared
+ * the consumer: cm3_loader_cursors tells where the slots stand after the batches taken so far, whatever is prepared
  * already. */
 #ifndef CM3_DATA_LOADER_H
 #define CM3_DATA_LOADER_H
 
-#include "data/lanes.h"
+#include "data/slots.h"
 
 typedef struct cm3_loader cm3_loader;
 
-/* `rows` must divide `count`. `cursors`: `count` of them, the first is lane `first`'s; NULL starts at the beginning.
+/* `rows` must divide `count`. `cursors`: `count` of them, the first is slot `first`'s; NULL starts at the beginning.
  * Config, vocabulary and store must outlive the loader. With config->prefetch 0 there is no thread. */
 cm3_status cm3_loader_open(const cm3_data_config *config, const cm3_vocab *vocab, cm3_store *store, int64_t first,
                            int64_t count, int64_t rows, const cm3_cursor *cursors, cm3_loader **loader);

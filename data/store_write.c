@@ -10,46 +10,45 @@
 #include <string.h>
 #include <unistd.h>
 
+/* A chunk is what a random read fetches and checks: two images of 1,024 codes. */
 enum { DEFLATE_LEVEL = 4, CHUNK_BYTES = 4096, BUFFER_CHUNKS = 64 };
 
-/* One dataset that grows at its end: rows of `width` elements are gathered and written many at a time. */
+/* One dataset that grows at its end: rows are gathered and written many at a time. */
 typedef struct column {
-    const char *name;
-    hid_t dataset, memory_type;
-    size_t size;   /* of an element in memory */
-    hsize_t width; /* elements of a row; 1-dimensional if `flat` */
-    bool flat;
+    cm3__layout layout;
+    hid_t dataset;
     hsize_t written;            /* rows */
     hsize_t buffered, capacity; /* rows */
     char *buffer;
 } column;
 
-enum { IMAGE, TEXT, TEXT_OFFSET, NAME, NAME_OFFSET, SPLIT, COLUMNS };
-
 struct cm3_store_writer {
     char *path, *aside;
     hid_t file;
     cm3_store_info info;
-    uint64_t name_bytes;
-    column columns[COLUMNS];
+    uint64_t string_ends[CM3_STORE_STRINGS];
+    cm3_hasher *content;
+    column columns[CM3__COLUMNS];
 };
 
-static cm3_status column_open(cm3_store_writer *writer, int which, const char *name, hsize_t width, bool flat,
-                              size_t size, hid_t memory_type, hid_t file_type) {
+static cm3_status cannot_write(const cm3_store_writer *writer) {
+    return cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store");
+}
+
+static cm3_status column_open(cm3_store_writer *writer, enum cm3__column which) {
     column *c = &writer->columns[which];
-    const hsize_t row_bytes = width * H5Tget_size(file_type),
-                  chunk_rows = row_bytes >= CHUNK_BYTES ? 1 : CHUNK_BYTES / row_bytes;
-    *c = (column){name, H5I_INVALID_HID, memory_type, size, width, flat, 0, 0, chunk_rows * BUFFER_CHUNKS, NULL};
-    c->buffer = malloc(c->capacity * width * size);
-    if (!c->buffer) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for the buffer of /%s", writer->path, name);
-    const hsize_t dims[2] = {0, width}, most[2] = {H5S_UNLIMITED, width}, chunk[2] = {chunk_rows, width};
-    const int rank = flat ? 1 : 2;
+    const cm3__layout l = c->layout = cm3__store_layout(&writer->info, which);
+    const hsize_t chunk_rows = CHUNK_BYTES / (l.width * l.size);
+    c->capacity = chunk_rows * BUFFER_CHUNKS;
+    c->buffer = malloc(c->capacity * l.width * l.size);
+    if (!c->buffer) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for the buffer of /%s", writer->path, l.name);
+    const hsize_t dims[2] = {0, l.width}, most[2] = {H5S_UNLIMITED, l.width}, chunk[2] = {chunk_rows, l.width};
+    const int rank = l.width == 1 ? 1 : 2;
     const hid_t space = H5Screate_simple(rank, dims, most), create = H5Pcreate(H5P_DATASET_CREATE);
-    if (H5Pset_chunk(create, rank, chunk) >= 0 && H5Pset_shuffle(create) >= 0 &&
-        H5Pset_deflate(create, DEFLATE_LEVEL) >= 0 && H5Pset_fletcher32(create) >= 0)
-        c->dataset = H5Dcreate2(writer->file, name, file_type, space, H5P_DEFAULT, create, H5P_DEFAULT);
-    const cm3_status status =
-        c->dataset < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store") : CM3_OK;
+    const bool deflated = !l.deflated || (H5Pset_shuffle(create) >= 0 && H5Pset_deflate(create, DEFLATE_LEVEL) >= 0);
+    if (deflated && H5Pset_chunk(create, rank, chunk) >= 0 && H5Pset_fletcher32(create) >= 0)
+        c->dataset = H5Dcreate2(writer->file, l.name, cm3__file_type(l.size), space, H5P_DEFAULT, create, H5P_DEFAULT);
+    const cm3_status status = c->dataset < 0 ? cannot_write(writer) : CM3_OK;
     H5Pclose(create);
     H5Sclose(space);
     return status;
@@ -57,15 +56,15 @@ static cm3_status column_open(cm3_store_writer *writer, int which, const char *n
 
 static cm3_status column_flush(cm3_store_writer *writer, column *c) {
     if (c->buffered == 0) return CM3_OK;
-    const hsize_t size[2] = {c->written + c->buffered, c->width}, start[2] = {c->written, 0},
-                  count[2] = {c->buffered, c->width};
-    if (H5Dset_extent(c->dataset, size) < 0)
-        return cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store");
-    const hid_t file_space = H5Dget_space(c->dataset), memory_space = H5Screate_simple(c->flat ? 1 : 2, count, NULL);
+    const hsize_t width = c->layout.width, size[2] = {c->written + c->buffered, width}, start[2] = {c->written, 0},
+                  count[2] = {c->buffered, width};
+    if (H5Dset_extent(c->dataset, size) < 0) return cannot_write(writer);
+    const hid_t file_space = H5Dget_space(c->dataset), memory_space = H5Screate_simple(width == 1 ? 1 : 2, count, NULL);
     herr_t result = H5Sselect_hyperslab(file_space, H5S_SELECT_SET, start, NULL, count, NULL);
-    if (result >= 0) result = H5Dwrite(c->dataset, c->memory_type, memory_space, file_space, H5P_DEFAULT, c->buffer);
-    const cm3_status status =
-        result < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store") : CM3_OK;
+    if (result >= 0)
+        result =
+            H5Dwrite(c->dataset, cm3__memory_type(c->layout.size), memory_space, file_space, H5P_DEFAULT, c->buffer);
+    const cm3_status status = result < 0 ? cannot_write(writer) : CM3_OK;
     H5Sclose(memory_space);
     H5Sclose(file_space);
     CM3_TRY(status);
@@ -74,43 +73,50 @@ static cm3_status column_flush(cm3_store_writer *writer, column *c) {
     return CM3_OK;
 }
 
-static cm3_status column_add(cm3_store_writer *writer, int which, const void *rows, hsize_t count) {
+/* Room for some of `*count` rows at the end of the buffer; takes them off `*count`. */
+static cm3_status column_room(cm3_store_writer *writer, column *c, hsize_t *count, hsize_t *now, char **to) {
+    if (c->buffered == c->capacity) CM3_TRY(column_flush(writer, c));
+    *now = c->capacity - c->buffered < *count ? c->capacity - c->buffered : *count;
+    *to = c->buffer + c->buffered * c->layout.width * c->layout.size;
+    c->buffered += *now;
+    *count -= *now;
+    return CM3_OK;
+}
+
+static cm3_status column_add(cm3_store_writer *writer, enum cm3__column which, const void *rows, hsize_t count) {
     column *c = &writer->columns[which];
-    const size_t row = c->width * c->size;
+    const size_t row = c->layout.width * c->layout.size;
     for (const char *from = rows; count;) {
-        hsize_t now = c->capacity - c->buffered;
-        if (now > count) now = count;
-        memcpy(c->buffer + c->buffered * row, from, now * row);
-        c->buffered += now;
-        count -= now;
+        hsize_t now;
+        char *to;
+        CM3_TRY(column_room(writer, c, &count, &now, &to));
+        memcpy(to, from, now * row);
         from += now * row;
-        if (c->buffered == c->capacity) CM3_TRY(column_flush(writer, c));
     }
     return CM3_OK;
 }
 
-static hid_t type_for(int64_t vocabulary) {
-    return vocabulary <= 65536 ? H5T_STD_U16LE : H5T_STD_U32LE;
+/* Numbers as wide as the file's: HDF5 has nothing to convert. */
+static cm3_status column_add_ids(cm3_store_writer *writer, enum cm3__column which, const int32_t *ids, hsize_t count) {
+    column *c = &writer->columns[which];
+    while (count) {
+        hsize_t now;
+        char *to;
+        CM3_TRY(column_room(writer, c, &count, &now, &to));
+        if (c->layout.size == 1)
+            for (hsize_t i = 0; i < now; i++) ((uint8_t *)to)[i] = (uint8_t)ids[i];
+        else if (c->layout.size == 2)
+            for (hsize_t i = 0; i < now; i++) ((uint16_t *)(void *)to)[i] = (uint16_t)ids[i];
+        else
+            memcpy(to, ids, now * sizeof *ids);
+        ids += now;
+    }
+    return CM3_OK;
 }
 
-static cm3_status open_columns(cm3_store_writer *w) {
-    const cm3_store_info *info = &w->info;
-    const hsize_t codes = (hsize_t)(info->image_rows * info->image_columns);
-    CM3_TRY(column_open(w, IMAGE, "image", codes, false, 4, H5T_NATIVE_INT32, type_for(info->image_codebook)));
-    CM3_TRY(column_open(w, TEXT, "text", 1, true, 4, H5T_NATIVE_INT32, type_for(info->text_vocabulary)));
-    CM3_TRY(column_open(w, TEXT_OFFSET, "text_offset", 1, true, 8, H5T_NATIVE_UINT64, H5T_STD_U64LE));
-    CM3_TRY(column_open(w, NAME, "name", 1, true, 1, H5T_NATIVE_UINT8, H5T_STD_U8LE));
-    CM3_TRY(column_open(w, NAME_OFFSET, "name_offset", 1, true, 8, H5T_NATIVE_UINT64, H5T_STD_U64LE));
-    CM3_TRY(column_open(w, SPLIT, "split", 1, true, 1, H5T_NATIVE_UINT8, H5T_STD_U8LE));
-    const uint64_t zero = 0;
-    CM3_TRY(column_add(w, TEXT_OFFSET, &zero, 1));
-    return column_add(w, NAME_OFFSET, &zero, 1);
-}
+/* --- creating ---------------------------------------------------------------------------------------------------- */
 
 static cm3_status check_info(const char *path, const cm3_store_info *info) {
-    if (info->image_rows < 1 || info->image_columns < 1 || info->image_rows > 4096 || info->image_columns > 4096)
-        return cm3_fail(CM3_ERR_SHAPE, "%s: an image of %" PRId64 " x %" PRId64 " codes, expected 1..4096 each", path,
-                        info->image_rows, info->image_columns);
     if (info->image_codebook < 1 || info->image_codebook > INT32_MAX || info->text_vocabulary < 1 ||
         info->text_vocabulary > INT32_MAX)
         return cm3_fail(CM3_ERR_SHAPE,
@@ -120,11 +126,12 @@ static cm3_status check_info(const char *path, const cm3_store_info *info) {
 }
 
 static void writer_free(cm3_store_writer *writer) {
-    for (int i = 0; i < COLUMNS; i++) {
+    for (int i = 0; i < CM3__COLUMNS; i++) {
         if (writer->columns[i].dataset >= 0) H5Dclose(writer->columns[i].dataset);
         free(writer->columns[i].buffer);
     }
     if (writer->file >= 0) H5Fclose(writer->file);
+    cm3_hasher_free(writer->content);
     if (writer->aside) unlink(writer->aside); /* gone already when it has its final name */
     free(writer->aside);
     free(writer->path);
@@ -135,7 +142,7 @@ static cm3_status open_file(cm3_store_writer *writer, const char *path) {
     writer->path = strdup(path);
     if (!writer->path || asprintf(&writer->aside, "%s.tmp-%ld", path, (long)getpid()) < 0) {
         writer->aside = NULL;
-        return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its name", path);
+        return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for its name", path);
     }
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110); /* its metadata carries checksums */
@@ -146,68 +153,115 @@ static cm3_status open_file(cm3_store_writer *writer, const char *path) {
     return status;
 }
 
+/* Where everything behind the samples so far begins. */
+static cm3_status add_places(cm3_store_writer *w) {
+    const uint64_t place[3] = {(uint64_t)w->info.segments, (uint64_t)w->info.text_tokens, (uint64_t)w->info.codes};
+    CM3_TRY(column_add(w, CM3__SAMPLE, place, 1));
+    return column_add(w, CM3__STRING, w->string_ends, 1);
+}
+
 cm3_status cm3_store_create(const char *path, const cm3_store_info *info, cm3_store_writer **result) {
     *result = NULL;
     CM3_TRY(check_info(path, info));
     cm3_store_writer *writer = calloc(1, sizeof *writer);
-    if (!writer) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for a store's writer", path);
-    writer->info = *info;
-    writer->info.samples = writer->info.validation = writer->info.text_tokens = 0;
-    writer->info.validation_text_tokens = writer->info.longest_text = 0;
+    if (!writer) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for a store's writer", path);
+    writer->info = (cm3_store_info){.inputs = info->inputs,
+                                    .vocabulary = info->vocabulary,
+                                    .image_codebook = info->image_codebook,
+                                    .text_vocabulary = info->text_vocabulary};
+    writer->content = cm3_hasher_new();
     writer->file = H5I_INVALID_HID;
-    for (int i = 0; i < COLUMNS; i++) writer->columns[i].dataset = H5I_INVALID_HID;
+    for (int i = 0; i < CM3__COLUMNS; i++) writer->columns[i].dataset = H5I_INVALID_HID;
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
-    cm3_status status = open_file(writer, path);
-    if (status == CM3_OK) status = open_columns(writer);
+    cm3_status status =
+        writer->content ? open_file(writer, path) : cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for a hash", path);
+    for (int i = 0; i < CM3__COLUMNS && status == CM3_OK; i++) status = column_open(writer, (enum cm3__column)i);
+    if (status == CM3_OK) status = add_places(writer);
     if (status != CM3_OK) writer_free(writer);
     cm3__hdf5_quiet_end(quiet);
     if (status == CM3_OK) *result = writer;
     return status;
 }
 
-static cm3_status check_numbers(const cm3_store_writer *writer, const char *what, const int32_t *numbers, int64_t count,
-                                int64_t limit) {
-    for (int64_t i = 0; i < count; i++)
-        if (numbers[i] < 0 || numbers[i] >= limit)
+/* --- adding ------------------------------------------------------------------------------------------------------ */
+
+static cm3_status check_segment(const cm3_store_writer *writer, const cm3_document *document,
+                                const cm3_segment *segment) {
+    const bool image = segment->modality == CM3_MODALITY_IMAGE;
+    const int64_t limit = image ? writer->info.image_codebook : writer->info.text_vocabulary;
+    const char *what = image ? "image code" : "text token";
+    if (segment->count == 0 || segment->begin == CM3_SEGMENT_ABSENT)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": a segment without tokens, expected none", writer->path,
+                        writer->info.samples);
+    if (image && (segment->rows < 1 || segment->columns < 1 || segment->rows > CM3_STORE_GRID_MAX ||
+                  segment->columns > CM3_STORE_GRID_MAX))
+        return cm3_fail(CM3_ERR_FORMAT,
+                        "%s: sample %" PRId64 ": an image of %" PRId32 " x %" PRId32 " codes, expected 1..%d each",
+                        writer->path, writer->info.samples, segment->rows, segment->columns, CM3_STORE_GRID_MAX);
+    const int32_t *ids = cm3_segment_ids(document, segment);
+    for (size_t i = 0; i < segment->count; i++)
+        if (ids[i] < 0 || ids[i] >= limit)
             return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %s %" PRId32 ", expected 0..%" PRId64,
-                            writer->path, writer->info.samples, what, numbers[i], limit - 1);
+                            writer->path, writer->info.samples, what, ids[i], limit - 1);
     return CM3_OK;
 }
 
-static cm3_status add_sample(cm3_store_writer *writer, const int32_t *text, int64_t text_count, const int32_t *codes,
-                             const char *name, bool validation) {
+static cm3_status check_sample(const cm3_store_writer *writer, const cm3_store_sample *sample) {
+    const cm3_document *document = sample->document;
+    const size_t segments = document->segments.count, tokens = document->token_ids.count;
+    if (segments < 1 || segments > CM3_STORE_SEGMENTS_MAX || tokens > CM3_STORE_TOKENS_MAX)
+        return cm3_fail(
+            CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %zu segments of %zu tokens, expected 1..%d segments of at most %d",
+            writer->path, writer->info.samples, segments, tokens, CM3_STORE_SEGMENTS_MAX, CM3_STORE_TOKENS_MAX);
+    for (size_t i = 0; i < segments; i++) CM3_TRY(check_segment(writer, document, &document->segments.items[i]));
+    for (int s = 0; s < CM3_STORE_STRINGS; s++)
+        if (sample->strings[s] && strlen(sample->strings[s]) > CM3_STORE_STRING_MAX)
+            return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": a name, caption or origin of over %d bytes",
+                            writer->path, writer->info.samples, CM3_STORE_STRING_MAX);
+    return CM3_OK;
+}
+
+static cm3_status add_segment(cm3_store_writer *writer, const cm3_document *document, const cm3_segment *segment) {
     cm3_store_info *info = &writer->info;
-    const size_t name_length = name ? strlen(name) : 0;
-    const uint8_t split = validation;
-    const uint64_t text_end = (uint64_t)(info->text_tokens + text_count), name_end = writer->name_bytes + name_length;
-    CM3_TRY(column_add(writer, IMAGE, codes, 1));
-    CM3_TRY(column_add(writer, TEXT, text, (hsize_t)text_count));
-    CM3_TRY(column_add(writer, TEXT_OFFSET, &text_end, 1));
-    CM3_TRY(column_add(writer, NAME, name, name_length));
-    CM3_TRY(column_add(writer, NAME_OFFSET, &name_end, 1));
-    CM3_TRY(column_add(writer, SPLIT, &split, 1));
-    info->text_tokens = (int64_t)text_end;
-    writer->name_bytes = name_end;
-    if (text_count > info->longest_text) info->longest_text = text_count;
-    info->samples++;
-    info->validation += validation;
-    info->validation_text_tokens += validation ? text_count : 0;
+    const bool image = segment->modality == CM3_MODALITY_IMAGE;
+    const uint32_t row[2] = {image ? (uint32_t)segment->rows : 0,
+                             image ? (uint32_t)segment->columns : (uint32_t)segment->count};
+    cm3_hasher_add(writer->content, row, sizeof row);
+    cm3_hasher_add(writer->content, cm3_segment_ids(document, segment), segment->count * sizeof(int32_t));
+    CM3_TRY(column_add(writer, CM3__SEGMENT, row, 1));
+    CM3_TRY(column_add_ids(writer, image ? CM3__CODE : CM3__TEXT, cm3_segment_ids(document, segment), segment->count));
+    *(image ? &info->codes : &info->text_tokens) += (int64_t)segment->count;
+    info->images += image;
+    info->segments++;
     return CM3_OK;
 }
 
-cm3_status cm3_store_add(cm3_store_writer *writer, const int32_t *text, int64_t text_count, const int32_t *codes,
-                         const char *name, bool validation) {
-    const cm3_store_info *info = &writer->info;
-    if (text_count < 0 || text_count > 1 << 24)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %" PRId64 " text tokens, expected at most %d",
-                        writer->path, info->samples, text_count, 1 << 24);
-    CM3_TRY(check_numbers(writer, "text token", text, text_count, info->text_vocabulary));
-    CM3_TRY(check_numbers(writer, "image code", codes, info->image_rows * info->image_columns, info->image_codebook));
+static cm3_status add_sample(cm3_store_writer *writer, const cm3_store_sample *sample) {
+    const cm3_document *document = sample->document;
+    const uint8_t split = sample->validation;
+    for (size_t i = 0; i < document->segments.count; i++)
+        CM3_TRY(add_segment(writer, document, &document->segments.items[i]));
+    for (int s = 0; s < CM3_STORE_STRINGS; s++) {
+        const size_t length = sample->strings[s] ? strlen(sample->strings[s]) : 0;
+        CM3_TRY(column_add(writer, (enum cm3__column)(CM3__NAME + s), sample->strings[s], length));
+        writer->string_ends[s] += length;
+    }
+    cm3_hasher_add(writer->content, &split, sizeof split);
+    CM3_TRY(column_add(writer, CM3__SPLIT, &split, 1));
+    writer->info.samples++;
+    writer->info.validation += sample->validation;
+    return add_places(writer);
+}
+
+cm3_status cm3_store_add(cm3_store_writer *writer, const cm3_store_sample *sample) {
+    CM3_TRY(check_sample(writer, sample));
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
-    const cm3_status status = add_sample(writer, text, text_count, codes, name, validation);
+    const cm3_status status = add_sample(writer, sample);
     cm3__hdf5_quiet_end(quiet);
     return status;
 }
+
+/* --- finishing --------------------------------------------------------------------------------------------------- */
 
 static bool put_int(hid_t file, const char *name, int64_t value) {
     const hid_t space = H5Screate(H5S_SCALAR);
@@ -229,27 +283,32 @@ static bool put_string(hid_t file, const char *name, const char *value) {
     return good;
 }
 
+static bool put_hash(hid_t file, const char *name, cm3_hash hash) {
+    char hex[CM3_HASH_HEX];
+    cm3_hash_to_hex(hash, hex);
+    return put_string(file, name, hex);
+}
+
 static bool put_attributes(hid_t file, const cm3_store_info *info) {
-    char vocabulary[CM3_HASH_HEX], source[CM3_HASH_HEX];
-    cm3_hash_to_hex(info->vocabulary, vocabulary);
-    cm3_hash_to_hex(info->source, source);
+    const cm3_store_inputs *inputs = &info->inputs;
     return put_string(file, "format", CM3_STORE_FORMAT) && put_int(file, "version", CM3_STORE_VERSION) &&
-           put_string(file, "vocabulary", vocabulary) && put_string(file, "source", source) &&
+           put_hash(file, "content", info->content) && put_hash(file, "vocabulary", info->vocabulary) &&
+           put_hash(file, "text_tokenizer", inputs->text_tokenizer) &&
+           put_hash(file, "image_tokenizer", inputs->image_tokenizer) &&
+           put_int(file, "image_size", inputs->image_size) && put_string(file, "fit", inputs->fit) &&
+           put_string(file, "background", inputs->background) && put_string(file, "resize", inputs->resize) &&
            put_int(file, "samples", info->samples) && put_int(file, "validation", info->validation) &&
-           put_int(file, "text_tokens", info->text_tokens) &&
-           put_int(file, "validation_text_tokens", info->validation_text_tokens) &&
-           put_int(file, "longest_text", info->longest_text) && put_int(file, "image_rows", info->image_rows) &&
-           put_int(file, "image_columns", info->image_columns) &&
-           put_int(file, "image_codebook", info->image_codebook) &&
+           put_int(file, "images", info->images) && put_int(file, "image_codebook", info->image_codebook) &&
            put_int(file, "text_vocabulary", info->text_vocabulary);
 }
 
 /* Everything to the disk, under the temporary name; the file is closed. */
 static cm3_status finish_file(cm3_store_writer *writer) {
-    for (int i = 0; i < COLUMNS; i++) CM3_TRY(column_flush(writer, &writer->columns[i]));
+    for (int i = 0; i < CM3__COLUMNS; i++) CM3_TRY(column_flush(writer, &writer->columns[i]));
+    writer->info.content = cm3_hasher_value(writer->content);
     if (!put_attributes(writer->file, &writer->info) || H5Fflush(writer->file, H5F_SCOPE_GLOBAL) < 0)
-        return cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store");
-    for (int i = 0; i < COLUMNS; i++) {
+        return cannot_write(writer);
+    for (int i = 0; i < CM3__COLUMNS; i++) {
         H5Dclose(writer->columns[i].dataset);
         writer->columns[i].dataset = H5I_INVALID_HID;
     }
@@ -265,7 +324,7 @@ static cm3_status rename_and_sync(const cm3_store_writer *writer) {
     const char *slash = strrchr(writer->path, '/');
     char *folder =
         slash ? strndup(writer->path, slash == writer->path ? 1 : (size_t)(slash - writer->path)) : strdup(".");
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its folder's name", writer->path);
+    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for its folder's name", writer->path);
     const cm3_status status = cm3_path_sync(folder);
     free(folder);
     return status;

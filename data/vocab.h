@@ -23,21 +23,21 @@
 
 /*   role      name in vocab.json  what it is */
 #define CM3_REGION_LIST(X)                                                                                             \
-    X(BOS,      "<s>",            "not used by CM3 models, kept for the lineage's sake")                               \
-    X(PAD,      "<pad>",          "filling after the end; never a target")                                             \
-    X(EOS,      "<eos>",          "begins and ends a sample (`</s>` of the lineage)")                                  \
-    X(UNK,      "<unk>",          "never made: byte-level BPE knows every text")                                       \
-    X(BREAK,    "<break>",        "between the segments of a sample")                                                  \
-    X(EOSS,     "<eoss>",         "ends the text of an infilled span")                                                 \
-    X(SENTINEL, "sentinels",      "<sentinel:i> stands for the masked span i")                                         \
-    X(IMAGE,    "image",          "codes of the image tokenizer")                                                      \
-    X(TEXT,     "text",           "tokens of the text tokenizer")
+    X(BOS, "<s>", "not used by CM3 models, kept for the lineage's sake")                                               \
+    X(PAD, "<pad>", "filling after the end; never a target")                                                           \
+    X(EOS, "<eos>", "begins and ends a sample (`</s>` of the lineage)")                                                \
+    X(UNK, "<unk>", "never made: byte-level BPE knows every text")                                                     \
+    X(BREAK, "<break>", "between the segments of a sample")                                                            \
+    X(EOSS, "<eoss>", "ends the text of an infilled span")                                                             \
+    X(SENTINEL, "sentinels", "<sentinel:i> stands for the masked span i")                                              \
+    X(IMAGE, "image", "codes of the image tokenizer")                                                                  \
+    X(TEXT, "text", "tokens of the text tokenizer")
 
 typedef enum cm3_region_role {
 #define X(role, name, text) CM3_REGION_##role,
     CM3_REGION_LIST(X)
 #undef X
-    CM3_REGION_COUNT
+        CM3_REGION_COUNT
 } cm3_region_role;
 
 typedef struct cm3_region {
@@ -86,7 +86,7 @@ static inline int32_t cm3_vocab_id(const cm3_vocab *vocab, cm3_region_role role,
     return vocab->region[role].first + number;
 }
 /* The number of an id within its role: the way back. Not checked. */
-static inline int32_t cm3_vocab_number(const cm3_vocab *vocab, cm3_region_role role, int32_t id) {
+static inline int32_t cm3_vocab_token_id(const cm3_vocab *vocab, cm3_region_role role, int32_t id) {
     return id - vocab->region[role].first;
 }
 cm3_token_class cm3_vocab_class(const cm3_vocab *vocab, int32_t id);

@@ -20,12 +20,6 @@ int cm3_shard_owner(int64_t total, int64_t unit, int ranks, int64_t index) {
     return (int)(index / piece_length(total, unit, ranks));
 }
 
-cm3_range cm3_range_intersect(cm3_range a, cm3_range b) {
-    const int64_t begin = a.begin > b.begin ? a.begin : b.begin;
-    const int64_t end = a.end < b.end ? a.end : b.end;
-    return (cm3_range){begin, end > begin ? end : begin};
-}
-
 /* Boxes of [begin, end) of the sub-tensor at `prefix` (its leading `level` indices are fixed): the rest of the first
  * row, then whole rows, then the start of the last row, where a row is the sub-tensor one level deeper. */
 static int boxes_below(cm3_shape shape, int level, const cm3_box *prefix, int64_t base, cm3_range range,

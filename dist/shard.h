@@ -6,14 +6,11 @@
 #ifndef CM3_DIST_SHARD_H
 #define CM3_DIST_SHARD_H
 
+#include "core/range.h"
 #include "core/tensor/tensor.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-typedef struct cm3_range {
-    int64_t begin, end;
-} cm3_range; /* [begin, end) */
 
 enum { CM3_SHARD_UNIT = 64 }; /* elements: 256 bytes of f32, a multiple of any cache line or vector */
 
@@ -23,11 +20,6 @@ int64_t cm3_shard_pad(int64_t count, int64_t unit);
 cm3_range cm3_shard_range(int64_t total, int64_t unit, int ranks, int rank);
 /* The rank that holds element `index`. */
 int cm3_shard_owner(int64_t total, int64_t unit, int ranks, int64_t index);
-
-cm3_range cm3_range_intersect(cm3_range a, cm3_range b); /* empty: begin == end */
-static inline int64_t cm3_range_length(cm3_range range) {
-    return range.end - range.begin;
-}
 
 /* A box of a tensor (a hyperslab): `start` and `count` in every dimension. */
 typedef struct cm3_box {

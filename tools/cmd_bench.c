@@ -154,7 +154,7 @@ static void print_data(const cm3_bench_data_result *r, double copy) {
            r->tokens_per_second / 1e6, r->store_bytes_per_token);
     printf("from memory      %.2f M tokens/s\n", r->memory_tokens_per_second / 1e6);
     printf("masks alone      %.2f M tokens/s\n", r->mask_tokens_per_second / 1e6);
-    printf("following lanes  %.2f M blocks/s\n", r->skip_blocks_per_second / 1e6);
+    printf("following slots  %.2f M blocks/s\n", r->skip_blocks_per_second / 1e6);
     printf("memory copy      %.2f GB/s\n", copy / 1e9);
 }
 

@@ -1,16 +1,19 @@
 /* `inspect`: what any file of ours holds, as text for a person or as JSON. */
 #include "core/json.h"
 #include "data/inspect_block.h"
+#include "tools/inspect_store.h"
 #include "tools/session.h"
 #include "train/generate/tokenizers.h"
 #include "train/run_folder.h"
+#include "train/token_store.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static const cm3_option options[] = {
     {"step", "S", "of a recipe: the block of this step (the first is 0)"},
-    {"lane", "L", "of a recipe: the block of this lane (0)"},
+    {"slot", "L", "of a recipe: the block of this sequence slot (0)"},
+    {"sample", "I", "of a token store: segments, token ids and strings of this sample (the first is 0)"},
     {"digest", NULL, "of a checkpoint: one hash of names, shapes and values of its parameters"},
     {"moments", NULL, "with --digest: of the optimizer's moments, too"},
     CM3_OPTION_JSON,
@@ -27,8 +30,8 @@ const cm3_usage cm3_usage_inspect = {
         "store, a vocabulary, a text\n"
         "tokenizer. Of a recipe it prints what the model sees at a step: which samples, which spans were masked.\n\n"
         "    cm3leon inspect out/emoji-quick/pretrain --digest\n"
-        "    cm3leon inspect out/emoji-quick/tokenize/store.h5\n"
-        "    cm3leon inspect configs/emoji-quick.yaml --step 100 --lane 3\n"};
+        "    cm3leon inspect out/emoji-quick/tokenize/store.h5 --sample 7\n"
+        "    cm3leon inspect configs/emoji-quick.yaml --step 100 --slot 3\n"};
 
 static bool ends_with(const char *text, const char *end) {
     const size_t length = strlen(text), tail = strlen(end);
@@ -92,25 +95,22 @@ static cm3_status inspect_checkpoint(const cm3_command_line *line, const char *p
 
 static cm3_status print_block(const cm3_command_line *line, const cm3_session *session, cm3_tokenizers *tokenizers) {
     const cm3_data_config *config = &session->recipe.pretrain.data;
-    int64_t step = 0, lane = 0;
+    int64_t step = 0, slot = 0;
     CM3_TRY(cm3_option_int(line, "step", 0, INT64_MAX, &step));
-    CM3_TRY(cm3_option_int(line, "lane", 0, config->batch - 1, &lane));
-    char *path = cm3_stage_path(&session->recipe, "tokenize", "store.h5");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    CM3_TRY(cm3_option_int(line, "slot", 0, config->batch - 1, &slot));
     cm3_store *store = NULL;
     cm3_packer *packer = NULL;
     cm3_block block = {0};
-    cm3_status status = cm3_store_open(path, &tokenizers->vocab.fingerprint, config->memory << 20, &store);
+    cm3_status status = cm3_token_store_open(&session->recipe, &tokenizers->vocab, &store);
     if (status == CM3_OK) status = cm3_packer_new(config, &tokenizers->vocab, store, &packer);
     if (status == CM3_OK) status = cm3_block_init(&block, config);
-    if (status == CM3_OK) status = cm3_block_rebuild(packer, config, lane, step, &block);
+    if (status == CM3_OK) status = cm3_block_rebuild(packer, config, slot, step, &block);
     if (status == CM3_OK)
         status =
             cm3_block_print(stdout, &block, config, &tokenizers->vocab, store, cm3_tokenizers_decode_text, tokenizers);
     cm3_block_free(&block);
     cm3_packer_free(packer);
     cm3_store_close(store);
-    free(path);
     return status;
 }
 
@@ -120,7 +120,7 @@ static cm3_status inspect_recipe(const cm3_command_line *line) {
     cm3_status status = cm3_session_load(line, &session);
     if (status != CM3_OK) {
         /* its message says why */
-    } else if (!cm3_option_given(line, "step") && !cm3_option_given(line, "lane")) {
+    } else if (!cm3_option_given(line, "step") && !cm3_option_given(line, "slot")) {
         fputs(session.config_text, stdout);
     } else {
         status = cm3_tokenizers_open(&session.recipe, cm3_backend_cpu(), &tokenizers);
@@ -132,34 +132,6 @@ static cm3_status inspect_recipe(const cm3_command_line *line) {
 }
 
 /* --- other files ------------------------------------------------------------------------------------------------- */
-
-static cm3_status inspect_store(const cm3_command_line *line, const char *path) {
-    cm3_store *store;
-    CM3_TRY(cm3_store_open(path, NULL, 0, &store));
-    const cm3_store_info *i = cm3_store_get_info(store);
-    char hex[CM3_HASH_HEX];
-    cm3_hash_to_hex(i->vocabulary, hex);
-    if (cm3_option_given(line, "json")) {
-        cm3_json_writer w = cm3_json_writer_on(stdout);
-        cm3_json_begin_object(&w, NULL);
-        cm3_json_put_int(&w, "samples", i->samples);
-        cm3_json_put_int(&w, "heldout", i->validation);
-        cm3_json_put_int(&w, "text_tokens", i->text_tokens);
-        cm3_json_put_int(&w, "codes_per_image", i->image_rows * i->image_columns);
-        cm3_json_put_string(&w, "vocabulary", hex);
-        cm3_json_end_object(&w);
-        cm3_json_end_line(&w);
-    } else {
-        printf("%s\n  %lld pairs, %lld validation; %lld text tokens (at most %lld a pair, of %lld), %lld x %lld image "
-               "codes a pair (of %lld)\n"
-               "  vocabulary %s\n",
-               path, (long long)i->samples, (long long)i->validation, (long long)i->text_tokens,
-               (long long)i->longest_text, (long long)i->text_vocabulary, (long long)i->image_rows,
-               (long long)i->image_columns, (long long)i->image_codebook, hex);
-    }
-    cm3_store_close(store);
-    return CM3_OK;
-}
 
 static cm3_status inspect_vocab(const char *path) {
     static const char *const names[] = {
@@ -189,7 +161,7 @@ cm3_status cm3_cmd_inspect(const cm3_command_line *line) {
     const char *path = line->arguments[0];
     if (!cm3_path_exists(path)) return cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not there", path);
     if (ends_with(path, ".yaml") || ends_with(path, ".yml")) return inspect_recipe(line);
-    if (ends_with(path, "store.h5")) return inspect_store(line, path);
+    if (ends_with(path, "store.h5")) return cm3_inspect_store(line, path);
     if (ends_with(path, "vocab.json")) return inspect_vocab(path);
     if (ends_with(path, "tokenizer.json")) return inspect_tokenizer(path);
     char *stage = cm3_path_join(path, "pretrain"), *checkpoint = NULL;

@@ -19,22 +19,22 @@ static cm3_status set(float *at, float value) {
     return CM3_OK;
 }
 
-static cm3_status wait_for_nothing(void) {
+static cm3_status sync(void) {
     return CM3_OK;
 }
 
-static cm3_status mark(void **mark) {
-    *mark = NULL;
+static cm3_status record_event(void **event) {
+    *event = NULL; /* complete at once */
     return CM3_OK;
 }
 
-static cm3_status reach(void *mark) {
-    (void)mark;
+static cm3_status sync_event(void *event) {
+    (void)event;
     return CM3_OK;
 }
 
-static void unmark(void *mark) {
-    (void)mark;
+static void free_event(void *event) {
+    (void)event;
 }
 
 const cm3_memory cm3_memory_host = {.host = true,
@@ -45,13 +45,13 @@ const cm3_memory cm3_memory_host = {.host = true,
                                     .copy = copy,
                                     .clear = clear,
                                     .set = set,
-                                    .sync = wait_for_nothing,
+                                    .sync = sync,
                                     .alloc_pinned = cm3_pages_alloc,
                                     .free_pinned = cm3_pages_free,
                                     .upload_async = copy,
                                     .download_async = copy,
-                                    .event_record = mark,
-                                    .event_sync = reach,
-                                    .event_free = unmark,
+                                    .event_record = record_event,
+                                    .event_sync = sync_event,
+                                    .event_free = free_event,
                                     .discard = cm3_pages_forget,
                                     .page_bytes = CM3_HUGE_PAGE};

@@ -24,8 +24,8 @@
  *                       activation NONE, RELU, GELU (tanh form), SILU; a residual goes with NONE only. y may be written
  *                       over residual (in place). A mask's rows are CM3_MASK_WORDS(columns) words; element j is bit
  *                       j % 32 of word j / 32. Given the mask of x, which RELU made, the gradient of x is that of what
- *                       went into RELU (dReLU), and the LINEAR that made x is told so: `masked`.
- *                       `wide`: y in f32 even where x is bf16; of a bare product, and forward only (logits)
+ *                       went into RELU (dReLU), and the plan sets `masked` of the LINEAR that made x.
+ *                       `f32_out`: y in f32 even where x is bf16; of a bare product, and forward only (logits)
  * ATTENTION             qkv (B S, (H+2G) D): q of H heads,           y (B S, H D); lse (B, H, S), the row's
  *                       then k and v of G heads, packed              log-sum-exp of scaled scores
  *                       softmax(scale q k^T [causal]) v; head h reads key head h G / H. `sequence` is S.
@@ -103,11 +103,11 @@ enum { CM3_OP_INPUTS = 6, CM3_OP_OUTPUTS = 3 };
 /* 32-bit words of a row of RELU's mask: whole 128 bits, as cuBLASLt wants them. */
 #define CM3_MASK_WORDS(columns) (((columns) + 127) / 128 * 4)
 
-/* What an operation is told beside its tensors; each reads only its own fields. */
+/* Attributes of an operation; each reads only its own. */
 typedef struct cm3_op_attr {
     cm3_activation activation;  /* LINEAR, ACTIVATE, GROUP_NORM */
     bool f32_out;               /* LINEAR */
-    bool masked;                /* LINEAR with RELU: the gradient that comes is zero already where y is */
+    bool masked;                /* LINEAR with RELU: grad_out is zero already where y is */
     float epsilon;              /* norms */
     int heads, kv_heads;        /* ATTENTION, ATTENTION_CACHED, QK_NORM, ROTARY */
     int64_t sequence;           /* ATTENTION: S; ATTENTION_CACHED: T */
@@ -126,38 +126,38 @@ typedef struct cm3_op_attr {
 typedef struct cm3_call {
     const cm3_op_attr *attr;
     cm3_tensor in[CM3_OP_INPUTS];
-    cm3_tensor out[CM3_OP_OUTPUTS]; /* in a backward call only those that the definition says are read have data */
+    cm3_tensor out[CM3_OP_OUTPUTS]; /* a backward call has data only of those that the definition's `reads` names */
     /* Backward only. */
-    cm3_tensor grad_out;               /* of out[0]. The kernel may destroy it, unless the operation passes it on. */
-    cm3_tensor grad_in[CM3_OP_INPUTS]; /* no data: not wanted */
-    bool accumulate[CM3_OP_INPUTS];    /* add to what grad_in holds, or overwrite it */
-    /* Scratch of at least the size that the kernel's own workspace function asked for; 64-byte aligned. */
+    cm3_tensor grad_out;               /* of out[0]; the kernel may overwrite it unless grad_is_identity_for is set */
+    cm3_tensor grad_in[CM3_OP_INPUTS]; /* data NULL: gradient not needed */
+    bool accumulate[CM3_OP_INPUTS];    /* grad_in += instead of = */
+    /* Scratch memory of at least the kernel's forward_workspace or backward_workspace bytes; 64-byte aligned. */
     void *workspace;
 } cm3_call;
 
-/* What everyone but the kernels needs to know of an operation. */
+/* What tape, plan, tests and benchmarks need to know of an operation. */
 typedef struct cm3_op_def {
     const char *name;
-    int inputs; /* most that it can have */
-    /* Fills shapes and types of out from in and attr and gives their number; names what does not fit. */
+    int inputs; /* at most */
+    /* Infers shapes and types of the outputs, and their number; CM3_ERR_SHAPE names the input that does not fit. */
     cm3_status (*infer)(const cm3_op_attr *attr, const cm3_tensor in[], cm3_tensor out[], int *outputs);
     /* Bit masks of the inputs and outputs whose values the backward kernel reads. */
     void (*reads)(const cm3_op_attr *attr, const cm3_tensor in[], unsigned *inputs, unsigned *outputs);
     /* Model FLOPs (a multiply-add is two; causal attention counts what is not masked; nothing for recomputation). */
     double (*flops)(const cm3_call *call, bool backward);
-    unsigned row_gather;      /* mask of tables of which the forward kernel reads only rows that another input picks */
-    unsigned differentiable;  /* mask of inputs that get a gradient */
-    unsigned optional;        /* mask of outputs that the forward kernel leaves out where they have no data */
-    int in_place;             /* input whose memory out[0] may take when nobody needs it later, or -1 */
-    int grad_is_identity_for; /* input whose gradient is grad_out itself, or -1 */
-    int grad_in_place;        /* input whose gradient may be written over grad_out (when not accumulating), or -1 */
+    unsigned row_gather;            /* mask of tables of which the forward kernel reads only rows that ids select */
+    unsigned differentiable;        /* mask of inputs that get a gradient */
+    unsigned optional;              /* mask of outputs that the forward kernel skips where their data is NULL */
+    int in_place;                   /* input whose memory out[0] may reuse after the input's last use, or -1 */
+    int grad_is_identity_for;       /* input whose gradient is grad_out itself, or -1 */
+    int grad_in_place;              /* input whose gradient may overwrite grad_out (when not accumulating), or -1 */
     bool fused_forward_in_backward; /* the backward kernel also writes the outputs: training needs no forward call */
 } cm3_op_def;
 
 const cm3_op_def *cm3_op_definition(cm3_op op);
 
-/* Bytes that must cross memory at least once: what is read and what is written, each once, without any scratch. Like
- * FLOPs they follow from shapes and attributes: no data is touched. */
+/* Bytes that must cross memory at least: every input and output once, no workspace. Like FLOPs they follow from shapes
+ * and attributes alone. */
 double cm3_op_bytes(cm3_op op, const cm3_call *call, bool backward);
 
 typedef struct cm3_kernel {
@@ -168,12 +168,12 @@ typedef struct cm3_kernel {
     size_t (*backward_workspace)(const cm3_call *call);
 } cm3_kernel;
 
-/* Work that was queued once and is repeated as a whole: a CUDA graph. Everything between begin() and end() is kept
- * instead of done, addresses included; only what is queued on the device may come between: kernels, copies within its
- * memory, sums over devices. */
+/* Capture and replay of queued work as one graph (CUDA graphs). Between begin() and end() work is captured instead of
+ * executed, addresses included; only asynchronous work of the device may be queued: kernels, copies within its memory,
+ * collectives. */
 typedef struct cm3_graph_api {
     cm3_status (*begin)(void);
-    cm3_status (*end)(void **graph); /* after a failure, too: ends the keeping; *graph NULL then */
+    cm3_status (*end)(void **graph); /* ends the capture, also after a failure: *graph is NULL then */
     cm3_status (*run)(void *graph);
     void (*free)(void *graph); /* NULL is allowed */
 } cm3_graph_api;
@@ -217,15 +217,15 @@ typedef struct cm3_backend {
     double (*peak)(cm3_dtype type);
 } cm3_backend;
 
-/* What a backend in a library of its own shares with the program: unequal in two builds of which one is older than the
- * contract's last change. Sizes change by themselves; a change of meaning alone counts CM3_CONTRACT_EDITION up. */
-enum { CM3_CONTRACT_EDITION = 4 };
+/* ABI version of this header, by which the program refuses a libcm3_cuda.so of another build. It includes the sizes of
+ * the structs; increment CM3_CONTRACT_EDITION for a change that leaves sizes as they are. */
+enum { CM3_CONTRACT_EDITION = 5 };
 #define CM3_CONTRACT                                                                                                   \
     ((uint64_t)sizeof(cm3_backend) << 48 | (uint64_t)sizeof(cm3_call) << 32 | (uint64_t)sizeof(cm3_op_attr) << 16 |    \
      (uint64_t)CM3_CONTRACT_EDITION << 8 | (uint64_t)CM3_OP_COUNT)
 
-/* core/kernels: the host's processor; and twins of it and of a GPU that have their types and workspaces but run nothing.
- * The twins are part of every program, whether or not libcm3_cuda.so was built. */
+/* core/kernels: the host's processor; and meta twins of it and of a GPU, which have their types and workspaces but run
+ * nothing. The twins are part of every program, whether or not libcm3_cuda.so was built. */
 const cm3_backend *cm3_backend_cpu(void);
 const cm3_backend *cm3_backend_meta(void);
 const cm3_backend *cm3_backend_meta_cuda(void);

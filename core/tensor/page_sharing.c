@@ -104,8 +104,8 @@ static int by_address(const void *a, const void *b) {
 }
 
 cm3_status cm3__page_sharing_bind(cm3_tape *tape) {
-    cm3__page_sharing *exchange = &tape->page_sharing;
-    if (!exchange->pages) return CM3_OK;
+    cm3__page_sharing *sharing = &tape->page_sharing;
+    if (!sharing->pages) return CM3_OK;
     cm3__range *ranges = calloc((size_t)tape->var_count + 1, sizeof *ranges);
     if (!ranges) return cm3_fail(CM3_ERR_MEMORY, "no memory to bind a tape");
     int count = 0;
@@ -113,7 +113,7 @@ cm3_status cm3__page_sharing_bind(cm3_tape *tape) {
         const cm3_var *var = tape->vars[i];
         if (var->kind != CM3__PARAMETER || var->grad_buffer == CM3__NONE || !var->grad.data) continue;
         const cm3__buffer *b = &tape->buffers[var->grad_buffer];
-        if (b->first >= exchange->first) ranges[count++] = (cm3__range){.begin = b->external, .bytes = b->bytes};
+        if (b->first >= sharing->first) ranges[count++] = (cm3__range){.begin = b->external, .bytes = b->bytes};
     }
     /* Neighbours are one range: a page that they share can go, too. */
     qsort(ranges, (size_t)count, sizeof *ranges, by_address);
@@ -124,15 +124,15 @@ cm3_status cm3__page_sharing_bind(cm3_tape *tape) {
         else
             ranges[++joined] = ranges[i];
     }
-    exchange->gradients = ranges;
-    exchange->gradient_count = count ? joined + 1 : 0;
+    sharing->gradients = ranges;
+    sharing->gradient_count = count ? joined + 1 : 0;
     return CM3_OK;
 }
 
 void cm3__page_sharing_discard_gradients(const cm3_tape *tape) {
-    const cm3__page_sharing *exchange = &tape->page_sharing;
-    for (int i = 0; i < exchange->gradient_count; i++)
-        tape->options.backend->memory->discard(exchange->gradients[i].begin, exchange->gradients[i].bytes);
+    const cm3__page_sharing *sharing = &tape->page_sharing;
+    for (int i = 0; i < sharing->gradient_count; i++)
+        tape->options.backend->memory->discard(sharing->gradients[i].begin, sharing->gradients[i].bytes);
 }
 
 void cm3__page_sharing_discard_activations(const cm3_tape *tape, char *base, const cm3__instruction *next,
@@ -142,8 +142,8 @@ void cm3__page_sharing_discard_activations(const cm3_tape *tape, char *base, con
         tape->options.backend->memory->discard(base + (size_t)tape->page_sharing.pages[*released].number * unit, unit);
 }
 
-void cm3__page_sharing_free(cm3__page_sharing *exchange) {
-    free(exchange->pages);
-    free(exchange->gradients);
-    *exchange = (cm3__page_sharing){0};
+void cm3__page_sharing_free(cm3__page_sharing *sharing) {
+    free(sharing->pages);
+    free(sharing->gradients);
+    *sharing = (cm3__page_sharing){0};
 }

@@ -107,13 +107,13 @@ static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, cons
 static cm3_status walk(cm3_tape *tape, const cm3_tape_run_options *options) {
     void *base;
     CM3_TRY(cm3_arena_base(tape->arena, &base));
-    const bool guards = tape->options.guards, exchanges = !options->accumulate;
+    const bool guards = tape->options.guards, shares_pages = !options->accumulate;
     int released = 0;
-    if (exchanges) cm3__page_sharing_discard_gradients(tape);
+    if (shares_pages) cm3__page_sharing_discard_gradients(tape);
     if (tape->options.shares) cm3__page_sharing_discard_gradients(tape->options.shares);
     for (int i = 0; i < tape->instruction_count; i++) {
         const cm3__instruction *at = &tape->instructions[i];
-        if (exchanges) cm3__page_sharing_discard_activations(tape, base, at, &released);
+        if (shares_pages) cm3__page_sharing_discard_activations(tape, base, at, &released);
         if (guards) arm_guards(tape, i, base);
         CM3_TRY(run_one(tape, at, options));
         if (guards) CM3_TRY(check_guards(tape, at, base));
@@ -147,7 +147,7 @@ cm3_status cm3_tape_run(cm3_tape *tape, const cm3_tape_run_options *options) {
     cm3__graph *kept = &tape->graphs[options->accumulate][calls];
     if (!kept->graph && kept->ran && !kept->cannot) {
         kept->cannot = keep(tape, options, &kept->graph) != CM3_OK;
-        if (kept->cannot) cm3_log_warn("a step cannot be kept and is queued anew each time: %s", cm3_message());
+        if (kept->cannot) cm3_log_warn("CUDA graph capture failed; kernels are launched one by one: %s", cm3_message());
     }
     kept->ran = true;
     return kept->graph ? graphs->run(kept->graph) : walk(tape, options);

@@ -71,7 +71,7 @@ void cm3_tape_free(cm3_tape *tape) {
 static cm3_var *add_var(cm3_tape *tape, cm3__var_kind kind, cm3_tensor tensor) {
     if (!tape || tape->status != CM3_OK) return NULL;
     if (tape->planned) {
-        cm3__tape_fail(tape, cm3_fail(CM3_ERR_INTERNAL, "a tape that is planned takes no further records"));
+        cm3__tape_fail(tape, cm3_fail(CM3_ERR_INTERNAL, "cannot record after cm3_tape_plan()"));
         return NULL;
     }
     if (!cm3__tape_grow(tape, (void **)&tape->vars, &tape->var_capacity, tape->var_count, sizeof *tape->vars))

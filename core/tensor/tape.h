@@ -6,8 +6,8 @@
  * addresses, and on a backend that executes nothing (meta) the plan alone tells memory and FLOPs exactly.
  * cm3_tape_run() walks the schedule.
  *
- * The tape is sticky: after the first failure every later call is a no-op and gives NULL, and the failure is asked for
- * once, by cm3_tape_plan(). So a network reads like its equations:
+ * Errors are sticky: after the first failure every later call is a no-op and returns NULL, and cm3_tape_plan() returns
+ * that first error. So a network reads like its equations:
  *
  *     cm3_var *a = cm3_layer_norm(tape, x, NULL, NULL, 1e-5f);
  *     cm3_var *h = cm3_linear(tape, a, w_up, NULL, NULL, CM3_ACT_RELU);
@@ -43,7 +43,7 @@ typedef struct cm3_tape_options {
     size_t share_pages_from;
     /* A planned tape whose memory this one uses too, or NULL. The two take turns and need together no more than the
      * larger one: a run of this tape may overwrite everything of the other's but what that keeps, and the gradients of
-     * its parameters where they exchange memory. Both are planned before either runs, and this one is freed first. */
+     * its parameters where they share pages. Both are planned before either runs, and this one is freed first. */
     cm3_tape *shares;
 } cm3_tape_options;
 
@@ -128,7 +128,7 @@ void cm3_tape_want_gradient(cm3_tape *tape, cm3_var *input);
 typedef struct cm3_tape_stats {
     /* Of the step's own memory: activations, gradients of them, workspaces. With `shares`, of both tapes. */
     size_t peak_bytes;
-    size_t exchanged_bytes; /* by so much the step and the parameters' gradients together stay below their sum */
+    size_t exchanged_bytes; /* saved by page sharing: peak of step and gradients below the sum of both */
     size_t instructions;
     double forward_flops, backward_flops, recompute_flops; /* model FLOPs: the first two */
 } cm3_tape_stats;
@@ -145,8 +145,8 @@ typedef struct cm3_tape_run_options {
     void (*progress)(void *context);
     /* Called at the end: what bucket_ready() queued is waited for, on the device, by what follows. */
     cm3_status (*all_ready)(void *context);
-    /* Where the backend keeps runs (a CUDA graph): the callbacks only queue work on the device. Then they are part of
-     * what is kept and not called again; without this, a run with callbacks is queued anew each time. */
+    /* The callbacks only queue work on the device: they are captured with the run's graph and not called again. Without
+     * this, a run with callbacks is not captured. */
     bool queues;
     void *context;
 } cm3_tape_run_options;

@@ -67,7 +67,7 @@ typedef struct cm3__instruction {
     cm3_call call;
     int in[CM3_OP_INPUTS], out[CM3_OP_OUTPUTS], grad_in[CM3_OP_INPUTS], grad_out, workspace; /* buffers of the call */
     bool first_of_run[CM3_OP_INPUTS]; /* first gradient of a parameter in a run: accumulates if the run does */
-    int pages_released;               /* of the exchange, until this instruction starts */
+    int pages_released;               /* by page sharing, before this instruction starts */
 } cm3__instruction;
 
 /* See page_sharing.c. */
@@ -82,7 +82,7 @@ typedef struct cm3__range {
 } cm3__range;
 
 typedef struct cm3__page_sharing {
-    cm3__page *pages; /* by `last`; NULL: nothing is exchanged */
+    cm3__page *pages; /* by `last`; NULL: no pages are shared */
     int first;        /* gradients that start at this instruction or later give their memory back before a run */
     cm3__range *gradients;
     int gradient_count;
@@ -90,7 +90,7 @@ typedef struct cm3__page_sharing {
 
 /* A run of the backend's replay. */
 typedef struct cm3__graph {
-    bool ran, cannot; /* once; and could not be kept, so that it is queued anew each time */
+    bool ran, cannot; /* run once; graph capture failed: kernels are launched one by one */
     void *graph;
 } cm3__graph;
 
@@ -126,6 +126,6 @@ cm3_status cm3__page_sharing_bind(cm3_tape *tape);
 void cm3__page_sharing_discard_gradients(const cm3_tape *tape);
 void cm3__page_sharing_discard_activations(const cm3_tape *tape, char *base, const cm3__instruction *next,
                                            int *released);
-void cm3__page_sharing_free(cm3__page_sharing *exchange);
+void cm3__page_sharing_free(cm3__page_sharing *sharing);
 
 #endif

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const cm3_fit_names[] = {"crop", "pad", "stretch", NULL};
+
 cm3_status cm3_image_create(int width, int height, int channels, cm3_image *image) {
     *image = (cm3_image){0};
     if (width < 1 || height < 1 || width > CM3_IMAGE_SIDE_MAX || height > CM3_IMAGE_SIDE_MAX ||

@@ -34,6 +34,7 @@ typedef enum cm3_fit {
     CM3_FIT_PAD,     /* the whole image, centred on a background: nothing is lost                            */
     CM3_FIT_STRETCH, /* the whole image, its aspect ratio lost                                               */
 } cm3_fit;
+extern const char *const cm3_fit_names[]; /* the words of a recipe, NULL at the end */
 
 /* A image of uninitialised pixels. CM3_ERR_SHAPE for sizes out of range. */
 cm3_status cm3_image_create(int width, int height, int channels, cm3_image *image);
@@ -57,6 +58,9 @@ cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, 
 cm3_status cm3_image_probe(const void *bytes, size_t length, const char *name, int *width, int *height);
 /* Reads and decodes a file. CM3_ERR_NOT_FOUND if it does not exist. */
 cm3_status cm3_image_read(const char *path, int least, cm3_image *image);
+
+/* The name of the filter: images resized with another give other codes. */
+#define CM3_IMAGE_RESIZE "bicubic"
 
 /* Antialiased bicubic resampling (Keys' kernel with a = -0.5, stretched by the factor when shrinking), the arithmetic
  * of Pillow's resize(..., BICUBIC). With alpha, colours are weighted by it, so that hidden ones do not bleed. */

@@ -17,6 +17,7 @@
 #include <hb.h>
 
 enum { FILE_MAX = 256 << 20 };
+#define FONT_PACKAGE "fonts-noto-color-emoji"
 
 typedef struct emoji_state {
     cm3__emoji_list list;
@@ -70,7 +71,7 @@ static cm3_status open_face(emoji_state *state, const char *path) {
 
 static cm3_status read_font(const cm3_source_config *config, emoji_state *state) {
     char *path = NULL;
-    cm3_status status = read_packaged(config, "fonts/truetype/noto/NotoColorEmoji.ttf", "fonts-noto-color-emoji", &path,
+    cm3_status status = read_packaged(config, "fonts/truetype/noto/NotoColorEmoji.ttf", FONT_PACKAGE, &path,
                                       &state->font, &state->font_length);
     if (status == CM3_OK) status = open_face(state, path);
     free(path);
@@ -140,22 +141,23 @@ static cm3_status render(emoji_state *state, const cm3__emoji *emoji, cm3_image 
     return status == CM3_OK ? CM3_OK : cm3_fail_context(status, "emoji \"%s\"", emoji->name);
 }
 
-static cm3_status emoji_text(void *opaque, int64_t index, char **text, size_t *length) {
+static cm3_status emoji_label(void *opaque, int64_t index, cm3_pair *pair) {
     const emoji_state *state = opaque;
-    *length = strlen(state->list.items[index].name);
-    return cm3__text_copy(state->list.items[index].name, *length, text);
+    const cm3__emoji *emoji = &state->list.items[index];
+    char codes[CM3_EMOJI_CODES * 8] = "";
+    for (int i = 0, at = 0; i < emoji->code_count; i++)
+        at += snprintf(codes + at, sizeof codes - (size_t)at, "%s%x", i ? "-" : "", emoji->codes[i]);
+    pair->text_length = strlen(emoji->name);
+    CM3_TRY(cm3__text_copy(emoji->name, pair->text_length, &pair->text));
+    CM3_TRY(cm3__text_copy(codes, strlen(codes), &pair->name));
+    return cm3__text_copy(FONT_PACKAGE, strlen(FONT_PACKAGE), &pair->origin);
 }
 
 static cm3_status emoji_read(void *opaque, int64_t index, int least, cm3_pair *pair) {
     (void)least;
     emoji_state *state = opaque;
-    const cm3__emoji *emoji = &state->list.items[index];
-    char codes[CM3_EMOJI_CODES * 8] = "";
-    for (int i = 0, at = 0; i < emoji->code_count; i++)
-        at += snprintf(codes + at, sizeof codes - (size_t)at, "%s%x", i ? "-" : "", emoji->codes[i]);
-    CM3_TRY(emoji_text(state, index, &pair->text, &pair->text_length));
-    CM3_TRY(cm3__text_copy(codes, strlen(codes), &pair->name));
-    return render(state, emoji, &pair->image);
+    CM3_TRY(emoji_label(opaque, index, pair));
+    return render(state, &state->list.items[index], &pair->image);
 }
 
 static cm3_split emoji_split(const void *opaque, int64_t index) {
@@ -164,7 +166,7 @@ static cm3_split emoji_split(const void *opaque, int64_t index) {
 }
 
 cm3_status cm3__emoji_open(const cm3_source_config *config, cm3_source *source) {
-    static const cm3__source_kind kind = {emoji_read, emoji_text, emoji_split, emoji_close};
+    static const cm3__source_kind kind = {emoji_read, emoji_label, emoji_split, emoji_close};
     emoji_state *state = calloc(1, sizeof *state);
     if (!state) return cm3_fail(CM3_ERR_MEMORY, "no memory for a source");
     pthread_mutex_init(&state->lock, NULL);

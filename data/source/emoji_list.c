@@ -1,6 +1,7 @@
 #include "data/source/emoji.h"
 #include "data/source/kind.h"
 
+#include "core/list.h"
 #include "data/text/utf8.h"
 
 #include <ctype.h>
@@ -51,7 +52,7 @@ cm3_status cm3__emoji_parse(const char *path, char *text, size_t length, cm3__em
     *list = (cm3__emoji_list){.text = text};
     cm3_status status = CM3_OK;
     const char *group = "", *subgroup = "";
-    int64_t capacity = 0;
+    CM3_LIST(cm3__emoji) all = {0};
     long number = 1;
     if (!cm3_text_is_utf8(text, length, NULL) || memchr(text, 0, length))
         status = cm3_fail(CM3_ERR_FORMAT, "%s: not a UTF-8 text", path);
@@ -66,10 +67,11 @@ cm3_status cm3__emoji_parse(const char *path, char *text, size_t length, cm3__em
             status = cm3_fail(CM3_ERR_FORMAT, "%s:%ld: expected \"code points ; status # image version name\"", path,
                               number);
         } else if (emoji.name) {
-            status = cm3__grow((void **)&list->items, &capacity, list->count, sizeof emoji);
-            if (status == CM3_OK) list->items[list->count++] = emoji;
+            status = CM3_LIST_PUSH(&all, emoji);
         }
     }
+    list->items = all.items;
+    list->count = (int64_t)all.count;
     if (status != CM3_OK) cm3__emoji_list_free(list);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "data/source/kind.h"
 
 #include "core/file.h"
+#include "core/list.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -18,17 +19,16 @@ typedef struct entry {
 
 typedef struct folder_state {
     char *root;
-    entry *entries;
-    int64_t count, capacity;
+    CM3_LIST(entry) entries;
 } folder_state;
 
 static void folder_close(void *opaque) {
     folder_state *state = opaque;
-    for (int64_t i = 0; i < state->count; i++) {
-        free(state->entries[i].image);
-        free(state->entries[i].text);
+    for (size_t i = 0; i < state->entries.count; i++) {
+        free(state->entries.items[i].image);
+        free(state->entries.items[i].text);
     }
-    free(state->entries);
+    CM3_LIST_FREE(&state->entries);
     free(state->root);
     free(state);
 }
@@ -72,12 +72,11 @@ static cm3_status add(const cm3_source_config *config, folder_state *state, cons
         return status;
     }
     e.validation = cm3__split_of(config, relative) == CM3_SPLIT_VALIDATION;
-    status = cm3__grow((void **)&state->entries, &state->capacity, state->count, sizeof e);
-    if (status == CM3_OK) status = cm3__text_copy(relative, strlen(relative), &e.image);
-    if (status == CM3_OK)
-        state->entries[state->count++] = e;
-    else
-        free(e.text);
+    status = cm3__text_copy(relative, strlen(relative), &e.image);
+    if (status == CM3_OK) status = CM3_LIST_PUSH(&state->entries, e);
+    if (status == CM3_OK) return CM3_OK;
+    free(e.image);
+    free(e.text);
     return status;
 }
 
@@ -100,7 +99,8 @@ static cm3_status scan(const cm3_source_config *config, folder_state *state, con
     cm3_names names = {0};
     cm3_status status = cm3_folder_list(path, &names);
     free(path);
-    for (size_t i = 0; status == CM3_OK && i < names.count && cm3__limit_allows(config, state->count); i++) {
+    for (size_t i = 0; status == CM3_OK && i < names.count && cm3__limit_allows(config, (int64_t)state->entries.count);
+         i++) {
         if (names.names[i][0] == '.') continue;
         char *child = *relative ? cm3_path_join(relative, names.names[i]) : strdup(names.names[i]);
         status = child ? visit(config, state, child, depth) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
@@ -110,18 +110,19 @@ static cm3_status scan(const cm3_source_config *config, folder_state *state, con
     return status;
 }
 
-static cm3_status folder_text(void *opaque, int64_t index, char **text, size_t *length) {
+static cm3_status folder_label(void *opaque, int64_t index, cm3_pair *pair) {
     const folder_state *state = opaque;
-    *length = strlen(state->entries[index].text);
-    return cm3__text_copy(state->entries[index].text, *length, text);
+    const entry *e = &state->entries.items[index];
+    pair->text_length = strlen(e->text);
+    CM3_TRY(cm3__text_copy(e->text, pair->text_length, &pair->text));
+    CM3_TRY(cm3__text_copy(e->image, strlen(e->image), &pair->name));
+    return cm3__text_copy("", 0, &pair->origin);
 }
 
 static cm3_status folder_read(void *opaque, int64_t index, int least, cm3_pair *pair) {
     const folder_state *state = opaque;
-    const char *image = state->entries[index].image;
-    CM3_TRY(folder_text(opaque, index, &pair->text, &pair->text_length));
-    CM3_TRY(cm3__text_copy(image, strlen(image), &pair->name));
-    char *path = cm3_path_join(state->root, image);
+    CM3_TRY(folder_label(opaque, index, pair));
+    char *path = cm3_path_join(state->root, pair->name);
     if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
     const cm3_status status = cm3_image_read(path, least, &pair->image);
     free(path);
@@ -130,11 +131,11 @@ static cm3_status folder_read(void *opaque, int64_t index, int least, cm3_pair *
 
 static cm3_split folder_split(const void *opaque, int64_t index) {
     const folder_state *state = opaque;
-    return state->entries[index].validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
+    return state->entries.items[index].validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
 }
 
 static cm3_status open_sidecars(const cm3_source_config *config, cm3_source *source) {
-    static const cm3__source_kind kind = {folder_read, folder_text, folder_split, folder_close};
+    static const cm3__source_kind kind = {folder_read, folder_label, folder_split, folder_close};
     folder_state *state = calloc(1, sizeof *state);
     if (!state) return cm3_fail(CM3_ERR_MEMORY, "no memory for a source");
     cm3_status status = cm3__text_copy(config->path, strlen(config->path), &state->root);
@@ -145,7 +146,7 @@ static cm3_status open_sidecars(const cm3_source_config *config, cm3_source *sou
     }
     source->kind = &kind;
     source->state = state;
-    source->count = state->count;
+    source->count = (int64_t)state->entries.count;
     return CM3_OK;
 }
 

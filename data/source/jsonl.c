@@ -26,34 +26,37 @@ static cm3_status need_string(const json_t *object, const char *where, const cha
     return CM3_OK;
 }
 
-static cm3_status take_fields(const cm3_source_config *config, const char *where, const json_t *object, char **text,
-                              size_t *text_length, char **image) {
-    const json_t *caption, *path;
+static cm3_status take_fields(const cm3_source_config *config, const char *where, const json_t *object, cm3_pair *pair,
+                              char **image) {
+    const json_t *caption, *path, *origin = json_object_get(object, "origin");
     const char *image_field =
         or_default(config->image_field, json_object_get(object, "file_name") ? "file_name" : "image");
     if (!json_is_object(object)) return cm3_fail(CM3_ERR_FORMAT, "%s: not a JSON object", where);
     CM3_TRY(need_string(object, where, or_default(config->text_field, "text"), &caption));
     CM3_TRY(need_string(object, where, image_field, &path));
     if (!json_string_length(path)) return cm3_fail(CM3_ERR_FORMAT, "%s: \"%s\" is empty", where, image_field);
-    *text_length = json_string_length(caption);
-    CM3_TRY(cm3__caption_check(where, json_string_value(caption), *text_length));
-    CM3_TRY(cm3__text_copy(json_string_value(caption), *text_length, text));
-    const cm3_status status = cm3__text_copy(json_string_value(path), json_string_length(path), image);
-    if (status != CM3_OK) free(*text);
-    return status;
+    pair->text_length = json_string_length(caption);
+    CM3_TRY(cm3__caption_check(where, json_string_value(caption), pair->text_length));
+    CM3_TRY(cm3__text_copy(json_string_value(caption), pair->text_length, &pair->text));
+    CM3_TRY(cm3__text_copy(json_is_string(origin) ? json_string_value(origin) : "", json_string_length(origin),
+                           &pair->origin));
+    return cm3__text_copy(json_string_value(path), json_string_length(path), image);
 }
 
 cm3_status cm3__jsonl_parse(const cm3_source_config *config, const char *where, const char *line, size_t length,
-                            char **text, size_t *text_length, char **image) {
+                            cm3_pair *pair, char **image) {
     json_error_t error;
     size_t bad;
+    *pair = (cm3_pair){0};
+    *image = NULL;
     if (!cm3_text_is_utf8(line, length, &bad))
         return cm3_fail(CM3_ERR_FORMAT, "%s: not UTF-8: byte %zu of the line is 0x%02x", where, bad + 1,
                         (unsigned char)line[bad]);
     json_t *object = json_loadb(line, length, 0, &error);
     if (!object) return cm3_fail(CM3_ERR_FORMAT, "%s: not a whole JSON object: %s", where, error.text);
-    const cm3_status status = take_fields(config, where, object, text, text_length, image);
+    const cm3_status status = take_fields(config, where, object, pair, image);
     json_decref(object);
+    if (status != CM3_OK) cm3_pair_free(pair);
     return status;
 }
 
@@ -79,20 +82,19 @@ static bool is_blank(const char *line, size_t length) {
 
 static cm3_status index_line(const cm3_source_config *config, const char *path, const char *line, cm3__jsonl_line entry,
                              cm3__jsonl_index *index) {
-    char where[PATH_MAX + 32], *text, *image;
-    size_t text_length;
+    char where[PATH_MAX + 32], *image;
+    cm3_pair pair;
     say_where(path, entry.number, where);
     if (entry.length > CM3_CAPTION_MAX)
         return cm3_fail(CM3_ERR_FORMAT, "%s: the line has more than %d bytes", where, CM3_CAPTION_MAX);
     if (is_blank(line, (size_t)entry.length)) return CM3_OK;
-    CM3_TRY(cm3__jsonl_parse(config, where, line, (size_t)entry.length, &text, &text_length, &image));
+    CM3_TRY(cm3__jsonl_parse(config, where, line, (size_t)entry.length, &pair, &image));
     cm3_status status = CM3_OK;
-    if (cm3__words_keep(&config->filter, text)) {
+    if (cm3__words_keep(&config->filter, pair.text)) {
         entry.validation = cm3__split_of(config, image) == CM3_SPLIT_VALIDATION;
-        status = cm3__grow((void **)&index->lines, &index->capacity, index->count, sizeof *index->lines);
-        if (status == CM3_OK) index->lines[index->count++] = entry;
+        status = CM3_LIST_PUSH(index, entry);
     }
-    free(text);
+    cm3_pair_free(&pair);
     free(image);
     return status;
 }
@@ -101,11 +103,12 @@ cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *p
                                   cm3__jsonl_index *index) {
     *index = (cm3__jsonl_index){0};
     char *buffer = malloc(CM3_CAPTION_MAX + 1);
-    if (!buffer) return cm3_fail(CM3_ERR_MEMORY, "no memory for a line of %s", path);
+    if (!buffer) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a line of %s", path);
     cm3_status status = CM3_OK;
     int64_t offset = 0, start = 0;
     size_t length;
-    for (int64_t number = 1; status == CM3_OK && cm3__limit_allows(config, index->count); number++, start = offset) {
+    for (int64_t number = 1; status == CM3_OK && cm3__limit_allows(config, (int64_t)index->count);
+         number++, start = offset) {
         if (!next_line(file, buffer, &length, &offset)) break;
         const cm3__jsonl_line entry = {.offset = start, .number = number, .length = (int32_t)length};
         status = index_line(config, path, buffer, entry, index);
@@ -113,13 +116,8 @@ cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *p
     if (status == CM3_OK && ferror(file))
         status = cm3_fail(CM3_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
     free(buffer);
-    if (status != CM3_OK) cm3__jsonl_index_free(index);
+    if (status != CM3_OK) CM3_LIST_FREE(index);
     return status;
-}
-
-void cm3__jsonl_index_free(cm3__jsonl_index *index) {
-    free(index->lines);
-    *index = (cm3__jsonl_index){0};
 }
 
 /* --- the source -------------------------------------------------------------------------------------------------- */
@@ -134,7 +132,7 @@ typedef struct jsonl_state {
 static void jsonl_close(void *opaque) {
     jsonl_state *state = opaque;
     if (state->descriptor >= 0) close(state->descriptor);
-    cm3__jsonl_index_free(&state->index);
+    CM3_LIST_FREE(&state->index);
     free(state->path);
     free(state->folder);
     free(state->text_field);
@@ -142,51 +140,53 @@ static void jsonl_close(void *opaque) {
     free(state);
 }
 
-static cm3_status read_line(const jsonl_state *state, int64_t index, char where[PATH_MAX + 32], char **text,
-                            size_t *length, char **image) {
-    const cm3__jsonl_line *line = &state->index.lines[index];
+/* All of a pair but the image, whose path is given; `pair` is empty after a failure. */
+static cm3_status read_line(const jsonl_state *state, int64_t index, cm3_pair *pair, char **image) {
+    const cm3__jsonl_line *line = &state->index.items[index];
     const cm3_source_config fields = {.text_field = state->text_field, .image_field = state->image_field};
+    char where[PATH_MAX + 32];
     say_where(state->path, line->number, where);
     char *bytes = malloc((size_t)line->length);
-    if (!bytes) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for the line", where);
+    if (!bytes) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for the line", where);
     cm3_status status;
     if (pread(state->descriptor, bytes, (size_t)line->length, line->offset) != line->length)
         status = cm3_fail(CM3_ERR_IO, "%s: the line cannot be read again; did the file change?", where);
     else
-        status = cm3__jsonl_parse(&fields, where, bytes, (size_t)line->length, text, length, image);
+        status = cm3__jsonl_parse(&fields, where, bytes, (size_t)line->length, pair, image);
     free(bytes);
-    return status;
+    return status == CM3_OK ? cm3__text_copy(where, strlen(where), &pair->name) : status;
 }
 
-static cm3_status jsonl_text(void *opaque, int64_t index, char **text, size_t *length) {
-    char where[PATH_MAX + 32], *image;
-    CM3_TRY(read_line(opaque, index, where, text, length, &image));
+static cm3_status jsonl_label(void *opaque, int64_t index, cm3_pair *pair) {
+    char *image = NULL;
+    const cm3_status status = read_line(opaque, index, pair, &image);
     free(image);
-    return CM3_OK;
+    return status;
 }
 
 static cm3_status read_image(const jsonl_state *state, const char *file, int least, cm3_image *image) {
     if (file[0] == '/') return cm3_image_read(file, least, image);
     char *path = cm3_path_join(state->folder, file);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     const cm3_status status = cm3_image_read(path, least, image);
     free(path);
     return status;
 }
 
 static cm3_status jsonl_read(void *opaque, int64_t index, int least, cm3_pair *pair) {
-    char where[PATH_MAX + 32], *image;
-    CM3_TRY(read_line(opaque, index, where, &pair->text, &pair->text_length, &image));
-    cm3_status status = read_image(opaque, image, least, &pair->image);
-    if (status != CM3_OK) cm3_fail_context(status, "%s", where);
+    char *image = NULL;
+    cm3_status status = read_line(opaque, index, pair, &image);
+    if (status == CM3_OK) {
+        status = read_image(opaque, image, least, &pair->image);
+        if (status != CM3_OK) cm3_fail_context(status, "%s", pair->name);
+    }
     free(image);
-    if (status == CM3_OK) status = cm3__text_copy(where, strlen(where), &pair->name);
     return status;
 }
 
 static cm3_split jsonl_split(const void *opaque, int64_t index) {
     const jsonl_state *state = opaque;
-    return state->index.lines[index].validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
+    return state->index.items[index].validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
 }
 
 static cm3_status remember(const cm3_source_config *config, const char *path, jsonl_state *state) {
@@ -210,9 +210,9 @@ static cm3_status build(const cm3_source_config *config, jsonl_state *state) {
 }
 
 cm3_status cm3__jsonl_open(const cm3_source_config *config, const char *path, cm3_source *source) {
-    static const cm3__source_kind kind = {jsonl_read, jsonl_text, jsonl_split, jsonl_close};
+    static const cm3__source_kind kind = {jsonl_read, jsonl_label, jsonl_split, jsonl_close};
     jsonl_state *state = calloc(1, sizeof *state);
-    if (!state) return cm3_fail(CM3_ERR_MEMORY, "no memory for a source");
+    if (!state) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a source");
     state->descriptor = -1;
     cm3_status status = remember(config, path, state);
     if (status == CM3_OK) status = build(config, state);
@@ -222,6 +222,6 @@ cm3_status cm3__jsonl_open(const cm3_source_config *config, const char *path, cm
     }
     source->kind = &kind;
     source->state = state;
-    source->count = state->index.count;
+    source->count = (int64_t)state->index.count;
     return CM3_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef CM3_DATA_SOURCE_JSONL_H
 #define CM3_DATA_SOURCE_JSONL_H
 
+#include "core/list.h"
 #include "data/source/source.h"
 
 #include <stdio.h>
@@ -12,18 +13,15 @@ typedef struct cm3__jsonl_line {
     bool validation;
 } cm3__jsonl_line;
 
-typedef struct cm3__jsonl_index {
-    cm3__jsonl_line *lines;
-    int64_t count, capacity;
-} cm3__jsonl_index;
+typedef CM3_LIST(cm3__jsonl_line) cm3__jsonl_index;
 
 /* Checks every line of a file; keeps where those are that `filter` and `limit` ask for. `path` is for messages. */
 cm3_status cm3__jsonl_index_build(const cm3_source_config *config, const char *path, FILE *file,
                                   cm3__jsonl_index *index);
-void cm3__jsonl_index_free(cm3__jsonl_index *index);
 
-/* The caption and the image's path of one line; both the caller's. `where` ("pairs.jsonl:12") is for messages. */
+/* One line: the caption, the origin (its field "origin", or empty) and the image's path, all the caller's. `where`
+ * ("pairs.jsonl:12") is for messages. */
 cm3_status cm3__jsonl_parse(const cm3_source_config *config, const char *where, const char *line, size_t length,
-                            char **text, size_t *text_length, char **image);
+                            cm3_pair *pair, char **image);
 
 #endif

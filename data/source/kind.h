@@ -6,10 +6,11 @@
 
 enum { CM3_CAPTION_MAX = 1 << 20 }; /* bytes; also of a whole JSON line: more is a broken file, not a caption */
 
-/* All thread-safe but close. `read` delivers text, name and the image as it is; `least` as in cm3_image_decode. */
+/* All thread-safe but close. `label` delivers text, name and origin, `read` the image as it is, too; `least` as in
+ * cm3_image_decode. */
 typedef struct cm3__source_kind {
     cm3_status (*read)(void *state, int64_t index, int least, cm3_pair *pair);
-    cm3_status (*text)(void *state, int64_t index, char **text, size_t *length);
+    cm3_status (*label)(void *state, int64_t index, cm3_pair *pair);
     cm3_split (*split)(const void *state, int64_t index);
     void (*close)(void *state);
 } cm3__source_kind;
@@ -23,11 +24,13 @@ struct cm3_source {
     cm3_colour background;
 };
 
-/* Fill kind, state and count; on failure there is nothing to close. */
+/* The kinds. Fill kind, state and count; on failure there is nothing to close. */
 cm3_status cm3__emoji_open(const cm3_source_config *config, cm3_source *source);
 cm3_status cm3__folder_open(const cm3_source_config *config, cm3_source *source);
 /* The images' paths are relative to the file's folder. */
 cm3_status cm3__jsonl_open(const cm3_source_config *config, const char *path, cm3_source *source);
+
+/* --- what all kinds share ---------------------------------------------------------------------------------------- */
 
 /* A list's words, of which a text has to contain one; those that start with "!" it must not contain. Letters of either
  * case are the same. An empty list keeps everything. */
@@ -39,8 +42,5 @@ cm3_split cm3__split_of(const cm3_source_config *config, const char *key);
 /* CM3_ERR_FORMAT, beginning with "where: ", unless it is a caption: UTF-8, no NUL, neither empty nor enormous. */
 cm3_status cm3__caption_check(const char *where, const char *text, size_t length);
 cm3_status cm3__text_copy(const char *from, size_t length, char **text);
-
-/* Doubles an array when `count` elements fill it. */
-cm3_status cm3__grow(void **array, int64_t *capacity, int64_t count, size_t element);
 
 #endif

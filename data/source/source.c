@@ -1,15 +1,10 @@
 #include "data/source/source.h"
 #include "data/source/kind.h"
 
-#include "core/hash.h"
-#include "core/rng.h"
-#include "data/text/utf8.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const kinds[] = {"emoji", "folder", "jsonl", NULL};
-static const char *const fits[] = {"crop", "pad", "stretch", NULL};
 
 const cm3_field cm3_source_fields[] = {
     CM3_FIELD_CHOICE(cm3_source_config, kind, "emoji", kinds, "where the pairs come from"),
@@ -17,7 +12,7 @@ const cm3_field cm3_source_fields[] = {
                      "the folder, or the JSON lines file; of emoji: what to read instead of /usr/share"),
     CM3_FIELD_INT(cm3_source_config, image_size, "0", 0, 4096, "pixels",
                   "side of the square that images are fitted to; 0: as they are"),
-    CM3_FIELD_CHOICE(cm3_source_config, fit, "crop", fits,
+    CM3_FIELD_CHOICE(cm3_source_config, fit, "crop", cm3_fit_names,
                      "crop: centred square; pad: whole image on background; stretch: whole image"),
     CM3_FIELD_STRING(cm3_source_config, background, "white",
                      "#rrggbb, black, grey or white: under transparent pixels and padding"),
@@ -46,70 +41,6 @@ void cm3_source_check(const cm3_source_config *config, const char *section, cm3_
         cm3_faults_add(faults, section, "groups", "only emoji have groups, the kind is %s", kinds[config->kind]);
     if (given(config->background) && cm3_colour_parse(config->background, &colour) != CM3_OK)
         cm3_faults_add(faults, section, "background", "%s", cm3_message());
-}
-
-bool cm3__words_keep(const cm3_string_list *words, const char *text) {
-    bool wanted = false, any = false;
-    for (int i = 0; i < words->count; i++) {
-        const char *word = words->values[i];
-        if (word[0] == '!') {
-            if (strcasestr(text, word + 1)) return false;
-        } else {
-            any = true;
-            wanted = wanted || strcasestr(text, word);
-        }
-    }
-    return wanted || !any;
-}
-
-bool cm3__limit_allows(const cm3_source_config *config, int64_t count) {
-    return config->limit <= 0 || count < config->limit;
-}
-
-cm3_split cm3__split_of(const cm3_source_config *config, const char *key) {
-    if (config->validation <= 0) return CM3_SPLIT_TRAIN;
-    const cm3_hash hash = cm3_hash_bytes(key, strlen(key));
-    cm3_rng rng = cm3_rng_stream((uint64_t)config->seed, CM3_RNG_SPLIT, 0, hash.low);
-    return cm3_rng_double(&rng) < config->validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
-}
-
-cm3_status cm3__caption_check(const char *where, const char *text, size_t length) {
-    size_t bad = 0;
-    if (!length) return cm3_fail(CM3_ERR_FORMAT, "%s: the caption is empty", where);
-    if (length > CM3_CAPTION_MAX)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: a caption of %zu bytes; at most %d are expected", where, length,
-                        CM3_CAPTION_MAX);
-    if (memchr(text, 0, length)) return cm3_fail(CM3_ERR_FORMAT, "%s: the caption holds a NUL character", where);
-    if (!cm3_text_is_utf8(text, length, &bad))
-        return cm3_fail(CM3_ERR_FORMAT, "%s: the caption is not UTF-8: byte %zu is 0x%02x", where, bad + 1,
-                        (unsigned char)text[bad]);
-    return CM3_OK;
-}
-
-cm3_status cm3__text_copy(const char *from, size_t length, char **text) {
-    char *copy = malloc(length + 1);
-    if (!copy) return cm3_fail(CM3_ERR_MEMORY, "no memory for a text of %zu bytes", length);
-    memcpy(copy, from, length);
-    copy[length] = '\0';
-    *text = copy;
-    return CM3_OK;
-}
-
-cm3_status cm3__grow(void **array, int64_t *capacity, int64_t count, size_t element) {
-    if (count < *capacity) return CM3_OK;
-    const int64_t more = *capacity ? 2 * *capacity : 256;
-    void *grown = realloc(*array, (size_t)more * element);
-    if (!grown) return cm3_fail(CM3_ERR_MEMORY, "no memory to index %lld pairs", (long long)more);
-    *array = grown;
-    *capacity = more;
-    return CM3_OK;
-}
-
-void cm3_pair_free(cm3_pair *pair) {
-    free(pair->text);
-    free(pair->name);
-    cm3_image_free(&pair->image);
-    *pair = (cm3_pair){0};
 }
 
 static cm3_status open_kind(const cm3_source_config *config, cm3_source *source) {
@@ -180,17 +111,31 @@ cm3_status cm3_source_read(const cm3_source *source, int64_t index, cm3_pair *pa
     cm3_status status = source->kind->read(source->state, index, 2 * source->image_size, pair);
     if (status == CM3_OK) status = fit_image(source, &pair->image);
     if (status == CM3_OK)
-        pair->split = source->kind->split(source->state, index);
+        pair->split = cm3_source_split(source, index);
+    else
+        cm3_pair_free(pair);
+    return status;
+}
+
+cm3_status cm3_source_label(const cm3_source *source, int64_t index, cm3_pair *pair) {
+    *pair = (cm3_pair){0};
+    CM3_TRY(check_index(source, index));
+    const cm3_status status = source->kind->label(source->state, index, pair);
+    if (status == CM3_OK)
+        pair->split = cm3_source_split(source, index);
     else
         cm3_pair_free(pair);
     return status;
 }
 
 cm3_status cm3_source_text(const cm3_source *source, int64_t index, char **text, size_t *length) {
-    *text = NULL;
-    *length = 0;
-    CM3_TRY(check_index(source, index));
-    return source->kind->text(source->state, index, text, length);
+    cm3_pair pair;
+    const cm3_status status = cm3_source_label(source, index, &pair);
+    *text = pair.text;
+    *length = pair.text_length;
+    pair.text = NULL;
+    cm3_pair_free(&pair);
+    return status;
 }
 
 cm3_split cm3_source_split(const cm3_source *source, int64_t index) {

@@ -60,7 +60,8 @@ typedef struct cm3_pair {
     char *text; /* NUL-terminated UTF-8 */
     size_t text_length;
     cm3_image image;
-    char *name; /* unique in the source, for messages and pages: a file, file:line, code points */
+    char *name;   /* unique in the source, for messages and pages: a file, file:line, code points */
+    char *origin; /* where it comes from: a package, a line's field "origin"; or empty */
     cm3_split split;
 } cm3_pair;
 
@@ -76,7 +77,9 @@ void cm3_source_close(cm3_source *source); /* NULL is fine */
 int64_t cm3_source_count(const cm3_source *source);
 /* All of a pair, its image fitted to image_size. Thread-safe. On failure *pair is zeroed; the message names it. */
 cm3_status cm3_source_read(const cm3_source *source, int64_t index, cm3_pair *pair);
-/* The caption without the image; the caller frees *text. Thread-safe. */
+/* All but the image, which is not read. Thread-safe. */
+cm3_status cm3_source_label(const cm3_source *source, int64_t index, cm3_pair *pair);
+/* The caption alone; the caller frees *text. Thread-safe. */
 cm3_status cm3_source_text(const cm3_source *source, int64_t index, char **text, size_t *length);
 cm3_split cm3_source_split(const cm3_source *source, int64_t index);
 

@@ -32,8 +32,8 @@ cm3_status cm3__bpe_create(size_t size, cm3_bpe **out) {
 void cm3_bpe_free(cm3_bpe *bpe) {
     if (!bpe) return;
     free(bpe->tokens);
-    free(bpe->bytes);
-    free(bpe->merges);
+    CM3_LIST_FREE(&bpe->bytes);
+    CM3_LIST_FREE(&bpe->merges);
     free(bpe->pairs);
     free(bpe->pieces);
     free(bpe);
@@ -47,16 +47,11 @@ uint64_t cm3__table_mask(size_t count) {
     return slots - 1;
 }
 
-static cm3_status reserve_bytes(cm3_bpe *bpe, size_t more) {
-    return cm3__reserve((void **)&bpe->bytes, &bpe->bytes_capacity, bpe->bytes_used + more, 1);
-}
-
 cm3_status cm3__bpe_set_token(cm3_bpe *bpe, int32_t id, const char *bytes, size_t length, uint32_t kind) {
     if (length > UINT32_MAX / 2) return cm3_fail(CM3_ERR_FORMAT, "tokenizer: token %d is too long", id);
-    CM3_TRY(reserve_bytes(bpe, length));
-    if (length) memcpy(bpe->bytes + bpe->bytes_used, bytes, length);
-    bpe->tokens[id] = (cm3__token){bpe->bytes_used, (uint32_t)length, kind};
-    bpe->bytes_used += length;
+    const size_t offset = bpe->bytes.count;
+    CM3_TRY(CM3_LIST_APPEND(&bpe->bytes, bytes, length));
+    bpe->tokens[id] = (cm3__token){offset, (uint32_t)length, kind};
     return CM3_OK;
 }
 
@@ -64,30 +59,28 @@ cm3_status cm3__bpe_set_joined_token(cm3_bpe *bpe, int32_t id, int32_t left, int
     const cm3__token a = bpe->tokens[left], b = bpe->tokens[right];
     const size_t length = (size_t)a.length + b.length;
     if (length > UINT32_MAX / 2) return cm3_fail(CM3_ERR_FORMAT, "tokenizer: token %d is too long", id);
-    CM3_TRY(reserve_bytes(bpe, length));
-    char *joined = bpe->bytes + bpe->bytes_used;
-    memcpy(joined, bpe->bytes + a.offset, a.length);
-    memcpy(joined + a.length, bpe->bytes + b.offset, b.length);
-    bpe->tokens[id] = (cm3__token){bpe->bytes_used, (uint32_t)length, CM3__TOKEN_MODEL};
-    bpe->bytes_used += length;
+    CM3_TRY(CM3_LIST_RESERVE(&bpe->bytes, length));
+    char *joined = bpe->bytes.items + bpe->bytes.count;
+    memcpy(joined, bpe->bytes.items + a.offset, a.length);
+    memcpy(joined + a.length, bpe->bytes.items + b.offset, b.length);
+    bpe->tokens[id] = (cm3__token){bpe->bytes.count, (uint32_t)length, CM3__TOKEN_MODEL};
+    bpe->bytes.count += length;
     return CM3_OK;
 }
 
 cm3_status cm3__bpe_add_merge(cm3_bpe *bpe, int32_t left, int32_t right, int32_t result) {
-    if (bpe->merge_count >= CM3__NO_RANK)
+    if (bpe->merges.count >= CM3__NO_RANK)
         return cm3_fail(CM3_ERR_UNSUPPORTED, "tokenizer: more than %u merges", CM3__NO_RANK);
-    CM3_TRY(cm3__reserve((void **)&bpe->merges, &bpe->merge_capacity, bpe->merge_count + 1, sizeof *bpe->merges));
-    bpe->merges[bpe->merge_count++] = (cm3__merge){left, right, result};
-    return CM3_OK;
+    return CM3_LIST_PUSH(&bpe->merges, (cm3__merge){left, right, result});
 }
 
 static cm3_status build_pairs(cm3_bpe *bpe) {
-    bpe->pair_mask = cm3__table_mask(bpe->merge_count);
+    bpe->pair_mask = cm3__table_mask(bpe->merges.count);
     bpe->pairs = malloc((bpe->pair_mask + 1) * sizeof *bpe->pairs);
-    if (!bpe->pairs) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for %zu merges", bpe->merge_count);
+    if (!bpe->pairs) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for %zu merges", bpe->merges.count);
     for (uint64_t i = 0; i <= bpe->pair_mask; i++) bpe->pairs[i] = CM3__EMPTY;
-    for (size_t rank = 0; rank < bpe->merge_count; rank++) {
-        const uint64_t pair = cm3__pair_of(bpe->merges[rank].left, bpe->merges[rank].right);
+    for (size_t rank = 0; rank < bpe->merges.count; rank++) {
+        const uint64_t pair = cm3__pair_of(bpe->merges.items[rank].left, bpe->merges.items[rank].right);
         uint64_t i = cm3__mix(pair) & bpe->pair_mask;
         while (bpe->pairs[i] != CM3__EMPTY && bpe->pairs[i] >> CM3__RANK_BITS != pair) i = (i + 1) & bpe->pair_mask;
         bpe->pairs[i] = pair << CM3__RANK_BITS | rank; /* of a pair that comes twice, the last counts */
@@ -106,7 +99,7 @@ cm3_status cm3__bpe_clear_pieces(cm3_bpe *bpe) {
 
 void cm3__bpe_add_piece(cm3_bpe *bpe, int32_t id) {
     const cm3__token token = bpe->tokens[id];
-    const uint64_t hash = XXH3_64bits(bpe->bytes + token.offset, token.length);
+    const uint64_t hash = XXH3_64bits(bpe->bytes.items + token.offset, token.length);
     uint64_t i = hash & bpe->piece_mask;
     while (bpe->pieces[i].id >= 0) i = (i + 1) & bpe->piece_mask;
     bpe->pieces[i] = (cm3__piece_slot){(uint32_t)(hash >> 32), id};
@@ -123,11 +116,11 @@ static cm3_status build_pieces(cm3_bpe *bpe) {
         const int32_t *ids = NULL;
         size_t count = 0;
         if (!bpe->ignore_merges)
-            status = cm3__bpe_merge(bpe, &scratch, bpe->bytes + token.offset, token.length, &ids, &count);
+            status = cm3__bpe_merge(bpe, &scratch, bpe->bytes.items + token.offset, token.length, &ids, &count);
         if (bpe->ignore_merges || (status == CM3_OK && count == 1 && ids[0] == (int32_t)id))
             cm3__bpe_add_piece(bpe, (int32_t)id);
     }
-    free(scratch.memory);
+    CM3_LIST_FREE(&scratch);
     return status;
 }
 
@@ -136,7 +129,7 @@ cm3_status cm3__bpe_finish(cm3_bpe *bpe) {
     for (size_t id = 0; id < bpe->size; id++) {
         const cm3__token token = bpe->tokens[id];
         if ((token.kind & CM3__TOKEN_MODEL) && token.length == 1)
-            bpe->byte_ids[(unsigned char)bpe->bytes[token.offset]] = (int32_t)id;
+            bpe->byte_ids[(unsigned char)bpe->bytes.items[token.offset]] = (int32_t)id;
     }
     for (int byte = 0; byte < 256; byte++)
         if (bpe->byte_ids[byte] < 0)
@@ -150,7 +143,8 @@ int32_t cm3__bpe_find_piece(const cm3_bpe *bpe, const char *piece, size_t length
     for (uint64_t i = hash & bpe->piece_mask; bpe->pieces[i].id >= 0; i = (i + 1) & bpe->piece_mask) {
         if (bpe->pieces[i].tag != (uint32_t)(hash >> 32)) continue;
         const cm3__token token = bpe->tokens[bpe->pieces[i].id];
-        if (token.length == length && memcmp(bpe->bytes + token.offset, piece, length) == 0) return bpe->pieces[i].id;
+        if (token.length == length && memcmp(bpe->bytes.items + token.offset, piece, length) == 0)
+            return bpe->pieces[i].id;
     }
     return -1;
 }
@@ -169,7 +163,7 @@ const char *cm3_bpe_token_bytes(const cm3_bpe *bpe, int32_t id, size_t *length) 
     *length = 0;
     if (!is_token(bpe, id)) return NULL;
     *length = bpe->tokens[id].length;
-    return *length ? bpe->bytes + bpe->tokens[id].offset : "";
+    return *length ? bpe->bytes.items + bpe->tokens[id].offset : "";
 }
 
 bool cm3_bpe_token_is_special(const cm3_bpe *bpe, int32_t id) {
@@ -180,7 +174,7 @@ int32_t cm3_bpe_find_special(const cm3_bpe *bpe, const char *text, size_t length
     for (size_t id = 0; id < bpe->size; id++) {
         const cm3__token token = bpe->tokens[id];
         if ((token.kind & CM3__TOKEN_SPECIAL) && token.length == length &&
-            (length == 0 || memcmp(bpe->bytes + token.offset, text, length) == 0))
+            (length == 0 || memcmp(bpe->bytes.items + token.offset, text, length) == 0))
             return (int32_t)id;
     }
     return -1;
@@ -193,10 +187,10 @@ uint64_t cm3_bpe_fingerprint(const cm3_bpe *bpe) {
         const cm3__token token = bpe->tokens[id];
         const uint32_t head[2] = {htole32(token.length), htole32(token.kind)};
         hash = XXH3_64bits_withSeed(head, sizeof head, hash);
-        if (token.length) hash = XXH3_64bits_withSeed(bpe->bytes + token.offset, token.length, hash);
+        if (token.length) hash = XXH3_64bits_withSeed(bpe->bytes.items + token.offset, token.length, hash);
     }
-    for (size_t rank = 0; rank < bpe->merge_count; rank++) {
-        const cm3__merge merge = bpe->merges[rank];
+    for (size_t rank = 0; rank < bpe->merges.count; rank++) {
+        const cm3__merge merge = bpe->merges.items[rank];
         const uint32_t row[3] = {htole32((uint32_t)merge.left), htole32((uint32_t)merge.right),
                                  htole32((uint32_t)merge.result)};
         hash = XXH3_64bits_withSeed(row, sizeof row, hash);
@@ -216,7 +210,7 @@ cm3_status cm3_bpe_decode(const cm3_bpe *bpe, const int32_t *ids, size_t count, 
                             bpe->size);
         const cm3__token token = bpe->tokens[ids[i]];
         if (used <= capacity && token.length <= capacity - used && token.length)
-            memcpy(text + used, bpe->bytes + token.offset, token.length);
+            memcpy(text + used, bpe->bytes.items + token.offset, token.length);
         used += token.length;
     }
     *length = used;

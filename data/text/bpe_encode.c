@@ -58,7 +58,7 @@ cm3_status cm3_bpe_encoder_create(const cm3_bpe *bpe, cm3_bpe_encoder **out) {
 void cm3_bpe_encoder_free(cm3_bpe_encoder *encoder) {
     if (!encoder) return;
     free(encoder->lines);
-    free(encoder->scratch.memory);
+    CM3_LIST_FREE(&encoder->scratch);
     free(encoder);
 }
 
@@ -94,7 +94,7 @@ static bool ids_spell(const cm3_bpe *bpe, const slot *s, const piece *p) {
     size_t at = 0;
     for (size_t i = 0; i < SLOT_IDS && s->ids[i] >= 0; i++) {
         const cm3__token token = bpe->tokens[s->ids[i]];
-        if (token.length > p->length - at || memcmp(p->text + at, bpe->bytes + token.offset, token.length) != 0)
+        if (token.length > p->length - at || memcmp(p->text + at, bpe->bytes.items + token.offset, token.length) != 0)
             return false;
         at += token.length;
     }

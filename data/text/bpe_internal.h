@@ -2,6 +2,7 @@
 #ifndef CM3_DATA_TEXT_BPE_INTERNAL_H
 #define CM3_DATA_TEXT_BPE_INTERNAL_H
 
+#include "core/list.h"
 #include "data/text/bpe.h"
 
 /* What an id stands for, as bits. */
@@ -52,11 +53,9 @@ typedef struct cm3__piece_slot {
 struct cm3_bpe {
     cm3__token *tokens; /* (size) */
     size_t size;
-    char *bytes; /* of all tokens */
-    size_t bytes_used, bytes_capacity;
+    CM3_LIST(char) bytes; /* of all tokens */
 
-    cm3__merge *merges; /* (merge_count), by rank */
-    size_t merge_count, merge_capacity;
+    CM3_LIST(cm3__merge) merges; /* by rank */
     uint64_t *pairs; /* (pair_mask + 1): pair << RANK_BITS | rank, or CM3__EMPTY; half full at most, linear probing */
     uint64_t pair_mask;
 
@@ -72,9 +71,6 @@ static inline uint64_t cm3__mix(uint64_t key) {
     const wide product = (wide)key * 0x9e3779b97f4a7c15u;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
-
-/* Makes room for `count` items in a growing array of `*capacity`; the array only moves through `*memory`. */
-cm3_status cm3__reserve(void **memory, size_t *capacity, size_t count, size_t item_size);
 
 /* A power of two, minus one: the mask of a hash table that `count` entries fill at most by half. */
 uint64_t cm3__table_mask(size_t count);
@@ -98,10 +94,7 @@ cm3_status cm3__bpe_finish(cm3_bpe *bpe);
 /* --- encoding one piece ------------------------------------------------------------------------------------------ */
 
 /* Working memory of merging, as large as the longest piece seen asked for. */
-typedef struct cm3__merge_scratch {
-    void *memory;
-    size_t capacity;
-} cm3__merge_scratch;
+typedef CM3_LIST(char) cm3__merge_scratch;
 
 /* Merges a piece by the ranks alone. *ids points into the scratch, which grows as needed, until the next call. */
 cm3_status cm3__bpe_merge(const cm3_bpe *bpe, cm3__merge_scratch *scratch, const char *piece, size_t length,

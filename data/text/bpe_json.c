@@ -33,8 +33,7 @@ typedef struct reader {
     cm3_bpe *bpe;
     const json_t *vocab;
     int16_t byte_of[ALPHABET_END]; /* the byte that a character spells, or -1 */
-    char *buffer;
-    size_t capacity;
+    CM3_LIST(char) buffer;
 } reader;
 
 static cm3_status check_kind(const char *name, const json_t *root, const json_t *model) {
@@ -72,14 +71,14 @@ static cm3_status read_id(const reader *r, const char *field, const json_t *valu
 
 /* Bytes of a spelt token into r->buffer. False if a character spells no byte. */
 static cm3_status unspell(reader *r, const char *text, size_t length, size_t *bytes, bool *spelt) {
-    CM3_TRY(cm3__reserve((void **)&r->buffer, &r->capacity, length, 1));
+    CM3_TRY(CM3_LIST_RESERVE(&r->buffer, length));
     *bytes = 0;
     *spelt = true;
     for (size_t i = 0; i < length && *spelt;) {
         uint32_t code_point;
         i += cm3_utf8_next(text + i, length - i, &code_point);
         *spelt = code_point < ALPHABET_END && r->byte_of[code_point] >= 0;
-        if (*spelt) r->buffer[(*bytes)++] = (char)r->byte_of[code_point];
+        if (*spelt) r->buffer.items[(*bytes)++] = (char)r->byte_of[code_point];
     }
     return CM3_OK;
 }
@@ -118,7 +117,7 @@ static cm3_status read_vocab(reader *r) {
         bool spelt;
         CM3_TRY(unspell(r, token, length, &bytes, &spelt));
         if (spelt)
-            CM3_TRY(cm3__bpe_set_token(r->bpe, id, r->buffer, bytes, CM3__TOKEN_MODEL));
+            CM3_TRY(cm3__bpe_set_token(r->bpe, id, r->buffer.items, bytes, CM3__TOKEN_MODEL));
         else
             CM3_TRY(cm3__bpe_set_token(r->bpe, id, token, length, CM3__TOKEN_LITERAL));
     }
@@ -180,18 +179,18 @@ static cm3_status read_merge(reader *r, size_t i, const json_t *merge) {
     right_length = strlen(right);
 
     const size_t length = left_length + right_length;
-    CM3_TRY(cm3__reserve((void **)&r->buffer, &r->capacity, length, 1));
-    memcpy(r->buffer, left, left_length);
-    memcpy(r->buffer + left_length, right, right_length);
+    CM3_TRY(CM3_LIST_RESERVE(&r->buffer, length));
+    memcpy(r->buffer.items, left, left_length);
+    memcpy(r->buffer.items + left_length, right, right_length);
     const int32_t a = model_id(r, left, left_length), b = model_id(r, right, right_length);
-    const int32_t joined = model_id(r, r->buffer, length);
+    const int32_t joined = model_id(r, r->buffer.items, length);
     if (a < 0 || b < 0 || joined < 0 || left_length == 0 || right_length == 0) {
         const size_t shown = a < 0 ? left_length : b < 0 ? right_length : length;
         return cm3_fail(CM3_ERR_FORMAT, "%s: model.merges[%zu]: \"%.*s\" is no token of model.vocab", r->name, i,
                         shown < 80 ? (int)shown : 80,
                         a < 0   ? left
                         : b < 0 ? right
-                                : r->buffer);
+                                : r->buffer.items);
     }
     return cm3__bpe_add_merge(r->bpe, a, b, joined);
 }
@@ -225,7 +224,7 @@ static cm3_status from_json(const json_t *root, const char *name, cm3_bpe **out)
     cm3_status status = cm3_json_need_object(root, name, "model", &model);
     if (status == CM3_OK) status = check_kind(name, root, model);
     if (status == CM3_OK) status = read_model(&r, root, model);
-    free(r.buffer);
+    CM3_LIST_FREE(&r.buffer);
     if (status != CM3_OK) {
         cm3_bpe_free(r.bpe);
         r.bpe = NULL;
@@ -266,7 +265,7 @@ static const char *spell(writer *w, int32_t id) {
     const cm3__token token = w->bpe->tokens[id];
     char *end = w->buffer;
     for (uint32_t i = 0; i < token.length; i++) {
-        const char byte = w->bpe->bytes[token.offset + i];
+        const char byte = w->bpe->bytes.items[token.offset + i];
         if (token.kind & CM3__TOKEN_MODEL)
             end += cm3_utf8_write(w->code_points[(unsigned char)byte], end);
         else
@@ -314,10 +313,10 @@ static void write_model(writer *w) {
             cm3_json_put_int(&w->json, spell(w, (int32_t)id), (int64_t)id);
     cm3_json_end_object(&w->json);
     cm3_json_begin_array(&w->json, "merges"); /* as pairs: the other form cannot spell all of them */
-    for (size_t rank = 0; rank < w->bpe->merge_count; rank++) {
+    for (size_t rank = 0; rank < w->bpe->merges.count; rank++) {
         cm3_json_begin_array(&w->json, NULL);
-        cm3_json_put_string(&w->json, NULL, spell(w, w->bpe->merges[rank].left));
-        cm3_json_put_string(&w->json, NULL, spell(w, w->bpe->merges[rank].right));
+        cm3_json_put_string(&w->json, NULL, spell(w, w->bpe->merges.items[rank].left));
+        cm3_json_put_string(&w->json, NULL, spell(w, w->bpe->merges.items[rank].right));
         cm3_json_end_array(&w->json);
     }
     cm3_json_end_array(&w->json);

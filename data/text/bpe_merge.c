@@ -24,7 +24,7 @@ static size_t merge_short(const cm3_bpe *bpe, int32_t *ids, uint32_t *ranks, siz
         size_t best = 0;
         for (size_t i = 1; i + 1 < count; i++) best = ranks[i] < ranks[best] ? i : best;
         if (ranks[best] == CM3__NO_RANK) break;
-        ids[best] = bpe->merges[ranks[best]].result;
+        ids[best] = bpe->merges.items[ranks[best]].result;
         count--;
         for (size_t i = best + 1; i < count; i++) {
             ids[i] = ids[i + 1];
@@ -85,7 +85,7 @@ static size_t merge_long(const cm3_bpe *bpe, long_piece *p, size_t length) {
         const uint32_t left = (uint32_t)entry, rank = (uint32_t)(entry >> 32);
         if (p->ranks[left] != rank) continue;
         const uint32_t gone = p->after[left], next = p->after[gone];
-        p->ids[left] = bpe->merges[rank].result;
+        p->ids[left] = bpe->merges.items[rank].result;
         p->ranks[gone] = CM3__NO_RANK;
         p->after[left] = next;
         if (next < length) p->before[next] = left;
@@ -106,9 +106,9 @@ cm3_status cm3__bpe_merge(const cm3_bpe *bpe, cm3__merge_scratch *scratch, const
     /* heap: each pair once, and at most two more entries for each merge */
     const size_t queue = 3 * length * sizeof(uint64_t), array = length * sizeof(int32_t);
     const size_t bytes = length <= SHORT_PIECE ? 2 * SHORT_PIECE * sizeof(int32_t) : queue + 4 * array;
-    CM3_TRY(cm3__reserve(&scratch->memory, &scratch->capacity, bytes, 1));
+    CM3_TRY(CM3_LIST_RESERVE(scratch, bytes));
 
-    char *memory = scratch->memory;
+    char *memory = scratch->items;
     if (length <= SHORT_PIECE) {
         int32_t *symbols = (int32_t *)memory;
         for (size_t i = 0; i < length; i++) symbols[i] = bpe->byte_ids[(unsigned char)piece[i]];

@@ -42,20 +42,17 @@ typedef struct trainer {
     word *words;
     size_t word_count;
 
-    node *nodes;
-    size_t node_count, node_capacity;
+    CM3_LIST(node) nodes;
     uint32_t free_nodes;
 
     pair_info *pairs; /* (pair_mask + 1), open addressing */
     uint64_t pair_mask;
     size_t pair_count;
 
-    candidate *heap;
-    size_t heap_count, heap_capacity;
+    CM3_LIST(candidate) heap;
 
-    uint64_t *risen; /* pairs whose count the present merge raised */
-    size_t risen_count, risen_capacity;
-    uint32_t merge; /* number of the present merge; 0 while pairs are first counted */
+    CM3_LIST(uint64_t) risen; /* pairs whose count the present merge raised */
+    uint32_t merge;           /* number of the present merge; 0 while pairs are first counted */
 } trainer;
 
 /* --- the heap: most frequent first, then the smaller pair -------------------------------------------------------- */
@@ -66,22 +63,23 @@ static bool comes_first(candidate a, candidate b) {
 
 static cm3_status heap_push(trainer *t, candidate entry) {
     if (entry.count < t->min_frequency) return CM3_OK;
-    CM3_TRY(cm3__reserve((void **)&t->heap, &t->heap_capacity, t->heap_count + 1, sizeof *t->heap));
-    size_t i = t->heap_count++;
-    for (; i > 0 && comes_first(entry, t->heap[(i - 1) / 2]); i = (i - 1) / 2) t->heap[i] = t->heap[(i - 1) / 2];
-    t->heap[i] = entry;
+    CM3_TRY(CM3_LIST_PUSH(&t->heap, entry));
+    size_t i = t->heap.count - 1;
+    for (; i > 0 && comes_first(entry, t->heap.items[(i - 1) / 2]); i = (i - 1) / 2)
+        t->heap.items[i] = t->heap.items[(i - 1) / 2];
+    t->heap.items[i] = entry;
     return CM3_OK;
 }
 
 static candidate heap_pop(trainer *t) {
-    const candidate top = t->heap[0], last = t->heap[--t->heap_count];
+    const candidate top = t->heap.items[0], last = t->heap.items[--t->heap.count];
     size_t i = 0;
-    for (size_t child; (child = 2 * i + 1) < t->heap_count; i = child) {
-        if (child + 1 < t->heap_count && comes_first(t->heap[child + 1], t->heap[child])) child++;
-        if (!comes_first(t->heap[child], last)) break;
-        t->heap[i] = t->heap[child];
+    for (size_t child; (child = 2 * i + 1) < t->heap.count; i = child) {
+        if (child + 1 < t->heap.count && comes_first(t->heap.items[child + 1], t->heap.items[child])) child++;
+        if (!comes_first(t->heap.items[child], last)) break;
+        t->heap.items[i] = t->heap.items[child];
     }
-    t->heap[i] = last;
+    t->heap.items[i] = last;
     return top;
 }
 
@@ -110,16 +108,16 @@ static cm3_status grow_pairs(trainer *t) {
 }
 
 static cm3_status append_word(trainer *t, pair_info *info, uint32_t word_index) {
-    if (info->nodes != NONE && t->nodes[info->nodes].word == word_index) return CM3_OK;
+    if (info->nodes != NONE && t->nodes.items[info->nodes].word == word_index) return CM3_OK;
     uint32_t n = t->free_nodes;
     if (n != NONE) {
-        t->free_nodes = t->nodes[n].next;
+        t->free_nodes = t->nodes.items[n].next;
     } else {
-        if (t->node_count >= NONE) return cm3_fail(CM3_ERR_SHAPE, "tokenizer: the corpus has too many distinct words");
-        CM3_TRY(cm3__reserve((void **)&t->nodes, &t->node_capacity, t->node_count + 1, sizeof *t->nodes));
-        n = (uint32_t)t->node_count++;
+        if (t->nodes.count >= NONE) return cm3_fail(CM3_ERR_SHAPE, "tokenizer: the corpus has too many distinct words");
+        CM3_TRY(CM3_LIST_PUSH(&t->nodes, (node){0}));
+        n = (uint32_t)t->nodes.count - 1;
     }
-    t->nodes[n] = (node){word_index, info->nodes};
+    t->nodes.items[n] = (node){word_index, info->nodes};
     info->nodes = n;
     return CM3_OK;
 }
@@ -136,8 +134,7 @@ static cm3_status add_pair(trainer *t, int32_t left, int32_t right, uint32_t wor
     info->count += t->words[word_index].count;
     if (info->risen != t->merge) {
         info->risen = t->merge;
-        CM3_TRY(cm3__reserve((void **)&t->risen, &t->risen_capacity, t->risen_count + 1, sizeof *t->risen));
-        t->risen[t->risen_count++] = pair;
+        CM3_TRY(CM3_LIST_PUSH(&t->risen, pair));
     }
     return append_word(t, info, word_index);
 }
@@ -147,9 +144,9 @@ static void remove_pair(trainer *t, int32_t left, int32_t right, uint32_t word_i
 }
 
 static cm3_status push_risen(trainer *t) {
-    for (size_t i = 0; i < t->risen_count; i++)
-        CM3_TRY(heap_push(t, (candidate){pair_slot(t, t->risen[i])->count, t->risen[i]}));
-    t->risen_count = 0;
+    for (size_t i = 0; i < t->risen.count; i++)
+        CM3_TRY(heap_push(t, (candidate){pair_slot(t, t->risen.items[i])->count, t->risen.items[i]}));
+    t->risen.count = 0;
     return CM3_OK;
 }
 
@@ -188,8 +185,8 @@ static cm3_status merge_pair(trainer *t, uint64_t pair, int32_t joined) {
     pair_slot(t, pair)->nodes = NONE;
     t->merge++;
     while (n != NONE) {
-        const node here = t->nodes[n];
-        t->nodes[n].next = t->free_nodes;
+        const node here = t->nodes.items[n];
+        t->nodes.items[n].next = t->free_nodes;
         t->free_nodes = n;
         n = here.next;
         CM3_TRY(merge_in_word(t, here.word, left, right, joined));
@@ -204,13 +201,13 @@ static cm3_status joined_token(trainer *t, uint64_t pair, size_t *size, int32_t 
     const int32_t id = (int32_t)*size;
     CM3_TRY(cm3__bpe_set_joined_token(t->bpe, id, left, right));
     const cm3__token token = t->bpe->tokens[id];
-    *joined = cm3__bpe_find_piece(t->bpe, t->bpe->bytes + token.offset, token.length);
+    *joined = cm3__bpe_find_piece(t->bpe, t->bpe->bytes.items + token.offset, token.length);
     if (*joined < 0) {
         cm3__bpe_add_piece(t->bpe, id);
         *joined = id;
         (*size)++;
     } else {
-        t->bpe->bytes_used = token.offset;
+        t->bpe->bytes.count = token.offset;
         t->bpe->tokens[id] = (cm3__token){0};
     }
     return cm3__bpe_add_merge(t->bpe, left, right, *joined);
@@ -218,7 +215,7 @@ static cm3_status joined_token(trainer *t, uint64_t pair, size_t *size, int32_t 
 
 static cm3_status merge_all(trainer *t, size_t vocab_size) {
     size_t size = 256;
-    while (size < vocab_size && t->heap_count > 0) {
+    while (size < vocab_size && t->heap.count > 0) {
         const candidate top = heap_pop(t);
         const uint64_t count = pair_slot(t, top.pair)->count;
         if (count != top.count) {
@@ -252,13 +249,15 @@ static cm3_status add_bytes(cm3_bpe *bpe) {
 }
 
 static cm3_status take_words(trainer *t, const cm3__piece_counts *counts) {
-    t->words = malloc((counts->size + 1) * sizeof *t->words);
-    t->symbols = malloc((counts->bytes_used + 1) * sizeof *t->symbols);
-    if (!t->words || !t->symbols) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for %zu pieces", counts->size);
-    for (size_t i = 0; i < counts->bytes_used; i++) t->symbols[i] = t->bpe->byte_ids[(unsigned char)counts->bytes[i]];
-    t->word_count = counts->size;
-    for (size_t i = 0; i < counts->size; i++) {
-        const cm3__piece_count piece = counts->pieces[i];
+    t->words = malloc((counts->pieces.count + 1) * sizeof *t->words);
+    t->symbols = malloc((counts->bytes.count + 1) * sizeof *t->symbols);
+    if (!t->words || !t->symbols)
+        return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for %zu pieces", counts->pieces.count);
+    for (size_t i = 0; i < counts->bytes.count; i++)
+        t->symbols[i] = t->bpe->byte_ids[(unsigned char)counts->bytes.items[i]];
+    t->word_count = counts->pieces.count;
+    for (size_t i = 0; i < counts->pieces.count; i++) {
+        const cm3__piece_count piece = counts->pieces.items[i];
         t->words[i] = (word){piece.offset, piece.count, piece.length};
         const int32_t *symbols = t->symbols + piece.offset;
         for (uint32_t k = 0; k + 1 < piece.length; k++) CM3_TRY(add_pair(t, symbols[k], symbols[k + 1], (uint32_t)i));
@@ -279,10 +278,10 @@ static cm3_status count_corpus(cm3_text_next next, void *context, cm3__piece_cou
 static void trainer_free(trainer *t) {
     free(t->symbols);
     free(t->words);
-    free(t->nodes);
+    CM3_LIST_FREE(&t->nodes);
     free(t->pairs);
-    free(t->heap);
-    free(t->risen);
+    CM3_LIST_FREE(&t->heap);
+    CM3_LIST_FREE(&t->risen);
 }
 
 cm3_status cm3_bpe_train(cm3_text_next next, void *context, size_t vocab_size, uint64_t min_frequency, cm3_bpe **out) {

@@ -15,8 +15,8 @@ typedef struct cm3__count_slot {
 } count_slot;
 
 void cm3__piece_counts_free(cm3__piece_counts *counts) {
-    free(counts->pieces);
-    free(counts->bytes);
+    CM3_LIST_FREE(&counts->pieces);
+    CM3_LIST_FREE(&counts->bytes);
     free(counts->slots);
     *counts = (cm3__piece_counts){0};
 }
@@ -24,7 +24,7 @@ void cm3__piece_counts_free(cm3__piece_counts *counts) {
 static cm3_status grow_table(cm3__piece_counts *counts) {
     const uint64_t mask = counts->slots ? 2 * counts->mask + 1 : 0xffff;
     count_slot *slots = calloc(mask + 1, sizeof *slots);
-    if (!slots) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory to count %zu pieces", counts->size);
+    if (!slots) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory to count %zu pieces", counts->pieces.count);
     for (uint64_t old = 0; counts->slots && old <= counts->mask; old++) {
         if (counts->slots[old].piece == 0) continue;
         uint64_t i = counts->slots[old].tag & mask;
@@ -38,26 +38,23 @@ static cm3_status grow_table(cm3__piece_counts *counts) {
 }
 
 static cm3_status add_new(cm3__piece_counts *counts, const char *piece, size_t length, count_slot *slot, uint32_t tag) {
-    if (length > UINT32_MAX / 2 || counts->size >= UINT32_MAX / 2)
+    if (length > UINT32_MAX / 2 || counts->pieces.count >= UINT32_MAX / 2)
         return cm3_fail(CM3_ERR_SHAPE, "tokenizer: the corpus has too many or too long pieces");
-    CM3_TRY(cm3__reserve((void **)&counts->pieces, &counts->capacity, counts->size + 1, sizeof *counts->pieces));
-    CM3_TRY(cm3__reserve((void **)&counts->bytes, &counts->bytes_capacity, counts->bytes_used + length, 1));
-    memcpy(counts->bytes + counts->bytes_used, piece, length);
-    counts->pieces[counts->size++] = (cm3__piece_count){counts->bytes_used, 1, (uint32_t)length};
-    counts->bytes_used += length;
-    *slot = (count_slot){tag, (uint32_t)counts->size};
+    CM3_TRY(CM3_LIST_PUSH(&counts->pieces, (cm3__piece_count){counts->bytes.count, 1, (uint32_t)length}));
+    CM3_TRY(CM3_LIST_APPEND(&counts->bytes, piece, length));
+    *slot = (count_slot){tag, (uint32_t)counts->pieces.count};
     return CM3_OK;
 }
 
 static cm3_status add_piece(cm3__piece_counts *counts, const char *piece, size_t length) {
-    if (counts->size >= counts->mask / 2) CM3_TRY(grow_table(counts));
+    if (counts->pieces.count >= counts->mask / 2) CM3_TRY(grow_table(counts));
     const uint32_t tag = (uint32_t)XXH3_64bits(piece, length);
     for (uint64_t i = tag & counts->mask;; i = (i + 1) & counts->mask) {
         count_slot *slot = &counts->slots[i];
         if (slot->piece == 0) return add_new(counts, piece, length, slot, tag);
         if (slot->tag != tag) continue;
-        cm3__piece_count *known = &counts->pieces[slot->piece - 1];
-        if (known->length == length && memcmp(counts->bytes + known->offset, piece, length) == 0) {
+        cm3__piece_count *known = &counts->pieces.items[slot->piece - 1];
+        if (known->length == length && memcmp(counts->bytes.items + known->offset, piece, length) == 0) {
             known->count++;
             return CM3_OK;
         }

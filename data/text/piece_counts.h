@@ -2,7 +2,7 @@
 #ifndef CM3_DATA_TEXT_PIECE_COUNTS_H
 #define CM3_DATA_TEXT_PIECE_COUNTS_H
 
-#include "core/status.h"
+#include "core/list.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -15,10 +15,8 @@ typedef struct cm3__piece_count {
 
 /* Starts as all zeros. */
 typedef struct cm3__piece_counts {
-    cm3__piece_count *pieces; /* (size), in order of first appearance */
-    size_t size, capacity;
-    char *bytes;
-    size_t bytes_used, bytes_capacity;
+    CM3_LIST(cm3__piece_count) pieces; /* in order of first appearance */
+    CM3_LIST(char) bytes;
     struct cm3__count_slot *slots; /* (mask + 1) */
     uint64_t mask;
 } cm3__piece_counts;

@@ -20,6 +20,8 @@ static void every_figure_is_measured(void **state) {
         r.store_bytes_per_token);
     assert_true(r.tokens_per_second > 1e4); /* far below any machine: only that it works */
     assert_true(r.memory_tokens_per_second > 1e4);
+    assert_true(r.random_tokens_per_second > 1e4);
+    assert_true(r.add_seconds > 0 && r.add_seconds < 1e-2);
     assert_true(r.mask_tokens_per_second > 1e4);
     assert_true(r.skip_blocks_per_second > 1e2);
     assert_true(r.store_bytes_per_token > 1.5 && r.store_bytes_per_token < 2.5);

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-enum { SAMPLES = 60, LANES = 12, STEPS = 20, CONTEXT = 100 };
+enum { SAMPLES = 60, SLOTS = 12, STEPS = 20, CONTEXT = 100 };
 static cm3_vocab vocab;
 static cm3_store *store;
 static char path[512];
@@ -19,9 +19,9 @@ static int setup(void **state) {
     (void)state;
     small_vocab(&vocab);
     small_store_write("loader", SAMPLES, &vocab, path);
-    assert_int_equal(cm3_store_open(path, &vocab.fingerprint, 0, &store), CM3_OK);
+    assert_int_equal(cm3_store_open(path, 0, &store), CM3_OK);
     config = small_config();
-    config.batch = LANES;
+    config.batch = SLOTS;
     config.context = CONTEXT;
     return 0;
 }
@@ -33,22 +33,22 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* inputs[step][lane][position] of a run on `ranks` ranks with micro-batches of `rows`. */
-typedef int32_t run_inputs[STEPS][LANES][CONTEXT];
+/* inputs[step][slot][position] of a run on `ranks` ranks with micro-batches of `rows`. */
+typedef int32_t run_inputs[STEPS][SLOTS][CONTEXT];
 
 static void run(int64_t ranks, int64_t rows, int64_t first_step, const cm3_cursor *cursors, cm3_cursor *after,
                 run_inputs inputs) {
-    const int64_t count = LANES / ranks;
+    const int64_t count = SLOTS / ranks;
     for (int64_t rank = 0; rank < ranks; rank++) {
         cm3_loader *loader;
         assert_int_equal(cm3_loader_open(&config, &vocab, store, rank * count, count, rows,
                                          cursors ? cursors + rank * count : NULL, &loader),
                          CM3_OK);
         for (int64_t step = first_step; step < STEPS; step++) {
-            for (int64_t lane = 0; lane < count; lane += rows) {
+            for (int64_t slot = 0; slot < count; slot += rows) {
                 const cm3_batch *batch;
                 assert_int_equal(cm3_loader_next(loader, &batch), CM3_OK);
-                memcpy(inputs[step][rank * count + lane], batch->inputs, (size_t)(rows * CONTEXT) * sizeof(int32_t));
+                memcpy(inputs[step][rank * count + slot], batch->inputs, (size_t)(rows * CONTEXT) * sizeof(int32_t));
             }
             if (after && step == STEPS / 2 - 1)
                 memcpy(after + rank * count, cm3_loader_cursors(loader), (size_t)count * sizeof *after);
@@ -75,13 +75,13 @@ static void batches_do_not_depend_on_ranks_micro_batches_or_prefetching(void **s
 static void resuming_goes_on_with_the_very_next_batch_on_any_number_of_ranks(void **state) {
     (void)state;
     run_inputs *expected = malloc(sizeof *expected), *found = malloc(sizeof *found);
-    cm3_cursor middle[LANES];
+    cm3_cursor middle[SLOTS];
     config.prefetch = 5; /* batches prepared but not taken must be made again */
     run(2, 3, 0, NULL, middle, *expected);
     const int64_t ranks[] = {1, 2, 4};
     for (int i = 0; i < 3; i++) {
         memcpy(*found, *expected, sizeof *found);
-        memset((*found)[STEPS / 2], 0, sizeof(int32_t) * LANES * CONTEXT * (STEPS / 2));
+        memset((*found)[STEPS / 2], 0, sizeof(int32_t) * SLOTS * CONTEXT * (STEPS / 2));
         run(ranks[i], 3, STEPS / 2, middle, NULL, *found);
         assert_memory_equal(*expected, *found, sizeof *found);
     }
@@ -94,7 +94,7 @@ static void a_batch_stays_as_it_is_until_the_next_is_asked_for(void **state) {
     cm3_loader *loader;
     const cm3_batch *batch;
     config.prefetch = 2;
-    assert_int_equal(cm3_loader_open(&config, &vocab, store, 0, LANES, 4, NULL, &loader), CM3_OK);
+    assert_int_equal(cm3_loader_open(&config, &vocab, store, 0, SLOTS, 4, NULL, &loader), CM3_OK);
     int32_t *copy = malloc(4 * CONTEXT * sizeof *copy);
     for (int i = 0; i < 10; i++) {
         assert_int_equal(cm3_loader_next(loader, &batch), CM3_OK);
@@ -112,7 +112,7 @@ static void closing_at_any_moment_ends_cleanly(void **state) {
     for (int taken = 0; taken < 8; taken++) {
         cm3_loader *loader;
         const cm3_batch *batch;
-        assert_int_equal(cm3_loader_open(&config, &vocab, store, 0, LANES, 2, NULL, &loader), CM3_OK);
+        assert_int_equal(cm3_loader_open(&config, &vocab, store, 0, SLOTS, 2, NULL, &loader), CM3_OK);
         for (int i = 0; i < taken; i++) assert_int_equal(cm3_loader_next(loader, &batch), CM3_OK);
         cm3_loader_close(loader);
     }
@@ -139,8 +139,8 @@ static void a_fault_of_the_thread_reaches_the_consumer_after_the_good_batches(vo
         cm3_loader *loader = NULL;
         const cm3_batch *batch;
         config.prefetch = prefetch;
-        cm3_status status = cm3_store_open(broken, &vocab.fingerprint, 0, &bad);
-        if (status == CM3_OK) status = cm3_loader_open(&config, &vocab, bad, 0, LANES, 2, NULL, &loader);
+        cm3_status status = cm3_store_open(broken, 0, &bad);
+        if (status == CM3_OK) status = cm3_loader_open(&config, &vocab, bad, 0, SLOTS, 2, NULL, &loader);
         for (int i = 0; i < 100 && status == CM3_OK; i++) status = cm3_loader_next(loader, &batch);
         assert_int_equal(status, CM3_ERR_FORMAT);
         assert_non_null(strstr(cm3_message(), "damaged"));
@@ -151,11 +151,11 @@ static void a_fault_of_the_thread_reaches_the_consumer_after_the_good_batches(vo
     }
 }
 
-static void lanes_that_do_not_divide_are_refused(void **state) {
+static void slots_that_do_not_divide_are_refused(void **state) {
     (void)state;
     cm3_loader *loader;
-    assert_int_equal(cm3_loader_open(&config, &vocab, store, 0, LANES, 5, NULL, &loader), CM3_ERR_SHAPE);
-    assert_int_equal(cm3_loader_open(&config, &vocab, store, 6, LANES, 4, NULL, &loader), CM3_ERR_SHAPE);
+    assert_int_equal(cm3_loader_open(&config, &vocab, store, 0, SLOTS, 5, NULL, &loader), CM3_ERR_SHAPE);
+    assert_int_equal(cm3_loader_open(&config, &vocab, store, 6, SLOTS, 4, NULL, &loader), CM3_ERR_SHAPE);
     assert_null(loader);
 }
 
@@ -166,7 +166,7 @@ int main(void) {
         cmocka_unit_test(a_batch_stays_as_it_is_until_the_next_is_asked_for),
         cmocka_unit_test(closing_at_any_moment_ends_cleanly),
         cmocka_unit_test(a_fault_of_the_thread_reaches_the_consumer_after_the_good_batches),
-        cmocka_unit_test(lanes_that_do_not_divide_are_refused),
+        cmocka_unit_test(slots_that_do_not_divide_are_refused),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

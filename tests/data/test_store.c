@@ -1,5 +1,6 @@
 #include "data/store.h"
 #include "core/file.h"
+#include "tests/support/documents.h"
 #include "tests/support/small_store.h"
 
 #include <hdf5.h>
@@ -34,32 +35,53 @@ static int teardown(void **state) {
     return 0;
 }
 
+static const cm3_range all_segments = {0, INT64_MAX};
+
+static void expect_document(const cm3_document *found, const cm3_document *expected) {
+    assert_int_equal(found->segments.count, expected->segments.count);
+    for (size_t i = 0; i < found->segments.count; i++) {
+        const cm3_segment *f = &found->segments.items[i], *e = &expected->segments.items[i];
+        assert_int_equal(f->modality, e->modality);
+        assert_int_equal(f->count, e->count);
+        assert_int_equal(f->rows, e->rows);
+        assert_int_equal(f->columns, e->columns);
+        if (f->begin != CM3_SEGMENT_ABSENT)
+            assert_memory_equal(cm3_segment_ids(found, f), cm3_segment_ids(expected, e), f->count * sizeof(int32_t));
+    }
+}
+
+static void check_string(cm3_store *store, int64_t i, cm3_store_string which, const char *expected) {
+    char *text;
+    assert_int_equal(cm3_store_read_string(store, i, which, &text), CM3_OK);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
 static void check_sample(cm3_store *store, int64_t i) {
-    int32_t text[64], codes[SMALL_CODES], expected_text[12], expected_codes[SMALL_CODES];
-    int64_t count, only_count;
-    char *name, label[32];
-    const int64_t expected = small_sample(i, expected_text, expected_codes);
-    assert_int_equal(cm3_store_text(store, i, text, &count), CM3_OK);
-    assert_int_equal(cm3_store_text_count(store, i, &only_count), CM3_OK);
-    assert_int_equal(cm3_store_image(store, i, codes), CM3_OK);
-    assert_int_equal(cm3_store_name(store, i, &name), CM3_OK);
+    static cm3_document found, expected;
+    char label[32];
+    small_document(i, &expected);
+    assert_int_equal(cm3_store_read(store, i, all_segments, &found), CM3_OK);
+    expect_document(&found, &expected);
+    assert_int_equal(found.token_ids.count, expected.token_ids.count);
+    assert_int_equal(cm3_store_lengths(store, i, &found), CM3_OK);
+    expect_document(&found, &expected);
+    assert_int_equal(found.token_ids.count, 0);
     snprintf(label, sizeof label, "sample-%ld", (long)i);
-    assert_int_equal(count, expected);
-    assert_int_equal(only_count, expected);
-    assert_memory_equal(text, expected_text, (size_t)count * sizeof *text);
-    assert_memory_equal(codes, expected_codes, sizeof codes);
-    assert_string_equal(name, label);
-    assert_int_equal(cm3_store_is_validation(store, i), small_validation(i));
-    free(name);
+    check_string(store, i, CM3_STORE_NAME, label);
+    check_string(store, i, CM3_STORE_CAPTION, "a caption");
+    check_string(store, i, CM3_STORE_ORIGIN, "");
+    cm3_document_free(&found);
+    cm3_document_free(&expected);
 }
 
 static void samples_read_back_in_any_order_from_file_and_memory(void **state) {
     (void)state;
-    const int64_t limits[] = {0, (SAMPLES + 1) * 8, 1 << 30}; /* nothing, the offsets, everything in memory */
-    for (size_t l = 0; l < 3; l++) {
+    /* In memory: nothing, where samples begin, segments too, texts too, everything. */
+    const int64_t limits[] = {0, (SAMPLES + 1) * 24, (SAMPLES + 1) * 24 + SAMPLES * 16, (SAMPLES + 1) * 72, 1 << 30};
+    for (size_t l = 0; l < 5; l++) {
         cm3_store *store;
-        assert_int_equal(cm3_store_open(path, &vocab.fingerprint, limits[l], &store), CM3_OK);
-        assert_int_equal(cm3_store_in_memory(store), l == 2);
+        assert_int_equal(cm3_store_open(path, limits[l], &store), CM3_OK);
         for (int64_t i = 0; i < 2 * SAMPLES; i++) check_sample(store, i * 7919 % SAMPLES);
         cm3_store_close(store);
     }
@@ -68,30 +90,57 @@ static void samples_read_back_in_any_order_from_file_and_memory(void **state) {
 static void what_the_header_says_is_true(void **state) {
     (void)state;
     cm3_store *store;
-    assert_int_equal(cm3_store_open(path, NULL, 0, &store), CM3_OK);
+    assert_int_equal(cm3_store_open(path, 0, &store), CM3_OK);
     const cm3_store_info *info = cm3_store_get_info(store);
-    int64_t tokens = 0, longest = 0;
+    int64_t tokens = 0;
     for (int64_t i = 0; i < SAMPLES; i++) {
         int32_t text[12], codes[SMALL_CODES];
-        const int64_t count = small_sample(i, text, codes);
-        tokens += count;
-        if (count > longest) longest = count;
+        tokens += small_sample(i, text, codes);
     }
     assert_int_equal(info->samples, SAMPLES);
     assert_int_equal(info->validation, SAMPLES / 5);
+    assert_int_equal(info->segments, 2 * SAMPLES);
+    assert_int_equal(info->images, SAMPLES);
     assert_int_equal(info->text_tokens, tokens);
-    assert_int_equal(info->longest_text, longest);
-    assert_int_equal(info->image_rows, SMALL_ROWS);
-    assert_int_equal(info->image_columns, SMALL_COLUMNS);
-    assert_true(cm3_hash_equal(info->vocabulary, vocab.fingerprint));
-    assert_int_equal(info->source.low, 2);
+    assert_int_equal(info->codes, SAMPLES * SMALL_CODES);
+    const cm3_store_info given = small_info(&vocab);
+    assert_int_equal(cm3_store_check_inputs(store, &given.inputs), CM3_OK);
     cm3_store_close(store);
+}
+
+static cm3_hash content_of(int64_t samples, int64_t validation) {
+    char other[600];
+    snprintf(other, sizeof other, "%s.content", path);
+    const cm3_store_info info = small_info(&vocab);
+    cm3_store_writer *writer;
+    cm3_document document = {0};
+    cm3_store *store;
+    assert_int_equal(cm3_store_create(other, &info, &writer), CM3_OK);
+    for (int64_t i = 0; i < samples; i++) {
+        small_document(i, &document);
+        const cm3_store_sample sample = {.document = &document, .validation = i == validation};
+        assert_int_equal(cm3_store_add(writer, &sample), CM3_OK);
+    }
+    assert_int_equal(cm3_store_commit(writer), CM3_OK);
+    assert_int_equal(cm3_store_open(other, 0, &store), CM3_OK);
+    const cm3_hash content = cm3_store_get_info(store)->content;
+    cm3_store_close(store);
+    cm3_document_free(&document);
+    unlink(other);
+    return content;
+}
+
+static void the_content_tells_sets_of_samples_apart(void **state) {
+    (void)state;
+    assert_true(cm3_hash_equal(content_of(5, 2), content_of(5, 2)));
+    assert_false(cm3_hash_equal(content_of(5, 2), content_of(6, 2)));
+    assert_false(cm3_hash_equal(content_of(5, 2), content_of(5, 3)));
 }
 
 static void training_and_validation_numbers_cover_every_sample_once(void **state) {
     (void)state;
     cm3_store *store;
-    assert_int_equal(cm3_store_open(path, NULL, 0, &store), CM3_OK);
+    assert_int_equal(cm3_store_open(path, 0, &store), CM3_OK);
     int64_t training = 0, validation = 0;
     for (int64_t i = 0; i < SAMPLES; i++) {
         if (small_validation(i))
@@ -106,28 +155,49 @@ static void training_and_validation_numbers_cover_every_sample_once(void **state
 static void indices_outside_are_refused(void **state) {
     (void)state;
     cm3_store *store;
-    int32_t codes[SMALL_CODES];
-    assert_int_equal(cm3_store_open(path, NULL, 0, &store), CM3_OK);
-    assert_int_equal(cm3_store_image(store, SAMPLES, codes), CM3_ERR_NOT_FOUND);
-    assert_int_equal(cm3_store_image(store, -1, codes), CM3_ERR_NOT_FOUND);
+    cm3_document document = {0};
+    assert_int_equal(cm3_store_open(path, 0, &store), CM3_OK);
+    assert_int_equal(cm3_store_read(store, SAMPLES, all_segments, &document), CM3_ERR_NOT_FOUND);
+    assert_int_equal(cm3_store_read(store, -1, all_segments, &document), CM3_ERR_NOT_FOUND);
     cm3_store_close(store);
 }
 
-static void another_vocabularys_store_is_one_clear_error(void **state) {
-    (void)state;
-    cm3_store *store;
-    const cm3_hash other = {5, 6};
-    assert_int_equal(cm3_store_open(path, &other, 0, &store), CM3_ERR_FORMAT);
-    assert_null(store);
-    assert_non_null(strstr(cm3_message(), "another vocabulary"));
+static void expect_difference(cm3_store *store, const cm3_store_inputs *other, const char *message) {
+    assert_int_equal(cm3_store_check_inputs(store, other), CM3_ERR_FORMAT);
+    assert_non_null(strstr(cm3_message(), message));
     assert_non_null(strstr(cm3_message(), path));
     assert_null(strchr(cm3_message(), '\n'));
+}
+
+static void a_store_of_other_inputs_is_one_clear_error(void **state) {
+    (void)state;
+    cm3_store *store;
+    assert_int_equal(cm3_store_open(path, 0, &store), CM3_OK);
+    cm3_store_inputs other = small_info(&vocab).inputs;
+    other.image_tokenizer.low ^= 1;
+    expect_difference(store, &other, "image_tokenizer: found ");
+    other = small_info(&vocab).inputs;
+    other.text_tokenizer.low ^= 1;
+    expect_difference(store, &other, "text_tokenizer: found ");
+    other = small_info(&vocab).inputs;
+    other.image_size = 64;
+    expect_difference(store, &other, "image_size: found 32, expected 64");
+    other = small_info(&vocab).inputs;
+    strcpy(other.fit, "pad");
+    expect_difference(store, &other, "fit: found crop, expected pad");
+    other = small_info(&vocab).inputs;
+    strcpy(other.background, "black");
+    expect_difference(store, &other, "background: found white, expected black");
+    other = small_info(&vocab).inputs;
+    strcpy(other.resize, "lanczos");
+    expect_difference(store, &other, "resize: found bicubic, expected lanczos");
+    cm3_store_close(store);
 }
 
 static void a_missing_store_is_not_found(void **state) {
     (void)state;
     cm3_store *store;
-    assert_int_equal(cm3_store_open("no/such/store.h5", NULL, 0, &store), CM3_ERR_NOT_FOUND);
+    assert_int_equal(cm3_store_open("no/such/store.h5", 0, &store), CM3_ERR_NOT_FOUND);
 }
 
 static void an_empty_set_is_refused_and_leaves_no_file(void **state) {
@@ -142,36 +212,206 @@ static void an_empty_set_is_refused_and_leaves_no_file(void **state) {
     assert_false(cm3_path_exists(other));
 }
 
-static void numbers_outside_their_vocabulary_are_not_written(void **state) {
+static void expect_not_written(cm3_store_writer *writer, const cm3_document *document) {
+    assert_int_equal(cm3_store_add(writer, &(cm3_store_sample){.document = document}), CM3_ERR_FORMAT);
+}
+
+static void what_is_no_document_of_the_vocabulary_is_not_written(void **state) {
     (void)state;
     char other[600];
     snprintf(other, sizeof other, "%s.bad", path);
     const cm3_store_info info = small_info(&vocab);
     cm3_store_writer *writer;
-    int32_t codes[SMALL_CODES] = {0}, text[1] = {SMALL_TEXT};
+    cm3_document document = {0};
     assert_int_equal(cm3_store_create(other, &info, &writer), CM3_OK);
-    assert_int_equal(cm3_store_add(writer, text, 1, codes, NULL, false), CM3_ERR_FORMAT);
-    codes[3] = -1;
-    assert_int_equal(cm3_store_add(writer, text, 0, codes, NULL, false), CM3_ERR_FORMAT);
+    expect_not_written(writer, &document); /* no segments */
+    assert_int_equal(cm3_document_add_text(&document, NULL, 0), CM3_OK);
+    expect_not_written(writer, &document); /* a blank */
+    cm3_document_clear(&document);
+    assert_int_equal(cm3_document_add_text(&document, &(int32_t){SMALL_TEXT}, 1), CM3_OK);
+    expect_not_written(writer, &document);
+    cm3_document_clear(&document);
+    assert_int_equal(cm3_document_add_image(&document, &(int32_t){-1}, 1, 1), CM3_OK);
+    expect_not_written(writer, &document);
+    document.token_ids.items[0] = 3;
+    document.segments.items[0].rows = 0; /* a grid that is not known */
+    expect_not_written(writer, &document);
+    cm3_document_free(&document);
     cm3_store_discard(writer);
     assert_false(cm3_path_exists(other));
+}
+
+static void mixed_document(int64_t i, cm3_document *document) {
+    cm3_rng rng = cm3_rng_stream(31, CM3_RNG_TEST, 0, (uint64_t)i);
+    assert_int_equal(random_document(&rng, &vocab, document), CM3_OK);
+}
+
+static void documents_of_any_segments_and_grids_read_back_whole_and_in_part(void **state) {
+    (void)state;
+    enum { DOCUMENTS = 500 };
+    char other[600];
+    snprintf(other, sizeof other, "%s.mixed", path);
+    cm3_store_info info = small_info(&vocab);
+    cm3_document document = {0}, found = {0};
+    for (int wide = 0; wide < 3; wide++) { /* codes of 1, 2, 4 bytes */
+        cm3_store_writer *writer;
+        info.image_codebook = wide == 0 ? SMALL_IMAGE : wide == 1 ? 8192 : 1 << 20;
+        assert_int_equal(cm3_store_create(other, &info, &writer), CM3_OK);
+        for (int64_t i = 0; i < DOCUMENTS; i++) {
+            mixed_document(i, &document);
+            const cm3_store_sample sample = {.document = &document, .strings = {NULL, "\xc3\xa9", "origin"}};
+            assert_int_equal(cm3_store_add(writer, &sample), CM3_OK);
+        }
+        assert_int_equal(cm3_store_commit(writer), CM3_OK);
+        for (int64_t limit = 0; limit < 1 << 21; limit += 20000) {
+            cm3_store *store;
+            assert_int_equal(cm3_store_open(other, limit, &store), CM3_OK);
+            for (int64_t i = limit % 7; i < DOCUMENTS; i += 7) {
+                mixed_document(i, &document);
+                const int64_t count = (int64_t)document.segments.count;
+                const cm3_range part = {i % count, i % count + 1 + i / 7 % count};
+                assert_int_equal(cm3_store_read(store, i, part, &found), CM3_OK);
+                expect_document(&found, &document);
+                for (int64_t s = 0; s < count; s++)
+                    assert_int_equal(found.segments.items[s].begin != CM3_SEGMENT_ABSENT,
+                                     s >= part.begin && s < part.end);
+                check_string(store, i, CM3_STORE_CAPTION, "\xc3\xa9");
+                check_string(store, i, CM3_STORE_ORIGIN, "origin");
+            }
+            cm3_store_close(store);
+            if (limit > 200000) break;
+        }
+    }
+    cm3_document_free(&document);
+    cm3_document_free(&found);
+    unlink(other);
+}
+
+static void put(hid_t file, const char *name, hid_t type, hsize_t rows, hsize_t columns) {
+    const hsize_t dims[2] = {rows, columns};
+    const hid_t space = H5Screate_simple(2, dims, NULL);
+    H5Dclose(H5Dcreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Sclose(space);
+}
+
+static hid_t copy_of_store(const char *other) {
+    char *data;
+    size_t length;
+    assert_int_equal(cm3_file_read(path, 1 << 24, &data, &length), CM3_OK);
+    assert_int_equal(cm3_file_write(other, data, length), CM3_OK);
+    free(data);
+    return H5Fopen(other, H5F_ACC_RDWR, H5P_DEFAULT);
+}
+
+static void put_number(hid_t file, const char *name, int64_t value) {
+    const hid_t space = H5Screate(H5S_SCALAR);
+    if (H5Aexists(file, name) > 0) H5Adelete(file, name);
+    const hid_t attribute = H5Acreate2(file, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+    H5Awrite(attribute, H5T_NATIVE_INT64, &value);
+    H5Aclose(attribute);
+    H5Sclose(space);
+}
+
+static void embeddings_and_neighbours_can_be_added_to_a_store_of_this_version(void **state) {
+    (void)state;
+    char other[600];
+    snprintf(other, sizeof other, "%s.more", path);
+    const hid_t file = copy_of_store(other);
+    const char *const embeddings[] = {"embedding_text", "embedding_image", "embedding_mean"};
+    for (int i = 0; i < 3; i++) put(file, embeddings[i], H5T_STD_U16LE, SAMPLES, 32);
+    put(file, "neighbour", H5T_STD_U64LE, SAMPLES, 4);
+    put(file, "neighbour_score", H5T_IEEE_F32LE, SAMPLES, 4);
+    put_number(file, "embedding_width", 32);
+    H5Fclose(file);
+    cm3_store *store;
+    assert_int_equal(cm3_store_open(other, 0, &store), CM3_OK);
+    for (int64_t i = 0; i < SAMPLES; i += 17) check_sample(store, i);
+    cm3_store_close(store);
+    unlink(other);
+}
+
+static void a_store_of_another_version_is_refused_in_one_line(void **state) {
+    (void)state;
+    char other[600], expected[700];
+    snprintf(other, sizeof other, "%s.old", path);
+    const hid_t file = copy_of_store(other);
+    put_number(file, "version", 1);
+    H5Fclose(file);
+    cm3_store *store;
+    assert_int_equal(cm3_store_open(other, 0, &store), CM3_ERR_FORMAT);
+    snprintf(expected, sizeof expected,
+             "%s: a token store of format version 1, expected 2; run `cm3leon tokenize` again", other);
+    assert_string_equal(cm3_message(), expected);
+    unlink(other);
+}
+
+/* Writes other numbers over a row of a dataset, with right checksums. */
+static void overwrite(hid_t file, const char *name, hsize_t row, hsize_t columns, const uint64_t *values) {
+    const hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT), space = H5Dget_space(dataset);
+    const hsize_t start[2] = {row, 0}, count[2] = {1, columns};
+    const hid_t memory = H5Screate_simple(2, count, NULL);
+    H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
+    assert_true(H5Dwrite(dataset, H5T_NATIVE_UINT64, memory, space, H5P_DEFAULT, values) >= 0);
+    H5Sclose(memory);
+    H5Sclose(space);
+    H5Dclose(dataset);
+}
+
+static void places_and_sizes_that_cannot_be_are_one_clear_error(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        hsize_t row, columns;
+        uint64_t values[3];
+    } faults[] = {
+        {"sample", 7, 3, {UINT64_MAX, 0, 0}},
+        {"sample", 7, 3, {14, UINT64_MAX, 0}},
+        {"sample", 7, 3, {14, 0, UINT64_MAX - 5}},
+        {"sample", 7, 3, {12, 30, 7 * SMALL_CODES}},
+        {"sample", 7, 3, {14, 1, 7 * SMALL_CODES}},
+        {"sample", SAMPLES, 3, {2 * SAMPLES + 1, 0, 0}},
+        {"segment", 14, 2, {0, 0}},
+        {"segment", 14, 2, {0, UINT32_MAX}},
+        {"segment", 15, 2, {UINT32_MAX, UINT32_MAX}},
+        {"segment", 15, 2, {SMALL_ROWS, SMALL_COLUMNS + 1}},
+        {"segment", 15, 2, {4096, 4096}},
+        {"segment", 15, 2, {0, SMALL_CODES}},
+    };
+    char other[600];
+    snprintf(other, sizeof other, "%s.hostile", path);
+    for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
+        const hid_t file = copy_of_store(other);
+        overwrite(file, faults[f].name, faults[f].row, faults[f].columns, faults[f].values);
+        H5Fclose(file);
+        for (int64_t limit = 0; limit <= 1 << 30; limit += 1 << 30) {
+            cm3_store *store;
+            cm3_document document = {0};
+            cm3_status status = cm3_store_open(other, limit, &store);
+            for (int64_t i = 6; i < 8 && status == CM3_OK; i++)
+                status = cm3_store_read(store, i, all_segments, &document);
+            assert_int_equal(status, CM3_ERR_FORMAT);
+            assert_non_null(strstr(cm3_message(), "the token store is damaged"));
+            assert_null(strchr(cm3_message(), '\n'));
+            cm3_document_free(&document);
+            cm3_store_close(store);
+        }
+    }
+    unlink(other);
 }
 
 /* Reads everything; a damaged file may fail at any point, but only with a status and a line. */
 static cm3_status read_everything(const char *file, int64_t limit) {
     cm3_store *store;
-    cm3_status status = cm3_store_open(file, &vocab.fingerprint, limit, &store);
+    cm3_document found = {0}, expected = {0};
+    cm3_status status = cm3_store_open(file, limit, &store);
     for (int64_t i = 0; status == CM3_OK && i < SAMPLES; i++) {
-        int32_t text[64], codes[SMALL_CODES], expected_text[12], expected_codes[SMALL_CODES];
-        int64_t count;
-        const int64_t expected = small_sample(i, expected_text, expected_codes);
-        status = cm3_store_text(store, i, text, &count);
-        if (status == CM3_OK) status = cm3_store_image(store, i, codes);
+        status = cm3_store_read(store, i, all_segments, &found);
         if (status != CM3_OK) break;
-        assert_int_equal(count, expected); /* what is given without a fault is true */
-        assert_memory_equal(text, expected_text, (size_t)count * sizeof *text);
-        assert_memory_equal(codes, expected_codes, sizeof codes);
+        small_document(i, &expected);
+        expect_document(&found, &expected); /* what is given without a fault is true */
     }
+    cm3_document_free(&found);
+    cm3_document_free(&expected);
     cm3_store_close(store);
     return status;
 }
@@ -226,12 +466,13 @@ static void a_full_disk_is_an_error_and_the_old_store_stays(void **state) {
     setrlimit(RLIMIT_FSIZE, &limit);
     const cm3_store_info info = small_info(&vocab);
     cm3_store_writer *writer;
+    cm3_document document = {0};
     cm3_status status = cm3_store_create(other, &info, &writer);
     for (int64_t i = 0; i < 20000 && status == CM3_OK; i++) {
-        int32_t text[12], codes[SMALL_CODES];
-        const int64_t count = small_sample(i, text, codes);
-        status = cm3_store_add(writer, text, count, codes, "name", false);
+        small_document(i, &document);
+        status = cm3_store_add(writer, &(cm3_store_sample){.document = &document});
     }
+    cm3_document_free(&document);
     if (status == CM3_OK)
         status = cm3_store_commit(writer);
     else
@@ -251,10 +492,10 @@ static void another_hdf5_file_is_no_store(void **state) {
     snprintf(other, sizeof other, "%s.other", path);
     H5Fclose(H5Fcreate(other, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
     cm3_store *store;
-    assert_int_equal(cm3_store_open(other, NULL, 0, &store), CM3_ERR_FORMAT);
+    assert_int_equal(cm3_store_open(other, 0, &store), CM3_ERR_FORMAT);
     assert_non_null(strstr(cm3_message(), "not a token store"));
     assert_int_equal(cm3_file_write(other, "plain text", 10), CM3_OK);
-    assert_int_equal(cm3_store_open(other, NULL, 0, &store), CM3_ERR_FORMAT);
+    assert_int_equal(cm3_store_open(other, 0, &store), CM3_ERR_FORMAT);
     assert_non_null(strstr(cm3_message(), "not an HDF5 file"));
     unlink(other);
 }
@@ -263,12 +504,17 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_read_back_in_any_order_from_file_and_memory),
         cmocka_unit_test(what_the_header_says_is_true),
+        cmocka_unit_test(the_content_tells_sets_of_samples_apart),
         cmocka_unit_test(training_and_validation_numbers_cover_every_sample_once),
         cmocka_unit_test(indices_outside_are_refused),
-        cmocka_unit_test(another_vocabularys_store_is_one_clear_error),
+        cmocka_unit_test(a_store_of_other_inputs_is_one_clear_error),
         cmocka_unit_test(a_missing_store_is_not_found),
         cmocka_unit_test(an_empty_set_is_refused_and_leaves_no_file),
-        cmocka_unit_test(numbers_outside_their_vocabulary_are_not_written),
+        cmocka_unit_test(what_is_no_document_of_the_vocabulary_is_not_written),
+        cmocka_unit_test(documents_of_any_segments_and_grids_read_back_whole_and_in_part),
+        cmocka_unit_test(embeddings_and_neighbours_can_be_added_to_a_store_of_this_version),
+        cmocka_unit_test(a_store_of_another_version_is_refused_in_one_line),
+        cmocka_unit_test(places_and_sizes_that_cannot_be_are_one_clear_error),
         cmocka_unit_test(a_store_cut_anywhere_is_refused),
         cmocka_unit_test(a_flipped_bit_never_becomes_a_wrong_token),
         cmocka_unit_test(a_full_disk_is_an_error_and_the_old_store_stays),

@@ -27,7 +27,7 @@ P
 cp -r "$work/base" "$work/codes"
 rm -rf "$work/codes/tokenize"
 quietly "$cm3leon" tokenize "$tiny" out="$work/codes" device=cuda
-sees() { for lane in 0 3 6; do "$cm3leon" inspect "$tiny" out="$work/$1" --step 1 --lane $lane || fail "inspect"; done; }
+sees() { for slot in 0 3 6; do "$cm3leon" inspect "$tiny" out="$work/$1" --step 1 --slot $slot || fail "inspect"; done; }
 [ "$(sees base)" = "$(sees codes)" ] || fail "images have other codes"
 
 # Drawing, describing, scoring.

@@ -17,18 +17,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (!*cm3_message() || strchr(cm3_message(), '\n')) __builtin_trap();
         return 0;
     }
-    for (int64_t i = 0; i < index.count; i++) {
-        const cm3__jsonl_line *line = &index.lines[i];
-        char *text, *image;
-        size_t length;
+    for (size_t i = 0; i < index.count; i++) {
+        const cm3__jsonl_line *line = &index.items[i];
+        cm3_pair pair;
+        char *image;
         if (line->offset < 0 || line->offset + line->length > (int64_t)size) __builtin_trap();
-        if (cm3__jsonl_parse(&config, "again", (const char *)data + line->offset, (size_t)line->length, &text, &length,
+        if (cm3__jsonl_parse(&config, "again", (const char *)data + line->offset, (size_t)line->length, &pair,
                              &image) != CM3_OK)
             __builtin_trap();
-        if (strlen(text) != length || !length) __builtin_trap();
-        free(text);
+        if (strlen(pair.text) != pair.text_length || !pair.text_length) __builtin_trap();
+        cm3_pair_free(&pair);
         free(image);
     }
-    cm3__jsonl_index_free(&index);
+    CM3_LIST_FREE(&index);
     return 0;
 }

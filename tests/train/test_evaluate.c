@@ -185,7 +185,7 @@ static void scores_do_not_depend_on_what_is_read_together(void **state) {
         for (int i = 0; i < text; i++) ids[s][1 + i] = cm3_vocab_id(&vocab, CM3_REGION_TEXT, 40 * s + 7 * i);
         ids[s][1 + text] = cm3_vocab_id(&vocab, CM3_REGION_BREAK, 0);
         for (int i = 0; i < 4; i++) ids[s][2 + text + i] = cm3_vocab_id(&vocab, CM3_REGION_IMAGE, (s + i) % 8);
-        samples[s] = (cm3_tokens){.ids = ids[s], .count = (size_t)length};
+        samples[s] = (cm3_tokens){.items = ids[s], .count = (size_t)length};
     }
     cm3_sample_score zero[3], one[3], all[3];
     /* A model of zeros finds every id equally likely. */
@@ -202,7 +202,7 @@ static void scores_do_not_depend_on_what_is_read_together(void **state) {
                     fabs(one[s].image_nats - all[s].image_nats) < 1e-4);
         assert_true(fabs(one[s].image_nats - zero[s].image_nats) > 1e-3);
     }
-    samples[0] = (cm3_tokens){.ids = (int32_t[14]){0}, .count = 14};
+    samples[0] = (cm3_tokens){.items = (int32_t[14]){0}, .count = 14};
     assert_int_equal(cm3_score_samples(n.model, &vocab, samples, 3, 3, all), CM3_ERR_USAGE);
     small_network_close(&n);
 }

@@ -83,7 +83,7 @@ static size_t distinct_pieces(texts *t) {
     size_t length;
     for (t->at = 0; next_text(t, &text, &length) == CM3_OK && text;)
         if (cm3__piece_counts_add(&counts, text, length) != CM3_OK) break;
-    const size_t size = counts.size;
+    const size_t size = counts.pieces.count;
     cm3__piece_counts_free(&counts);
     return size;
 }

@@ -9,6 +9,7 @@
 #include "train/evaluate/scoring.h"
 #include "train/generate/pipeline.h"
 #include "train/run_folder.h"
+#include "train/token_store.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -50,12 +51,13 @@ static bool is_first(const evaluator *e) {
 
 /* --- which pairs ------------------------------------------------------------------------------------------------- */
 
-/* <eos> TEXT <break> IMAGE <eos>: the last token is never an input. */
+/* The last token of a sample is never an input. */
 static cm3_status fits(evaluator *e, int64_t index, bool *fit) {
-    int64_t text;
-    CM3_TRY(cm3_store_text_count(e->store, index, &text));
-    *fit = 1 + text + 1 + e->per_image <= e->stage->recipe->model.context;
-    return CM3_OK;
+    cm3_document document = {0};
+    const cm3_status status = cm3_store_lengths(e->store, index, &document);
+    *fit = cm3_document_size(&document) - 1 <= e->stage->recipe->model.context;
+    cm3_document_free(&document);
+    return status;
 }
 
 static cm3_status choose_split(evaluator *e, bool validation, int64_t *chosen) {
@@ -122,18 +124,13 @@ static cm3_status set_up(evaluator *e) {
     e->side = recipe->image_tokenizer.network.image_size;
     e->bytes = e->side * e->side * 3;
     CM3_TRY(cm3_source_open(&recipe->source, &e->source));
-    char *path = cm3_stage_path(recipe, "tokenize", "store.h5");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    const cm3_status status =
-        cm3_store_open(path, &e->pipeline.tokenizers.vocab.fingerprint, recipe->pretrain.data.memory << 20, &e->store);
-    free(path);
-    CM3_TRY(status);
+    CM3_TRY(cm3_token_store_open(recipe, &e->pipeline.tokenizers.vocab, &e->store));
     CM3_TRY(choose(e));
     CM3_TRY(take_memory(e));
     for (int64_t i = 0; i < e->count; i++) {
         const int64_t index = e->mine[i].index = e->pairs[e->first + i];
-        CM3_TRY(cm3_store_name(e->store, index, &e->captions[i]));
-        CM3_TRY(cm3_store_image(e->store, index, e->codes + i * e->per_image));
+        CM3_TRY(cm3_store_read_string(e->store, index, CM3_STORE_CAPTION, &e->captions[i]));
+        CM3_TRY(cm3_token_store_pair_codes(e->store, index, e->per_image, e->codes + i * e->per_image));
     }
     return CM3_OK;
 }
@@ -268,13 +265,9 @@ static cm3_status reconstruct(evaluator *e) {
     return status;
 }
 
-static cm3_status render(evaluator *e, int64_t i, int32_t *text, cm3_tokens *sample) {
-    int64_t count;
+static cm3_status render(evaluator *e, int64_t i, cm3_tokens *sample) {
     cm3_document document = {0};
-    cm3_status status = cm3_store_text(e->store, e->mine[i].index, text, &count);
-    if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_TEXT, text, (size_t)count);
-    if (status == CM3_OK)
-        status = cm3_document_add(&document, CM3_MODALITY_IMAGE, e->codes + i * e->per_image, (size_t)e->per_image);
+    cm3_status status = cm3_store_read(e->store, e->mine[i].index, (cm3_range){0, INT64_MAX}, &document);
     if (status == CM3_OK) status = cm3_document_render(&document, &e->pipeline.tokenizers.vocab, sample);
     cm3_document_free(&document);
     return status;
@@ -283,11 +276,9 @@ static cm3_status render(evaluator *e, int64_t i, int32_t *text, cm3_tokens *sam
 static cm3_status score(evaluator *e) {
     cm3_tokens *samples = calloc((size_t)e->share, sizeof *samples);
     cm3_sample_score *scores = calloc((size_t)e->share, sizeof *scores);
-    int32_t *text = calloc((size_t)cm3_store_get_info(e->store)->longest_text + 1, sizeof *text);
-    cm3_status status = samples && scores && text
-                            ? CM3_OK
-                            : cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)e->share);
-    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) status = render(e, i, text, &samples[i]);
+    cm3_status status =
+        samples && scores ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)e->share);
+    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) status = render(e, i, &samples[i]);
     if (status == CM3_OK && e->count)
         status = cm3_score_samples(e->pipeline.model, &e->pipeline.tokenizers.vocab, samples, e->count,
                                    e->stage->recipe->evaluate.rows, scores);
@@ -297,10 +288,9 @@ static cm3_status score(evaluator *e) {
         e->mine[i].text_nats = scores[i].text_nats;
         e->mine[i].image_nats = scores[i].image_nats;
     }
-    for (int64_t i = 0; samples && i < e->count; i++) cm3_tokens_free(&samples[i]);
+    for (int64_t i = 0; samples && i < e->count; i++) CM3_LIST_FREE(&samples[i]);
     free(samples);
     free(scores);
-    free(text);
     return status;
 }
 
@@ -389,7 +379,7 @@ static cm3_status fill_pairs(evaluator *e, cm3_album *album, int64_t seen) {
     for (int64_t i = 0; i < count && status == CM3_OK; i++) {
         album->pairs[i].validation = i >= seen;
         at[i] = i < seen ? i * e->seen / seen : e->seen + (i - seen) * e->validation / validation;
-        status = cm3_store_image(e->store, e->all[at[i]].index, codes + i * e->per_image);
+        status = cm3_token_store_pair_codes(e->store, e->all[at[i]].index, e->per_image, codes + i * e->per_image);
         memcpy(codes + (count + i) * e->per_image, e->all_drawn + at[i] * e->per_image,
                (size_t)e->per_image * sizeof *codes);
     }

@@ -58,8 +58,8 @@ static cm3_status run(scorer *s) {
 static void set_row(scorer *s, int64_t row, const cm3_tokens *sample) {
     for (int64_t i = 0; i < s->sequence; i++) {
         const bool there = sample && i + 1 < (int64_t)sample->count;
-        s->ids[row * s->sequence + i] = there ? sample->ids[i] : cm3_vocab_id(s->vocab, CM3_REGION_PAD, 0);
-        s->targets[row * s->sequence + i] = there ? sample->ids[i + 1] : -1;
+        s->ids[row * s->sequence + i] = there ? sample->items[i] : cm3_vocab_id(s->vocab, CM3_REGION_PAD, 0);
+        s->targets[row * s->sequence + i] = there ? sample->items[i + 1] : -1;
     }
 }
 

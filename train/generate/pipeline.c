@@ -4,6 +4,7 @@
 #include "core/log.h"
 #include "data/image/sheet.h"
 #include "train/run_folder.h"
+#include "train/token_store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,7 @@ cm3_status cm3_pipeline_open(const cm3_recipe *recipe, const cm3_backend *backen
     *a = (cm3_pipeline){.recipe = recipe};
     char *found = NULL;
     cm3_status status = cm3_tokenizers_open(recipe, backend, &a->tokenizers);
+    if (status == CM3_OK) status = cm3_token_store_check_vocab(recipe, &a->tokenizers.vocab);
     if (status == CM3_OK && (!checkpoint || strcmp(checkpoint, "best") == 0)) {
         status = find_checkpoint(recipe, checkpoint, &found);
         checkpoint = found;
@@ -73,19 +75,20 @@ void cm3_pipeline_close(cm3_pipeline *a) {
 
 /* --- prompts ----------------------------------------------------------------------------------------------------- */
 
-static cm3_status encode_text(const cm3_pipeline *a, const char *text, int32_t **numbers, size_t *count) {
+static cm3_status encode_text(const cm3_pipeline *a, const char *text, int32_t **token_ids, size_t *count) {
     const size_t length = strlen(text);
-    *numbers = malloc((length + 1) * sizeof **numbers);
-    if (!*numbers) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a caption");
-    return cm3_bpe_encode(a->tokenizers.encoder, text, length, *numbers, length + 1, count);
+    *token_ids = malloc((length + 1) * sizeof **token_ids);
+    if (!*token_ids) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a caption");
+    return cm3_bpe_encode(a->tokenizers.encoder, text, length, *token_ids, length + 1, count);
 }
 
-/* [text or blank, image or blank] as a prompt. */
+/* [text or blank, image or blank] as a prompt. A NULL is a blank. */
 static cm3_status make_prompt(const cm3_pipeline *a, const int32_t *text, size_t text_count, const int32_t *codes,
-                              size_t code_count, cm3_tokens *prompt) {
+                              cm3_tokens *prompt) {
     cm3_document document = {0};
-    cm3_status status = cm3_document_add(&document, CM3_MODALITY_TEXT, text, text_count);
-    if (status == CM3_OK) status = cm3_document_add(&document, CM3_MODALITY_IMAGE, codes, code_count);
+    const int32_t side = codes ? (int32_t)cm3_vqgan_code_side(&a->recipe->image_tokenizer.network) : 0;
+    cm3_status status = cm3_document_add_text(&document, text, text_count);
+    if (status == CM3_OK) status = cm3_document_add_image(&document, codes, side, side);
     if (status == CM3_OK) status = cm3_document_prompt(&document, &a->tokenizers.vocab, prompt);
     cm3_document_free(&document);
     return status;
@@ -121,8 +124,8 @@ static cm3_status list_create(int64_t count, int64_t tokens, request_list *list)
 }
 
 static void list_free(request_list *list) {
-    for (int64_t i = 0; list->prompts && i < list->count; i++) cm3_tokens_free(&list->prompts[i]);
-    cm3_tokens_free(&list->unconditional);
+    for (int64_t i = 0; list->prompts && i < list->count; i++) CM3_LIST_FREE(&list->prompts[i]);
+    CM3_LIST_FREE(&list->unconditional);
     free(list->requests);
     free(list->prompts);
     free(list->out);
@@ -132,19 +135,19 @@ static cm3_status prepare_drawing(cm3_pipeline *a, const cm3_decode_config *conf
                                   uint64_t first_sample, request_list *list) {
     const bool guided = config->guidance != 1 || config->method == CM3_DECODE_CD_K;
     const cm3_phase image = {.allowed = {region(a, CM3_REGION_IMAGE)}, .ranges = 1, .tokens = codes_per_image(a)};
-    CM3_TRY(make_prompt(a, NULL, 0, NULL, 0, &list->unconditional));
+    CM3_TRY(make_prompt(a, NULL, 0, NULL, &list->unconditional));
     for (int64_t i = 0; i < list->count; i++) {
         cm3_request *r = &list->requests[i];
-        int32_t *numbers = NULL;
+        int32_t *token_ids = NULL;
         size_t count = 0;
-        cm3_status status = encode_text(a, captions[i], &numbers, &count);
-        if (status == CM3_OK) status = make_prompt(a, numbers, count, NULL, 0, &list->prompts[i]);
-        free(numbers);
+        cm3_status status = encode_text(a, captions[i], &token_ids, &count);
+        if (status == CM3_OK) status = make_prompt(a, token_ids, count, NULL, &list->prompts[i]);
+        free(token_ids);
         CM3_TRY(status);
         r->mix = guided ? cm3_mix_guidance(config->guidance) : cm3_mix_none();
-        r->prompts[0] = list->prompts[i].ids;
+        r->prompts[0] = list->prompts[i].items;
         r->prompt_tokens[0] = (int64_t)list->prompts[i].count;
-        r->prompts[1] = list->unconditional.ids;
+        r->prompts[1] = list->unconditional.items;
         r->prompt_tokens[1] = (int64_t)list->unconditional.count;
         r->phases[0] = image;
         r->phase_count = 1;
@@ -162,7 +165,7 @@ cm3_status cm3_pipeline_generate_codes(cm3_pipeline *a, const cm3_decode_config 
     if (status == CM3_OK) status = prepare_drawing(a, config, captions, first_sample, &list);
     if (status == CM3_OK) status = cm3_generate(a->generator, config, list.requests, count, advanced, context);
     for (int64_t i = 0; status == CM3_OK && i < count * per_image; i++)
-        codes[i] = cm3_vocab_number(&a->tokenizers.vocab, CM3_REGION_IMAGE, list.out[i]);
+        codes[i] = cm3_vocab_token_id(&a->tokenizers.vocab, CM3_REGION_IMAGE, list.out[i]);
     list_free(&list);
     return status;
 }
@@ -179,9 +182,9 @@ static cm3_status prepare_describing(cm3_pipeline *a, const int32_t *codes, uint
                             .tokens = a->recipe->evaluate.caption_tokens};
     for (int64_t i = 0; i < list->count; i++) {
         cm3_request *r = &list->requests[i];
-        CM3_TRY(make_prompt(a, NULL, 0, codes + i * per_image, (size_t)per_image, &list->prompts[i]));
+        CM3_TRY(make_prompt(a, NULL, 0, codes + i * per_image, &list->prompts[i]));
         r->mix = cm3_mix_none();
-        r->prompts[0] = list->prompts[i].ids;
+        r->prompts[0] = list->prompts[i].items;
         r->prompt_tokens[0] = (int64_t)list->prompts[i].count;
         r->phases[0] = text;
         r->phase_count = 1;
@@ -203,7 +206,7 @@ cm3_status cm3_pipeline_caption(cm3_pipeline *a, const cm3_decode_config *config
         size_t words = 0, length;
         for (int64_t t = 0; t < r->count; t++)
             if (cm3_vocab_is(&a->tokenizers.vocab, CM3_REGION_TEXT, r->out[t]))
-                r->out[words++] = cm3_vocab_number(&a->tokenizers.vocab, CM3_REGION_TEXT, r->out[t]);
+                r->out[words++] = cm3_vocab_token_id(&a->tokenizers.vocab, CM3_REGION_TEXT, r->out[t]);
         status = cm3_tokenizers_decode_text(&a->tokenizers, r->out, words, &captions[i], &length);
     }
     list_free(&list);
@@ -246,8 +249,8 @@ static cm3_status draw_sheet(cm3_pipeline *a, cm3_store *store, int64_t step, cm
     cm3_status status = codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for sample images");
     for (int64_t i = 0; i < count && status == CM3_OK; i++) { /* true codes behind the generated ones */
         const int64_t index = cm3_store_training(store, i * training / count);
-        status = cm3_store_image(store, index, codes + (count + i) * per_image);
-        if (status == CM3_OK) status = cm3_store_name(store, index, &captions[i]);
+        status = cm3_token_store_pair_codes(store, index, per_image, codes + (count + i) * per_image);
+        if (status == CM3_OK) status = cm3_store_read_string(store, index, CM3_STORE_CAPTION, &captions[i]);
     }
     if (status == CM3_OK)
         status = cm3_pipeline_generate_codes(a, &a->recipe->generate, (const char *const *)captions, count, 0, codes,

@@ -64,12 +64,12 @@ void cm3_tokenizers_close(cm3_tokenizers *t) {
     *t = (cm3_tokenizers){0};
 }
 
-cm3_status cm3_tokenizers_decode_text(void *context, const int32_t *numbers, size_t count, char **text,
+cm3_status cm3_tokenizers_decode_text(void *context, const int32_t *token_ids, size_t count, char **text,
                                       size_t *length) {
     const cm3_tokenizers *t = context;
-    CM3_TRY(cm3_bpe_decode(t->bpe, numbers, count, NULL, 0, length));
+    CM3_TRY(cm3_bpe_decode(t->bpe, token_ids, count, NULL, 0, length));
     *text = malloc(*length + 1);
     if (!*text) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a text");
     (*text)[*length] = 0;
-    return cm3_bpe_decode(t->bpe, numbers, count, *text, *length, length);
+    return cm3_bpe_decode(t->bpe, token_ids, count, *text, *length, length);
 }

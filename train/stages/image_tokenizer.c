@@ -65,7 +65,7 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
     int64_t *indices = calloc((size_t)l->share.micro, sizeof *indices);
     if (!indices) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch");
     for (int64_t i = 0; i < l->share.micro; i++)
-        indices[i] = cm3_images_order(l->images, (uint64_t)config->seed, first + i);
+        indices[i] = cm3_images_order(l->images, config->seed, first + i);
     const cm3_status status = load_images(l, indices, l->share.micro);
     free(indices);
     CM3_TRY(status);

@@ -7,6 +7,7 @@
 #include "train/stages/token_pages.h"
 #include "train/token_tapes.h"
 #include "train/state.h"
+#include "train/token_store.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ typedef struct token_learner {
     cm3_store *store;
     cm3_packer *packer;  /* validation */
     cm3_loader *loader;  /* opened when the cursors are known */
-    cm3_cursor *cursors; /* of all lanes */
+    cm3_cursor *cursors; /* of all sequence slots */
     cm3_network *network;
     cm3_token_tapes tapes;
     cm3_token_pages pages;
@@ -173,14 +174,11 @@ static cm3_status restore(void *context, const char *name, const char *text, int
 
 static cm3_status open_data(token_learner *l) {
     const cm3_recipe *recipe = l->stage->recipe;
-    char *store = cm3_stage_path(recipe, "tokenize", "store.h5"),
-         *vocab = cm3_stage_path(recipe, "tokenize", "vocab.json");
-    cm3_status status = store && vocab ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    char *vocab = cm3_stage_path(recipe, "tokenize", "vocab.json");
+    cm3_status status = vocab ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     if (status == CM3_OK) status = cm3_vocab_load(vocab, &l->vocab);
-    if (status == CM3_OK)
-        status = cm3_store_open(store, &l->vocab.fingerprint, recipe->pretrain.data.memory << 20, &l->store);
+    if (status == CM3_OK) status = cm3_token_store_open(recipe, &l->vocab, &l->store);
     if (status == CM3_OK) status = cm3_packer_new(&recipe->pretrain.data, &l->vocab, l->store, &l->packer);
-    free(store);
     free(vocab);
     return status;
 }
@@ -218,7 +216,7 @@ static cm3_status set_up(token_learner *l) {
     l->scale = memory->alloc(sizeof *l->scale);
     l->cursors = calloc((size_t)recipe->pretrain.data.batch, sizeof *l->cursors);
     if (!l->scale || !l->cursors) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of tokens");
-    for (int64_t lane = 0; lane < recipe->pretrain.data.batch; lane++) l->cursors[lane] = cm3_lane_start(lane);
+    for (int64_t slot = 0; slot < recipe->pretrain.data.batch; slot++) l->cursors[slot] = cm3_slot_start(slot);
     /* Every block is full, so a step always has this many targets: the gradient is a mean, whatever the ranks. */
     const float scale = 1.0f / (float)(recipe->pretrain.data.batch * recipe->pretrain.data.context);
     CM3_TRY(memory->upload(l->scale, &scale, sizeof scale));

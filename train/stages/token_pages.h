@@ -8,7 +8,7 @@
 #define CM3_TRAIN_STAGES_TOKEN_PAGES_H
 
 #include "core/tensor/tape.h"
-#include "data/lanes.h"
+#include "data/slots.h"
 
 typedef struct cm3_token_page {
     int32_t *tokens;  /* (3, N): ids, targets, positions; pinned */

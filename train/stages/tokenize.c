@@ -5,8 +5,8 @@
 #include "core/log.h"
 #include "core/progress.h"
 #include "data/image_batches.h"
-#include "data/store.h"
 #include "train/generate/tokenizers.h"
+#include "train/token_store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +21,8 @@ typedef struct tokenizing {
     cm3_store_writer *writer; /* rank 0 */
     float *pixels;            /* (CHUNK, side, side, 3) */
     int32_t *codes, *all;     /* (CHUNK, C) and (ranks, CHUNK, C) */
-    int32_t *text;
-    size_t text_capacity;
+    cm3_tokens text;          /* of one caption */
+    cm3_document document;
 } tokenizing;
 
 static cm3_status encode_chunk(tokenizing *t, int64_t first, int64_t count) {
@@ -31,23 +31,27 @@ static cm3_status encode_chunk(tokenizing *t, int64_t first, int64_t count) {
     return count > 0 ? cm3_image_codec_encode(t->tokenizers.codec, t->pixels, count, t->codes) : CM3_OK;
 }
 
+static cm3_status make_document(tokenizing *t, const cm3_pair *pair, const int32_t *codes) {
+    const int32_t side = (int32_t)cm3_vqgan_code_side(&t->stage->recipe->image_tokenizer.network);
+    size_t count;
+    t->text.count = 0;
+    CM3_TRY(CM3_LIST_RESERVE(&t->text, pair->text_length));
+    CM3_TRY(
+        cm3_bpe_encode(t->tokenizers.encoder, pair->text, pair->text_length, t->text.items, t->text.capacity, &count));
+    cm3_document_clear(&t->document);
+    CM3_TRY(cm3_document_add_text(&t->document, t->text.items, count));
+    return cm3_document_add_image(&t->document, codes, side, side);
+}
+
 static cm3_status add_sample(tokenizing *t, int64_t index, const int32_t *codes) {
-    char *text = NULL;
-    size_t length = 0, count = 0;
-    CM3_TRY(cm3_source_text(t->source, index, &text, &length));
-    cm3_status status = CM3_OK;
-    if (length > t->text_capacity) {
-        free(t->text);
-        t->text = malloc(length * sizeof *t->text);
-        t->text_capacity = t->text ? length : 0;
-        if (!t->text) status = cm3_fail(CM3_ERR_MEMORY, "out of memory for a caption of %zu bytes", length);
-    }
-    if (status == CM3_OK)
-        status = cm3_bpe_encode(t->tokenizers.encoder, text, length, t->text, t->text_capacity, &count);
-    if (status == CM3_OK)
-        status = cm3_store_add(t->writer, t->text, (int64_t)count, codes, text,
-                               cm3_source_split(t->source, index) == CM3_SPLIT_VALIDATION);
-    free(text);
+    cm3_pair pair;
+    CM3_TRY(cm3_source_label(t->source, index, &pair));
+    cm3_status status = make_document(t, &pair, codes);
+    const cm3_store_sample sample = {.document = &t->document,
+                                     .strings = {pair.name, pair.text, pair.origin},
+                                     .validation = pair.split == CM3_SPLIT_VALIDATION};
+    if (status == CM3_OK) status = cm3_store_add(t->writer, &sample);
+    cm3_pair_free(&pair);
     return status;
 }
 
@@ -94,12 +98,10 @@ static cm3_status open_source(tokenizing *t) {
 }
 
 static cm3_status create_store(tokenizing *t, const char *store_path) {
-    const cm3_vqgan_config *network = &t->stage->recipe->image_tokenizer.network;
-    const cm3_store_info info = {.vocabulary = t->tokenizers.vocab.fingerprint,
-                                 .source = t->tokenizers.vocab.fingerprint,
-                                 .image_rows = cm3_vqgan_code_side(network),
-                                 .image_columns = cm3_vqgan_code_side(network),
-                                 .image_codebook = network->codes,
+    const cm3_recipe *recipe = t->stage->recipe;
+    const cm3_store_info info = {.inputs = cm3_token_store_inputs(recipe, &t->tokenizers.vocab),
+                                 .vocabulary = t->tokenizers.vocab.fingerprint,
+                                 .image_codebook = recipe->image_tokenizer.network.codes,
                                  .text_vocabulary = (int64_t)cm3_bpe_size(t->tokenizers.bpe)};
     return cm3_store_create(store_path, &info, &t->writer);
 }
@@ -134,7 +136,8 @@ cm3_status cm3_stage_tokenize(const cm3_stage_context *stage) {
     free(t.pixels);
     free(t.codes);
     free(t.all);
-    free(t.text);
+    CM3_LIST_FREE(&t.text);
+    cm3_document_free(&t.document);
     free(store_path);
     free(vocab_path);
     return status;

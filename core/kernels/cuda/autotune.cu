@@ -10,7 +10,7 @@ extern "C" {
 #include <stdlib.h>
 #include <string.h>
 
-constexpr int CHOICE_THREADS = 256, CHOICE_RUNS = 5, CHOICE_BLOCKS = 32, MOST_CHOICES = 512, CHOICE_NAME = 128;
+constexpr int TUNE_THREADS = 256, TUNE_RUNS = 5, TUNE_BLOCKS = 32, MOST_TUNED = 512, TUNE_NAME = 128;
 /* Distance between two results of a part over its length. In bf16 weights and results are rounded, each by up to 2^-9.
  * In f32 a sum of n terms is off by some sqrt(n) 2^-25, exponentials are approximate, too; factors in TF32 would put it
  * off by 2^-12. And what a race must be won by, that the next run repeats the choice. */
@@ -51,14 +51,14 @@ template <typename T> static __global__ void compare_parts(const T *a, const T *
     if (threadIdx.x == 0) to[blockIdx.x] = {distance, length, other_bits};
 }
 
-/* --- a trial ----------------------------------------------------------------------------------------------------- */
+/* --- one shape: both kernels on random numbers ------------------------------------------------------------------- */
 
 enum { OWN, LIBRARY, AGAIN, RESULTS };
 
-struct trial {
+struct tuning {
     const cm3__autotune *of;
     cm3_call call[RESULTS]; /* the same but for where results go */
-    void *blocks[CHOICE_BLOCKS];
+    void *blocks[TUNE_BLOCKS];
     int block_count;
 };
 
@@ -67,40 +67,40 @@ struct finding {
     double seconds[2]; /* OWN, LIBRARY */
 };
 
-static cm3_status take(trial *t, void **data, size_t bytes) {
-    *data = t->block_count < CHOICE_BLOCKS ? cm3__device_memory.alloc(bytes) : nullptr;
+static cm3_status take(tuning *t, void **data, size_t bytes) {
+    *data = t->block_count < TUNE_BLOCKS ? cm3__device_memory.alloc(bytes) : nullptr;
     if (!*data) return cm3_fail(CM3_ERR_MEMORY, "no GPU memory for a comparison");
     t->blocks[t->block_count++] = *data;
     return CM3_OK;
 }
 
-static cm3_status take_tensor(trial *t, cm3_tensor *tensor) {
+static cm3_status take_tensor(tuning *t, cm3_tensor *tensor) {
     return take(t, &tensor->data, cm3_tensor_bytes(tensor));
 }
 
-static cm3_status take_numbers(trial *t, cm3_tensor *tensor, uint32_t seed) {
+static cm3_status take_numbers(tuning *t, cm3_tensor *tensor, uint32_t seed) {
     const int64_t count = cm3_shape_count(tensor->shape);
     CM3_TRY(take_tensor(t, tensor));
-    CM3_BY_TYPE(tensor->type, CM3_LAUNCH((make_numbers<T>), cm3__blocks_for(count, CHOICE_THREADS), CHOICE_THREADS, 0,
+    CM3_BY_TYPE(tensor->type, CM3_LAUNCH((make_numbers<T>), cm3__blocks_for(count, TUNE_THREADS), TUNE_THREADS, 0,
                                          (T *)tensor->data, count, seed));
     return cm3__cuda_launched("random numbers");
 }
 
-static cm3_status run(const trial *t, int which) {
+static cm3_status run(const tuning *t, int which) {
     const cm3_kernel *kernel = which == OWN ? t->of->own : t->of->librarys;
     return (t->of->backward ? kernel->backward : kernel->forward)(&t->call[which]);
 }
 
-static int result_count(const trial *t) {
+static int result_count(const tuning *t) {
     return t->of->backward ? CM3_OP_INPUTS : CM3_OP_OUTPUTS;
 }
 
-static cm3_tensor *result(trial *t, int which, int i) {
+static cm3_tensor *result(tuning *t, int which, int i) {
     return t->of->backward ? &t->call[which].grad_in[i] : &t->call[which].out[i];
 }
 
 /* In the place of what `like` has: numbers for the inputs and, backward, what our forward pass leaves. */
-static cm3_status prepare_common(trial *t, const cm3_call *like, size_t workspace, cm3_call *common) {
+static cm3_status prepare_common(tuning *t, const cm3_call *like, size_t workspace, cm3_call *common) {
     bool reads_outputs = false;
     *common = *like;
     for (int i = 0; i < CM3_OP_INPUTS; i++)
@@ -117,7 +117,7 @@ static cm3_status prepare_common(trial *t, const cm3_call *like, size_t workspac
 }
 
 /* Results are to each its own, and begin with the same numbers: they may be added to. */
-static cm3_status prepare(trial *t, const cm3_call *like, size_t workspace) {
+static cm3_status prepare(tuning *t, const cm3_call *like, size_t workspace) {
     cm3_call common;
     CM3_TRY(prepare_common(t, like, workspace, &common));
     for (int which = 0; which < RESULTS; which++) {
@@ -128,13 +128,13 @@ static cm3_status prepare(trial *t, const cm3_call *like, size_t workspace) {
     return CM3_OK;
 }
 
-static cm3_status compare(trial *t, const cm3_tensor *a, const cm3_tensor *b, const cm3__parts &of, finding *found) {
+static cm3_status compare(tuning *t, const cm3_tensor *a, const cm3_tensor *b, const cm3__parts &of, finding *found) {
     const int64_t count = cm3_shape_count(a->shape) / (of.rows * of.width);
     const size_t bytes = (size_t)count * sizeof(difference);
     const double within = a->type == CM3_BF16 ? WITHIN_BF16 : WITHIN_F32;
     void *to;
     CM3_TRY(take(t, &to, bytes));
-    CM3_BY_TYPE(a->type, CM3_LAUNCH((compare_parts<T>), (unsigned)count, CHOICE_THREADS, 0, (const T *)a->data,
+    CM3_BY_TYPE(a->type, CM3_LAUNCH((compare_parts<T>), (unsigned)count, TUNE_THREADS, 0, (const T *)a->data,
                                     (const T *)b->data, of, (difference *)to));
     CM3_TRY(cm3__cuda_launched("a comparison"));
     difference *between = (difference *)malloc(bytes);
@@ -149,7 +149,7 @@ static cm3_status compare(trial *t, const cm3_tensor *a, const cm3_tensor *b, co
     return status;
 }
 
-static cm3_status compare_results(trial *t, int first, int second, finding *found) {
+static cm3_status compare_results(tuning *t, int first, int second, finding *found) {
     found->agrees = found->same_bits = true;
     for (int i = 0; i < result_count(t); i++)
         if (result(t, first, i)->data)
@@ -158,9 +158,9 @@ static cm3_status compare_results(trial *t, int first, int second, finding *foun
 }
 
 /* In turn; the best of each. */
-static cm3_status race(const trial *t, double (&best)[2]) {
+static cm3_status race(const tuning *t, double (&best)[2]) {
     best[OWN] = best[LIBRARY] = INFINITY;
-    for (int i = 0; i < 2 * CHOICE_RUNS; i++) {
+    for (int i = 0; i < 2 * TUNE_RUNS; i++) {
         double seconds;
         CM3_TRY(cm3__device_clock_start());
         CM3_TRY(run(t, i % 2));
@@ -170,7 +170,7 @@ static cm3_status race(const trial *t, double (&best)[2]) {
     return CM3_OK;
 }
 
-static cm3_status try_both(trial *t, const cm3_call *like, size_t workspace, finding *found) {
+static cm3_status try_both(tuning *t, const cm3_call *like, size_t workspace, finding *found) {
     finding again = {};
     CM3_TRY(prepare(t, like, workspace));
     for (int which = 0; which < RESULTS; which++) CM3_TRY(run(t, which));
@@ -180,7 +180,7 @@ static cm3_status try_both(trial *t, const cm3_call *like, size_t workspace, fin
     return race(t, found->seconds);
 }
 
-/* --- choices ----------------------------------------------------------------------------------------------------- */
+/* --- results ----------------------------------------------------------------------------------------------------- */
 
 /* Says what was found, and why it is not the library in spite of its time. */
 static bool decide(const char *what, const cm3__autotune &of, cm3_status status, const finding &found) {
@@ -210,23 +210,23 @@ static size_t most(size_t a, size_t b) {
 
 const cm3_kernel *cm3__autotune_pick(const char *what, const cm3_call *call, const cm3__autotune &of) {
     static struct {
-        char what[CHOICE_NAME];
+        char what[TUNE_NAME];
         bool librarys;
-    } choices[MOST_CHOICES];
+    } tuned[MOST_TUNED];
     static int count;
     const size_t librarys = room(of.librarys, call, of.backward);
     if (!librarys) return of.own;
     for (int i = 0; i < count; i++)
-        if (!strcmp(choices[i].what, what)) return choices[i].librarys ? of.librarys : of.own;
-    if (count == MOST_CHOICES || strlen(what) >= CHOICE_NAME) return of.own;
-    trial t = {};
+        if (!strcmp(tuned[i].what, what)) return tuned[i].librarys ? of.librarys : of.own;
+    if (count == MOST_TUNED || strlen(what) >= TUNE_NAME) return of.own;
+    tuning t = {};
     finding found = {};
     t.of = &of;
     const size_t workspace = most(librarys, most(room(of.own, call, false), room(of.own, call, of.backward)));
     const cm3_status status = try_both(&t, call, workspace, &found);
     if (status != CM3_OK) cm3__device_forget(); /* our kernel is not to be blamed for it */
     for (int i = 0; i < t.block_count; i++) cm3__device_memory.free(t.blocks[i], 0);
-    choices[count].librarys = decide(what, of, status, found);
-    snprintf(choices[count].what, CHOICE_NAME, "%s", what);
-    return choices[count++].librarys ? of.librarys : of.own;
+    tuned[count].librarys = decide(what, of, status, found);
+    snprintf(tuned[count].what, TUNE_NAME, "%s", what);
+    return tuned[count++].librarys ? of.librarys : of.own;
 }

@@ -13,8 +13,7 @@ bool cm3__cudnn_is_wanted(void) {
 }
 #endif
 
-/* --- attention: backward, DELTA and DQ_SUM; then the plan's own ----------------------------------------------------
- */
+/* --- attention: backward, DELTA and DQ_SUM; then the plan's own -------------------------------------------------- */
 
 bool cm3__cudnn_attention_shape(const cm3_call *call, bool backward, cm3__attention_shape *shape) {
     enum { SEQUENCE_STEP = 128, MOST_D = 128 };
@@ -61,8 +60,7 @@ size_t cm3__cudnn_attention_backward_workspace(const cm3_call *call) {
     return attention_bytes(call, true);
 }
 
-/* --- convolutions: the same for all passes, for plans may want room for all tensors whichever they compute -----------
- */
+/* --- convolutions: any pass may want room for all tensors -------------------------------------------------------- */
 
 cm3__conv2d_shape cm3__cudnn_conv2d_shape(const cm3_call *call, cm3__conv2d_pass pass) {
     const cm3_tensor *result = pass == CM3__CONV2D_FORWARD ? &call->out[0] : &call->grad_out;

@@ -35,8 +35,8 @@ static int end(void **state) {
 static size_t plain_piece(const cm3_bpe *bpe, const char *piece, size_t length, int32_t *ids) {
     size_t count = length;
     for (size_t i = 0; i < length; i++) ids[i] = bpe->byte_ids[(unsigned char)piece[i]];
-    for (size_t rank = 0; rank < bpe->merge_count; rank++) { /* lowest rank first, each from the left */
-        const cm3__merge merge = bpe->merges[rank];
+    for (size_t rank = 0; rank < bpe->merges.count; rank++) { /* lowest rank first, each from the left */
+        const cm3__merge merge = bpe->merges.items[rank];
         size_t kept = 0;
         for (size_t i = 0; i < count; i++) {
             const bool join = i + 1 < count && ids[i] == merge.left && ids[i + 1] == merge.right;
@@ -277,11 +277,11 @@ static void training_equals_counting_anew_at_every_step(void **state) {
             for (int32_t a = 0; a < 400; a++)
                 for (int32_t b = 0; b < 400; b++)
                     if (counts[a][b] > counts[left][right]) left = a, right = b;
-            if (rank == bpe->merge_count) {
+            if (rank == bpe->merges.count) {
                 assert_true(cm3_bpe_size(bpe) == 400 || counts[left][right] < min_frequency);
                 break;
             }
-            const cm3__merge merge = bpe->merges[rank];
+            const cm3__merge merge = bpe->merges.items[rank];
             assert_int_equal(merge.left, left);
             assert_int_equal(merge.right, right);
             for (int w = 0; w < WORDS; w++) {

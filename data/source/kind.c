@@ -1,0 +1,63 @@
+#include "data/source/kind.h"
+
+#include "core/hash.h"
+#include "core/rng.h"
+#include "data/text/utf8.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void cm3_pair_free(cm3_pair *pair) {
+    free(pair->text);
+    free(pair->name);
+    free(pair->origin);
+    cm3_image_free(&pair->image);
+    *pair = (cm3_pair){0};
+}
+
+bool cm3__words_keep(const cm3_string_list *words, const char *text) {
+    bool wanted = false, any = false;
+    for (int i = 0; i < words->count; i++) {
+        const char *word = words->values[i];
+        if (word[0] == '!') {
+            if (strcasestr(text, word + 1)) return false;
+        } else {
+            any = true;
+            wanted = wanted || strcasestr(text, word);
+        }
+    }
+    return wanted || !any;
+}
+
+bool cm3__limit_allows(const cm3_source_config *config, int64_t count) {
+    return config->limit <= 0 || count < config->limit;
+}
+
+cm3_split cm3__split_of(const cm3_source_config *config, const char *key) {
+    if (config->validation <= 0) return CM3_SPLIT_TRAIN;
+    const cm3_hash hash = cm3_hash_bytes(key, strlen(key));
+    cm3_rng rng = cm3_rng_stream((uint64_t)config->seed, CM3_RNG_SPLIT, 0, hash.low);
+    return cm3_rng_double(&rng) < config->validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
+}
+
+cm3_status cm3__caption_check(const char *where, const char *text, size_t length) {
+    size_t bad = 0;
+    if (!length) return cm3_fail(CM3_ERR_FORMAT, "%s: the caption is empty", where);
+    if (length > CM3_CAPTION_MAX)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: a caption of %zu bytes; at most %d are expected", where, length,
+                        CM3_CAPTION_MAX);
+    if (memchr(text, 0, length)) return cm3_fail(CM3_ERR_FORMAT, "%s: the caption holds a NUL character", where);
+    if (!cm3_text_is_utf8(text, length, &bad))
+        return cm3_fail(CM3_ERR_FORMAT, "%s: the caption is not UTF-8: byte %zu is 0x%02x", where, bad + 1,
+                        (unsigned char)text[bad]);
+    return CM3_OK;
+}
+
+cm3_status cm3__text_copy(const char *from, size_t length, char **text) {
+    char *copy = malloc(length + 1);
+    if (!copy) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a text of %zu bytes", length);
+    memcpy(copy, from, length);
+    copy[length] = '\0';
+    *text = copy;
+    return CM3_OK;
+}
