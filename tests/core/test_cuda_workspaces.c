@@ -1,5 +1,5 @@
 /* The workspaces that the program plans a GPU's step with are those of the kernels in libcm3_cuda.so, where that was
- * built; it can be opened without a GPU. */
+ * built; it can be opened without a GPU. Labels: cuda */
 #include "core/tensor/op_case.h"
 
 #include <dlfcn.h>
@@ -46,8 +46,8 @@ static void the_library_runs_by_the_workspaces_that_are_planned(void **state) {
 
 static int open_library(void **state) {
     const char *path = CM3_BINARY_DIR "/libcm3_cuda.so";
-    *state = access(path, R_OK) == 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-    if (!*state && access(path, R_OK) == 0) print_message("%s\n", dlerror());
+    *state = access(path, R_OK) == 0 ? dlopen(path, RTLD_LAZY | RTLD_LOCAL) : NULL;
+    if (!*state && access(path, R_OK) == 0) fail_msg("%s", dlerror());
     return 0;
 }
 
