@@ -55,15 +55,16 @@ static cm3_status put_segment(const cm3_document *document, const cm3_segment *s
         return cm3_fail(CM3_ERR_INTERNAL, "a document is rendered without the token ids of a segment");
     const int32_t *token_ids = cm3_segment_ids(document, segment) + part.begin;
     const int64_t count = cm3_range_length(part);
-    uint32_t largest = 0; /* a loop without branches; what is negative is large, too */
+    uint32_t bits = 0; /* at least as large as any of them; what is negative is large, too */
     for (int64_t i = 0; i < count; i++) {
-        const uint32_t id = (uint32_t)token_ids[i];
-        largest = id > largest ? id : largest;
-        ids[i] = (int32_t)(id + (uint32_t)region.first);
+        bits |= (uint32_t)token_ids[i];
+        ids[i] = (int32_t)((uint32_t)token_ids[i] + (uint32_t)region.first);
     }
-    if (count == 0 || largest < (uint32_t)region.count) return CM3_OK;
-    return cm3_fail(CM3_ERR_FORMAT, "%s %" PRId32 " is outside the vocabulary's 0..%" PRId32,
-                    image ? "image code" : "text token", (int32_t)largest, region.count - 1);
+    for (int64_t i = 0; i < count && bits >= (uint32_t)region.count; i++)
+        if ((uint32_t)token_ids[i] >= (uint32_t)region.count)
+            return cm3_fail(CM3_ERR_FORMAT, "%s %" PRId32 " is outside the vocabulary's 0..%" PRId32,
+                            image ? "image code" : "text token", token_ids[i], region.count - 1);
+    return CM3_OK;
 }
 
 cm3_status cm3_document_render_range(const cm3_document *document, const cm3_vocab *vocab, cm3_range range,

@@ -82,9 +82,9 @@ void cm3_block_free(cm3_block *block) {
 static cm3_status note_boundaries(cm3_packer *packer, cm3_range range, int64_t at) {
     const cm3_document *document = &packer->document;
     int64_t position = 0;
+    CM3_TRY(CM3_LIST_RESERVE(&packer->boundaries, document->segments.count + 1));
     for (size_t i = 0; i <= document->segments.count && position < range.end; i++) {
-        if (position >= range.begin)
-            CM3_TRY(CM3_LIST_PUSH(&packer->boundaries, (int64_t){at + position - range.begin}));
+        if (position >= range.begin) packer->boundaries.items[packer->boundaries.count++] = at + position - range.begin;
         if (i < document->segments.count) position += 1 + (int64_t)document->segments.items[i].count;
     }
     return CM3_OK;
@@ -107,6 +107,19 @@ static int64_t index_of(const cm3_packer *packer, int64_t sample) {
     return cm3_store_training(packer->store, cm3_endless_list_at(packer->config->seed, packer->training, sample));
 }
 
+/* The segments of a document that lie in a range of its tokens, at least in part. */
+static cm3_range segments_in(const cm3_document *document, cm3_range tokens) {
+    cm3_range segments = {0, 0};
+    int64_t begin = 1;
+    for (int64_t i = 0; i < (int64_t)document->segments.count && begin < tokens.end; i++) {
+        const int64_t end = begin + (int64_t)document->segments.items[i].count;
+        if (end <= tokens.begin) segments.begin = i + 1;
+        segments.end = i + 1;
+        begin = end + 1;
+    }
+    return segments;
+}
+
 /* Lines up samples from the cursor on until `length` tokens are full, or until the next document would be cut and may
  * not be. `*filled` is set to their tokens. */
 static cm3_status lay_out(cm3_packer *packer, cm3_cursor cursor, int64_t length, cm3_block *block, int64_t *filled) {
@@ -125,7 +138,8 @@ static cm3_status lay_out(cm3_packer *packer, cm3_cursor cursor, int64_t length,
             const int64_t room = length - *filled, end = size - offset < room ? size : offset + room;
             if (packer->config->keep_documents_whole && *filled > 0 && end < size) break;
             CM3_TRY(note_boundaries(packer, (cm3_range){offset, end}, *filled));
-            CM3_TRY(CM3_LIST_PUSH(&block->pieces, (cm3_piece){sample, index, {offset, end}}));
+            const cm3_range tokens = {offset, end}, segments = segments_in(&packer->document, tokens);
+            CM3_TRY(CM3_LIST_PUSH(&block->pieces, (cm3_piece){sample, index, tokens, segments}));
             *filled += end - offset;
         }
         sample += packer->config->batch;
@@ -179,27 +193,12 @@ cm3_status cm3_slot_skip(cm3_packer *packer, int64_t slot, cm3_cursor *cursor, i
 
 /* --- tokens ------------------------------------------------------------------------------------------------------ */
 
-/* The segments of the document at hand that lie in a range of its tokens, at least in part. */
-static cm3_range segments_in(const cm3_document *document, cm3_range tokens) {
-    cm3_range segments = {0, 0};
-    int64_t begin = 1;
-    for (int64_t i = 0; i < (int64_t)document->segments.count && begin < tokens.end; i++) {
-        const int64_t end = begin + (int64_t)document->segments.items[i].count;
-        if (end <= tokens.begin) segments.begin = i + 1;
-        segments.end = i + 1;
-        begin = end + 1;
-    }
-    return segments;
-}
-
 /* Renders pieces of samples one behind another; segments that lie outside are not read. */
 static cm3_status put_pieces(cm3_packer *packer, const cm3_block *block, int32_t *out) {
     cm3_document *document = &packer->document;
     for (size_t i = 0; i < block->pieces.count; i++) {
         const cm3_piece *piece = &block->pieces.items[i];
-        CM3_TRY(cm3_store_lengths(packer->store, piece->index, document));
-        const cm3_range segments = segments_in(document, piece->tokens);
-        CM3_TRY(cm3_store_read(packer->store, piece->index, segments, document));
+        CM3_TRY(cm3_store_read(packer->store, piece->index, piece->segments, document));
         CM3_TRY(cm3_document_render_range(document, packer->vocab, piece->tokens, out));
         out += cm3_range_length(piece->tokens);
     }
@@ -290,7 +289,8 @@ cm3_status cm3_validation_block(cm3_packer *packer, int64_t number, cm3_block *b
         const int64_t start = sample ? packer->validation_ends[sample - 1] : 0;
         const int64_t stop = packer->validation_ends[sample] < end ? packer->validation_ends[sample] : end;
         const int64_t index = cm3_store_validation(packer->store, sample);
-        CM3_TRY(CM3_LIST_PUSH(&block->pieces, (cm3_piece){sample, index, {at - start, stop - start}}));
+        const cm3_range tokens = {at - start, stop - start}, all = {0, INT64_MAX};
+        CM3_TRY(CM3_LIST_PUSH(&block->pieces, (cm3_piece){sample, index, tokens, all}));
         at = stop;
     }
     return put_pieces(packer, block, block->ids);

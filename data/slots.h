@@ -30,9 +30,10 @@ typedef struct cm3_cursor {
 
 /* Part of a sample in a block, never empty. */
 typedef struct cm3_piece {
-    int64_t sample;   /* number in the endless list */
-    int64_t index;    /* in the store */
-    cm3_range tokens; /* of the rendered sample */
+    int64_t sample;     /* number in the endless list */
+    int64_t index;      /* in the store */
+    cm3_range tokens;   /* of the rendered sample */
+    cm3_range segments; /* that the tokens lie in */
 } cm3_piece;
 
 /* One block, for training and for people. */

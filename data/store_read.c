@@ -90,6 +90,14 @@ static cm3_status read_file(cm3_store *store, cm3__column_in *c, int64_t first, 
     return status;
 }
 
+/* The same without a copy: `*rows` points into memory, or to the caller's `scratch`. */
+static cm3_status find_rows(cm3_store *store, enum cm3__column which, int64_t first, int64_t count, void *scratch,
+                            const void **rows) {
+    cm3__column_in *c = &store->columns[which];
+    *rows = c->all ? (const char *)c->all + (size_t)first * c->layout.width * c->layout.size : scratch;
+    return c->all ? CM3_OK : read_file(store, c, first, count, scratch);
+}
+
 cm3_status cm3__store_rows(cm3_store *store, enum cm3__column which, int64_t first, int64_t count, void *rows) {
     cm3__column_in *c = &store->columns[which];
     const size_t row = c->layout.width * c->layout.size;
@@ -128,10 +136,11 @@ typedef struct place {
 } place;
 
 static cm3_status read_place(cm3_store *store, int64_t index, place *begin, place *end) {
-    uint64_t rows[2][3];
-    CM3_TRY(cm3__store_rows(store, CM3__SAMPLE, index, 2, rows));
-    *begin = (place){rows[0][0], rows[0][1], rows[0][2]};
-    *end = (place){rows[1][0], rows[1][1], rows[1][2]};
+    place scratch[2];
+    const void *rows;
+    CM3_TRY(find_rows(store, CM3__SAMPLE, index, 2, scratch, &rows));
+    *begin = ((const place *)rows)[0];
+    *end = ((const place *)rows)[1];
     const cm3_store_info *info = &store->info;
     if (begin->segment >= end->segment || end->segment > (uint64_t)info->segments ||
         end->segment - begin->segment > CM3_STORE_SEGMENTS_MAX)
@@ -159,12 +168,13 @@ static cm3_status read_segments(cm3_store *store, int64_t index, place begin, pl
     enum { AT_ONCE = 32 };
     CM3_TRY(CM3_LIST_RESERVE(&document->segments, (size_t)(end.segment - begin.segment)));
     for (uint64_t at = begin.segment; at < end.segment;) {
-        uint32_t rows[AT_ONCE][2];
+        uint32_t scratch[AT_ONCE][2];
+        const void *rows;
         const uint64_t count = end.segment - at < AT_ONCE ? end.segment - at : AT_ONCE;
-        CM3_TRY(cm3__store_rows(store, CM3__SEGMENT, (int64_t)at, (int64_t)count, rows));
+        CM3_TRY(find_rows(store, CM3__SEGMENT, (int64_t)at, (int64_t)count, scratch, &rows));
         for (uint64_t i = 0; i < count; i++) {
             cm3_segment *segment = &document->segments.items[document->segments.count++];
-            CM3_TRY(to_segment(store, index, rows[i], segment));
+            CM3_TRY(to_segment(store, index, (const uint32_t *)rows + 2 * i, segment));
             *(segment->modality == CM3_MODALITY_IMAGE ? &begin.code : &begin.text) += segment->count;
         }
         at += count;
@@ -172,43 +182,32 @@ static cm3_status read_segments(cm3_store *store, int64_t index, place begin, pl
     return begin.text == end.text && begin.code == end.code ? CM3_OK : damaged(store, "the segments' sizes", index);
 }
 
-/* Token ids as wide as the file's to 32 bits; the largest of them. */
+/* Token ids as wide as the file's to 32 bits; the bits that any of them has, at least as large as the largest. */
 static uint32_t widen(const void *from, size_t size, size_t count, int32_t *ids) {
-    uint32_t largest = 0; /* loops without branches: every token read passes through one */
-    if (size == 1) {
-        const uint8_t *narrow = from;
-        for (size_t i = 0; i < count; i++) largest = narrow[i] > largest ? narrow[i] : largest;
-        for (size_t i = 0; i < count; i++) ids[i] = narrow[i];
-    } else if (size == 2) {
-        const uint16_t *narrow = from;
-        uint16_t most = 0;
-        for (size_t i = 0; i < count; i++) most = narrow[i] > most ? narrow[i] : most;
-        for (size_t i = 0; i < count; i++) ids[i] = narrow[i];
-        largest = most;
-    } else {
-        const uint32_t *same_width = from;
-        for (size_t i = 0; i < count; i++) {
-            largest = same_width[i] > largest ? same_width[i] : largest;
-            ids[i] = (int32_t)same_width[i];
-        }
-    }
-    return largest;
+    uint32_t bits = 0;
+    if (size == 1)
+        for (size_t i = 0; i < count; i++) bits |= (uint32_t)(ids[i] = ((const uint8_t *)from)[i]);
+    else if (size == 2)
+        for (size_t i = 0; i < count; i++) bits |= (uint32_t)(ids[i] = ((const uint16_t *)from)[i]);
+    else
+        for (size_t i = 0; i < count; i++) bits |= (uint32_t)(ids[i] = (int32_t)((const uint32_t *)from)[i]);
+    return bits;
 }
 
 /* Token ids of a segment, which begin at `at` in their dataset. */
 static cm3_status read_ids(cm3_store *store, int64_t index, uint64_t at, cm3_segment *segment, cm3_tokens *ids) {
     const bool image = segment->modality == CM3_MODALITY_IMAGE;
-    cm3__column_in *c = &store->columns[image ? CM3__CODE : CM3__TEXT];
-    const void *from = c->all ? (const char *)c->all + at * c->layout.size : NULL;
+    const enum cm3__column which = image ? CM3__CODE : CM3__TEXT;
+    const size_t size = store->columns[which].layout.size;
+    const uint32_t limit = (uint32_t)(image ? store->info.image_codebook : store->info.text_vocabulary);
+    const void *from;
     CM3_TRY(CM3_LIST_RESERVE(ids, segment->count));
-    if (!from) {
-        CM3_TRY(CM3_LIST_RESERVE(&store->scratch, segment->count * c->layout.size));
-        CM3_TRY(read_file(store, c, (int64_t)at, (int64_t)segment->count, store->scratch.items));
-        from = store->scratch.items;
-    }
-    const uint32_t largest = widen(from, c->layout.size, segment->count, ids->items + ids->count);
-    if (largest >= (uint32_t)(image ? store->info.image_codebook : store->info.text_vocabulary))
-        return damaged(store, image ? "an image code" : "a text token", index);
+    if (!store->columns[which].all) CM3_TRY(CM3_LIST_RESERVE(&store->scratch, segment->count * size));
+    CM3_TRY(find_rows(store, which, (int64_t)at, (int64_t)segment->count, store->scratch.items, &from));
+    int32_t *to = ids->items + ids->count;
+    const uint32_t bits = widen(from, size, segment->count, to);
+    for (size_t i = 0; i < segment->count && bits >= limit; i++)
+        if ((uint32_t)to[i] >= limit) return damaged(store, image ? "an image code" : "a text token", index);
     segment->begin = ids->count;
     ids->count += segment->count;
     return CM3_OK;

@@ -13,6 +13,7 @@
 
 static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"},
                                      {"tokens", "N", "bench generate: tokens of an image (as the recipe has them)"},
+                                     {"samples", "N", "bench data: pairs in the store, 2 KiB each (4096)"},
                                      {"device", "D", "bench ops: auto, cpu or cuda (auto); a recipe says it itself"},
                                      CM3_OPTION_JSON,
                                      CM3_OPTION_END};
@@ -36,7 +37,8 @@ const cm3_usage cm3_usage_bench = {
         "                    keys and values at the rate at which memory is copied\n"
         "bench image-tokenizer RECIPE\n"
         "                    images/s that the VQ network encodes, decodes and learns from\n"
-        "bench data          packing, masking and loading of blocks, tokens/s on one core\n\n"
+        "bench data          the token store (adding, reading in random order), packing and masking of blocks, "
+        "tokens/s on one core\n\n"
         "    cm3leon bench step configs/paper-350m.yaml pretrain.data.batch=1 pretrain.train.micro_batch=1\n"
         "    cm3leon bench generate configs/paper-350m.yaml --tokens 64\n"
         "    cm3leon bench data --json\n"};
@@ -152,6 +154,9 @@ static cm3_status bench_images(const cm3_command_line *line, double seconds) {
 static void print_data(const cm3_bench_data_result *r, double copy) {
     printf("from the file    %.2f M tokens/s: read, unpack, pack, mask (one core; %.2f bytes a token on the disk)\n",
            r->tokens_per_second / 1e6, r->store_bytes_per_token);
+    printf(
+        "samples          %.2f us to add one, %.2f M tokens/s read in random order (256 MiB of the store in memory)\n",
+        r->add_seconds * 1e6, r->random_tokens_per_second / 1e6);
     printf("from memory      %.2f M tokens/s\n", r->memory_tokens_per_second / 1e6);
     printf("masks alone      %.2f M tokens/s\n", r->mask_tokens_per_second / 1e6);
     printf("following slots  %.2f M blocks/s\n", r->skip_blocks_per_second / 1e6);
@@ -161,13 +166,15 @@ static void print_data(const cm3_bench_data_result *r, double copy) {
 static cm3_status bench_data(const cm3_command_line *line, double seconds) {
     cm3_bench_data_config config = cm3_bench_data_default();
     config.seconds = seconds;
+    CM3_TRY(cm3_option_int(line, "samples", 1, INT64_MAX / 2, &config.samples));
     cm3_bench_data_result r;
     CM3_TRY(cm3_bench_data(&config, &r));
     const double copy = cm3_machine_copy_rate(0.5);
     if (cm3_option_given(line, "json"))
         PRINT_JSON({"tokens_per_second", r.tokens_per_second}, {"memory_tokens_per_second", r.memory_tokens_per_second},
                    {"mask_tokens_per_second", r.mask_tokens_per_second},
-                   {"skip_blocks_per_second", r.skip_blocks_per_second},
+                   {"skip_blocks_per_second", r.skip_blocks_per_second}, {"add_seconds", r.add_seconds},
+                   {"random_tokens_per_second", r.random_tokens_per_second},
                    {"store_bytes_per_token", r.store_bytes_per_token}, {"copy_bytes_per_second", copy});
     else
         print_data(&r, copy);
