@@ -82,10 +82,9 @@ static cm3_status decode(bench *b) {
 }
 
 static cm3_status train(bench *b) {
-    double norm;
     CM3_TRY(cm3_staged_buffer_upload(&b->folded));
     CM3_TRY(cm3_tape_run(b->tape, NULL));
-    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->image_tokenizer.optimizer, ++b->updates, 1e-4, &norm));
+    CM3_TRY(cm3_train_state_queue(&b->state, &b->recipe->image_tokenizer.optimizer, ++b->updates, 1e-4));
     return b->backend->memory->sync();
 }
 

@@ -97,8 +97,7 @@ static cm3_status one_step(bench *b, int64_t step, double *gradients, double *up
     const double begin = cm3_clock_seconds();
     CM3_TRY(cm3_tape_run(b->tape, NULL));
     const double middle = cm3_clock_seconds();
-    double norm;
-    CM3_TRY(cm3_train_state_update(&b->state, &b->recipe->pretrain.optimizer, step + 1, 1e-4, &norm));
+    CM3_TRY(cm3_train_state_queue(&b->state, &b->recipe->pretrain.optimizer, step + 1, 1e-4));
     CM3_TRY(b->backend->memory->sync());
     *gradients = middle - begin;
     *update = cm3_clock_seconds() - middle;

@@ -30,10 +30,3 @@ cm3_status cm3_signals_install(void) {
 int cm3_signals_pending(void) {
     return pending;
 }
-
-cm3_status cm3_signals_agree(cm3_comm *comm, bool *stop) {
-    int agreed = 0;
-    CM3_TRY(cm3_comm_agree(comm, pending, &agreed));
-    *stop = agreed != 0;
-    return CM3_OK;
-}

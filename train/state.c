@@ -1,6 +1,5 @@
 #include "train/state.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 /* The one group that is trained, and its parameters as the optimizer sees them. */
@@ -34,8 +33,7 @@ static cm3_status prepare(cm3_train_state *s) {
 }
 
 cm3_status cm3_train_state_open(cm3_params *params, cm3_comm *comm, cm3_train_state *s) {
-    *s = (cm3_train_state){
-        .backend = cm3_params_tape_options(params).backend, .params = params, .comm = comm};
+    *s = (cm3_train_state){.backend = cm3_params_tape_options(params).backend, .params = params, .comm = comm};
     const cm3_status status = prepare(s);
     if (!comm) return status;
     CM3_TRY(cm3_comm_agree_status(comm, status));
@@ -125,21 +123,5 @@ cm3_status cm3_train_state_reach(const cm3_train_state *s, int64_t update, cm3_f
     const int64_t slot = update % CM3_STEPS_QUEUED;
     CM3_TRY(s->backend->memory->event_sync(s->events[slot]));
     *verdict = s->verdicts[slot];
-    return CM3_OK;
-}
-
-cm3_status cm3_train_state_norm(const cm3_train_state *s, double *norm) {
-    CM3_TRY(s->backend->flat->sum_of_squares(s->group->there.gradients, s->group->size, norm));
-    *norm = sqrt(*norm);
-    return CM3_OK;
-}
-
-cm3_status cm3_train_state_update(cm3_train_state *s, const cm3_adamw_config *config, int64_t step,
-                                  double learning_rate, double *norm) {
-    cm3_flat_verdict verdict;
-    CM3_TRY(cm3_train_state_queue(s, config, step, learning_rate));
-    CM3_TRY(s->backend->memory->sync());
-    CM3_TRY(cm3_train_state_reach(s, step, &verdict));
-    *norm = verdict.norm;
     return CM3_OK;
 }

@@ -40,10 +40,6 @@ cm3_status cm3_train_state_reduce(cm3_train_state *state, int bucket);
 /* Completes all of them, and the loss: what is queued from here on finds the sums. */
 cm3_status cm3_train_state_reduced(cm3_train_state *state);
 
-cm3_status cm3_train_state_norm(const cm3_train_state *state, double *norm);
-cm3_status cm3_train_state_update(cm3_train_state *state, const cm3_adamw_config *config, int64_t step,
-                                  double learning_rate, double *norm);
-
 /* Queues norm, clipping by it, and update number `update` (1 is the first); a norm or a loss that is not finite updates
  * nothing. */
 cm3_status cm3_train_state_queue(cm3_train_state *state, const cm3_adamw_config *config, int64_t update,

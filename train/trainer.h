@@ -1,19 +1,20 @@
-/* The loop: what every stage that learns has in common.
+/* The loop: what every stage that trains has in common.
  *
- * A stage describes what it teaches as a cm3_learner: parameters, a planned tape for one micro-batch, and a few
- * functions that fill its inputs and read its results. The loop does the rest: micro-batches, gradients summed over
- * the ranks a segment at a time while the backward pass goes on, the guard, clipping, AdamW, metrics, validation,
- * checkpoints, signals.
+ * A stage describes what it trains as a cm3_learner: a list of networks, each with a planned tape for one micro-batch
+ * and an optimizer, and a few functions that fill their inputs and read their results. The loop does the rest:
+ * micro-batches, gradients all-reduced a bucket at a time while the backward pass goes on, the guard, clipping, AdamW,
+ * metrics, validation, checkpoints, signals. Networks of one step come in the order of the list; one with `every` k
+ * takes its turn in each k-th step alone (a discriminator, say), by a schedule of its own.
  *
- * All ranks hold all parameters and make the same update, from the same bits. Resuming is automatic: the newest whole
- * checkpoint of the run folder is where it goes on, and the bits are those of a run that never stopped
- * (on a GPU: with CM3_CUDNN=0, or if the trials of cuDNN's kernels end as they did before).
+ * All ranks hold all parameters and make the same update, from the same bits. Resuming is automatic: the newest
+ * complete checkpoint of the run folder is where it resumes, and the bits are those of a run that never stopped (on a
+ * GPU: with CM3_CUDNN=0, or if autotuning of cuDNN's kernels decides as before).
  *
- * A device is never waited for but to read what a step measured, and that one step late: when the next one is queued.
- * It decides itself whether an update is made (a loss or a norm that is not finite makes none), so lateness changes no
- * bit and no line, only when a line is written. Whoever looks - validation, sample images, a checkpoint, the end -
- * finds all steps told. Steps are told before the next begins on the host's processor, where a learner gives no `loss`
- * or has `updated`, and where gradients go through host memory. */
+ * Steps are asynchronous, on every backend: a step is queued - copies, kernels, update - and its record (losses, norm)
+ * is read when the next step is queued. The device decides whether an update is made (a loss or a norm that is not
+ * finite makes none). Validation, sample images and checkpoints first flush the pending step record. There are two
+ * small collectives on the host a step: before it, whether every rank has its batch, what the batch weighs, and who was
+ * asked to stop; behind it, the sums of its record. */
 #ifndef CM3_TRAIN_TRAINER_H
 #define CM3_TRAIN_TRAINER_H
 
@@ -35,33 +36,43 @@ typedef struct cm3_train_config {
 
 extern const cm3_field cm3_train_fields[];
 
-enum { CM3_SUMS_MAX = 16, CM3_LEARNER_ARRAYS = 4 };
+enum { CM3_SUMS_MAX = 16, CM3_LEARNER_ARRAYS = 4, CM3_LEARNER_NETWORKS = 4, CM3_NETWORK_LOSSES = 4 };
 
-/* What a stage teaches. Functions get `context`; those that may be NULL say so. */
-typedef struct cm3_learner {
-    const char *kind;   /* "transformer", "image-tokenizer": stored in checkpoints */
-    cm3_params *params; /* allocated, initialised, with gradients */
+/* A network of a learner, and the optimizer of its trained group. */
+typedef struct cm3_train_network {
+    const char *name;   /* in checkpoints: a row of model/networks.c */
+    cm3_params *params; /* allocated for training */
     cm3_tape *tape;     /* one micro-batch, planned; its losses are scaled so that a step's gradients simply add up */
-    int64_t micro_batches;   /* of one step on this rank */
-    int64_t tokens_per_step; /* of all ranks; images for the image tokenizer */
-    double flops_per_step;   /* of all ranks */
+    cm3_var *losses[CM3_NETWORK_LOSSES]; /* (1) each; an update is made if their sum is finite. NULL behind the last */
+    const cm3_adamw_config *adamw;
+    const cm3_schedule_config *schedule; /* over its own updates */
+    int64_t every;                       /* takes its turn in steps 0, k, 2 k, ...; 0: 1 */
+} cm3_train_network;
+
+/* What a stage trains. Functions get `context`; those that may be NULL say so. */
+typedef struct cm3_learner {
+    cm3_train_network networks[CM3_LEARNER_NETWORKS];
+    int network_count;
+    const char *item;       /* "token", "image" */
+    int64_t items_per_step; /* of all ranks */
+    double flops_per_step;  /* of all ranks */
+    int64_t micro_batches;  /* of one step on this rank */
     void *context;
-    /* The loss (1) of a micro-batch on the tape, which the guard watches: sums[0] is its sum. NULL: there is no such
-     * one, and a device must be waited for before every update. */
-    cm3_var *loss;
-    /* Fills the inputs of the tape for micro-batch `micro` of update `step` (0 is the first). */
-    cm3_status (*load)(void *context, int64_t step, int64_t micro);
-    /* After its run: sees to it that what the micro-batch measured gets to the host, without waiting where there is a
-     * `loss`. Host memory of a step may be used again CM3_STEPS_QUEUED steps later (train/state.h). */
-    cm3_status (*note)(void *context, int64_t step, int64_t micro);
+    /* Gets all micro-batches of update `step` (0 is the first) of this rank ready in host memory, and gives the sum of
+     * their targets' weights. Host memory of a step may be used again CM3_STEPS_QUEUED steps later (train/state.h). */
+    cm3_status (*load_batch)(void *context, int64_t step, double *weight);
+    /* Queues the inputs of a network's tape for a micro-batch. `weight`: of all ranks' batches together. */
+    cm3_status (*queue_inputs)(void *context, int network, int64_t step, int64_t micro, double weight);
+    /* After its run: queues the copies of what the micro-batch measured to the host. */
+    cm3_status (*queue_readback)(void *context, int network, int64_t step, int64_t micro);
+    /* After the update of all networks was queued (image tokenizer: dead codes). May change parameters and moments,
+     * equally on all ranks. May be NULL. */
+    cm3_status (*updated)(void *context, cm3_comm *comm, int64_t step);
     /* Adds up what the micro-batches of `step` measured, all of which is there. sums[0] is the loss, the rest the
      * stage's own. The loop sums over the ranks. */
-    cm3_status (*measure)(void *context, int64_t step, double sums[CM3_SUMS_MAX]);
+    cm3_status (*collect)(void *context, int64_t step, double sums[CM3_SUMS_MAX]);
     /* Turns the sums of a step into metrics (between begin and end of a line) and a short text for the terminal. */
     void (*report)(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size);
-    /* After the update (image tokenizer: dead codes). May change parameters and AdamW's moments, flat buffers like
-     * the parameters and in the same memory, equally on all ranks. May be NULL. */
-    cm3_status (*updated)(void *context, cm3_comm *comm, int64_t step, float *m, float *v);
     /* Collective. Puts validation figures into a metrics line that is already begun; *score is what `best` compares,
      * lower is better. May be NULL. */
     cm3_status (*validate)(void *context, cm3_comm *comm, int64_t step, cm3_metrics *metrics, double *score);
@@ -79,10 +90,8 @@ typedef struct cm3_trainer_config {
     const char *run;         /* the stage's folder */
     const char *config_text; /* the resolved recipe, kept in checkpoints */
     uint64_t seed;
-    double peak_flops; /* of all ranks, for mfu; 0: not known */
+    double peak_flops; /* of all ranks; 0: not known */
     const cm3_train_config *train;
-    const cm3_adamw_config *adamw;
-    const cm3_schedule_config *schedule;
     const cm3_checkpoint_config *checkpoint;
     const cm3_guard_config *guard;
 } cm3_trainer_config;

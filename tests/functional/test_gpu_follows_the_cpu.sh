@@ -23,7 +23,7 @@ cp -r "$work/f32" "$work/resumed" # as if killed after step 3
 rm -rf "$work"/resumed/pretrain/checkpoints/step-[456]
 [ -d "$work/resumed/pretrain/checkpoints/step-3" ] || fail "no checkpoint of step 3"
 pretrain resumed 1 device=cuda compute=f32 pretrain.train.steps=6
-grep -q "going on from step 3" "$work/log" || fail "it did not resume"
+grep -q "resuming from step 3" "$work/log" || fail "it did not resume"
 pretrain micro 1 device=cuda compute=f32 pretrain.train.micro_batch=2 pretrain.train.steps=6
 pretrain again 1 device=cuda compute=f32 pretrain.train.steps=6
 python3 - "$work" <<'P' || fail "losses differ"

@@ -1,3 +1,4 @@
+#include "dist/comm.h"
 #include "train/signals.h"
 
 #include <setjmp.h>
@@ -17,13 +18,21 @@ static int in_child(int (*body)(void)) {
     return status;
 }
 
+/* As the loop asks: some rank was. */
+static cm3_status agree(cm3_comm *comm, bool *stop) {
+    int agreed = 0;
+    CM3_TRY(cm3_comm_agree(comm, cm3_signals_pending(), &agreed));
+    *stop = agreed != 0;
+    return CM3_OK;
+}
+
 static bool stops(int number) {
     cm3_comm *comm = NULL;
     bool stop = true;
     if (cm3_signals_install() != CM3_OK || cm3_comm_open_self(&comm) != CM3_OK) return false;
-    if (cm3_signals_agree(comm, &stop) != CM3_OK || stop) return false;
+    if (agree(comm, &stop) != CM3_OK || stop) return false;
     raise(number);
-    if (cm3_signals_agree(comm, &stop) != CM3_OK) return false;
+    if (agree(comm, &stop) != CM3_OK) return false;
     cm3_comm_close(comm);
     return stop && cm3_signals_pending() == number;
 }

@@ -1,5 +1,6 @@
 #include "core/file.h"
 #include "tests/support/temporary_folder.h"
+#include "train/state.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -16,7 +17,7 @@ typedef struct pupil {
     cm3_params *params;
     cm3_tape *tape;
     cm3_var *loss;
-    float goal[4], scale;
+    float goal[4], scale, losses[CM3_STEPS_QUEUED];
     double score; /* what validation gives */
     int64_t validations;
 } pupil;
@@ -41,19 +42,26 @@ static void pupil_close(pupil *p) {
     cm3_params_free(p->params);
 }
 
-static cm3_status load(void *context, int64_t step, int64_t micro) {
-    (void)context, (void)step, (void)micro;
+static cm3_status load_batch(void *context, int64_t step, double *weight) {
+    (void)context, (void)step;
+    *weight = 1;
     return CM3_OK;
 }
 
-static cm3_status note(void *context, int64_t step, int64_t micro) {
-    (void)context, (void)step, (void)micro;
+static cm3_status queue_inputs(void *context, int network, int64_t step, int64_t micro, double weight) {
+    (void)context, (void)network, (void)step, (void)micro, (void)weight;
     return CM3_OK;
 }
 
-static cm3_status measure(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
-    (void)step;
-    sums[0] += (double)cm3_var_scalar(((pupil *)context)->loss);
+static cm3_status queue_readback(void *context, int network, int64_t step, int64_t micro) {
+    pupil *p = context;
+    (void)network, (void)micro;
+    p->losses[step % CM3_STEPS_QUEUED] = cm3_var_scalar(p->loss);
+    return CM3_OK;
+}
+
+static cm3_status collect(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
+    sums[0] += (double)((pupil *)context)->losses[step % CM3_STEPS_QUEUED];
     return CM3_OK;
 }
 
@@ -89,27 +97,31 @@ static void train(const char *run, int64_t steps, double score) {
     pupil p;
     pupil_open(&p, score);
     const cm3_train_config loop = {.steps = steps, .log_every = 1000, .validate_every = 1};
-    const cm3_trainer_config config = {
-        .run = run,
-        .config_text = "",
-        .train = &loop,
-        .adamw = &(cm3_adamw_config){.learning_rate = 0.1, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
-        .schedule = &(cm3_schedule_config){.final_fraction = 1},
-        .checkpoint = &(cm3_checkpoint_config){.every = 1},
-        .guard = &(cm3_guard_config){0}};
-    const cm3_learner learner = {.kind = "pupil",
-                                 .params = p.params,
-                                 .tape = p.tape,
-                                 .micro_batches = 1,
-                                 .tokens_per_step = 1,
-                                 .context = &p,
-                                 .load = load,
-                                 .note = note,
-                                 .measure = measure,
-                                 .report = report,
-                                 .validate = validate,
-                                 .save = save,
-                                 .restore = restore};
+    const cm3_trainer_config config = {.run = run,
+                                       .config_text = "",
+                                       .train = &loop,
+                                       .checkpoint = &(cm3_checkpoint_config){.every = 1},
+                                       .guard = &(cm3_guard_config){0}};
+    const cm3_learner learner = {
+        .networks = {{.name = "pupil",
+                      .params = p.params,
+                      .tape = p.tape,
+                      .losses = {p.loss},
+                      .adamw = &(cm3_adamw_config){.learning_rate = 0.1, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
+                      .schedule = &(cm3_schedule_config){.final_fraction = 1}}},
+        .network_count = 1,
+        .item = "item",
+        .items_per_step = 1,
+        .micro_batches = 1,
+        .context = &p,
+        .load_batch = load_batch,
+        .queue_inputs = queue_inputs,
+        .queue_readback = queue_readback,
+        .collect = collect,
+        .report = report,
+        .validate = validate,
+        .save = save,
+        .restore = restore};
     cm3_comm *comm;
     assert_int_equal(cm3_comm_open_self(&comm), CM3_OK);
     if (cm3_train(&config, &learner, comm) != CM3_OK) fail_msg("%s", cm3_message());

@@ -6,6 +6,7 @@
 #include "data/image_batches.h"
 #include "model/vqgan.h"
 #include "model/vqgan_codebook.h"
+#include "train/state.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -24,15 +25,18 @@ typedef struct image_learner {
     cm3_tape *tape;
     cm3_vqgan_step step;
     cm3_batch_share share;
-    float *pixels;            /* (micro, side, side, 3) */
-    cm3_staged_buffer folded; /* the same, folded: what the tape reads */
+    float *pixels;            /* (side, side, 3), of one image */
+    float *batch;             /* (local, ...), folded: of a step, in host memory */
+    cm3_staged_buffer folded; /* (micro, ...): what the tape reads */
     cm3_staged_buffer scales; /* (2): of pixels, of codes */
     /* Of the whole step, for the codebook: */
     float *z;       /* (local N, D), in the backend's memory */
     int32_t *codes; /* (local N), on the host */
-    int64_t done;   /* micro-batches of this step whose codes are collected */
-    double sums[CM3_SUMS_MAX];
-    cm3_codebook_report report;
+    struct {
+        double sums[CM3_SUMS_MAX];
+        cm3_codebook_report codes;
+    } records[CM3_STEPS_QUEUED];       /* of the last steps */
+    const cm3_codebook_report *logged; /* of the step that is logged */
 } image_learner;
 
 static int64_t codes_of(const image_learner *l, int64_t images) {
@@ -43,33 +47,45 @@ static const cm3_memory *memory_of(const image_learner *l) {
     return l->stage->device->backend->memory;
 }
 
+static int64_t values_of(const image_learner *l, int64_t images) {
+    const int64_t side = cm3_vqgan_get_config(l->model)->image_size;
+    return images * side * side * 3;
+}
+
 static size_t z_bytes(const image_learner *l, int64_t images) {
     return (size_t)(codes_of(l, images) * cm3_vqgan_get_config(l->model)->code_width) * sizeof(float);
 }
 
 /* --- what the loop asks for -------------------------------------------------------------------------------------- */
 
-static cm3_status load_images(image_learner *l, const int64_t *indices, int64_t count) {
-    const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
-    const int64_t values = config->image_size * config->image_size * 3;
-    for (int64_t i = 0; i < count; i++) CM3_TRY(cm3_images_get(l->images, indices[i], l->pixels + i * values));
-    cm3_vqgan_fold(config, l->pixels, l->share.micro, l->folded.host);
-    return cm3_staged_buffer_upload(&l->folded);
+/* Folded images, one behind another. */
+static cm3_status load_images(image_learner *l, const int64_t *indices, int64_t count, float *folded) {
+    for (int64_t i = 0; i < count; i++) {
+        CM3_TRY(cm3_images_get(l->images, indices[i], l->pixels));
+        cm3_vqgan_fold(cm3_vqgan_get_config(l->model), l->pixels, 1, folded + i * values_of(l, 1));
+    }
+    return CM3_OK;
 }
 
-static cm3_status load(void *context, int64_t step, int64_t micro) {
+static cm3_status load_batch(void *context, int64_t step, double *weight) {
     image_learner *l = context;
     const cm3_images_config *config = &l->stage->recipe->image_tokenizer.data;
-    const int64_t first =
-        step * config->batch + cm3_comm_rank(l->stage->comm) * l->share.local + micro * l->share.micro;
-    int64_t *indices = calloc((size_t)l->share.micro, sizeof *indices);
-    if (!indices) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch");
-    for (int64_t i = 0; i < l->share.micro; i++)
-        indices[i] = cm3_images_order(l->images, config->seed, first + i);
-    const cm3_status status = load_images(l, indices, l->share.micro);
-    free(indices);
-    CM3_TRY(status);
-    if (micro == 0) l->done = 0;
+    const int64_t first = step * config->batch + cm3_comm_rank(l->stage->comm) * l->share.local;
+    for (int64_t i = 0; i < l->share.local; i++) {
+        const int64_t index = cm3_images_order(l->images, config->seed, first + i);
+        CM3_TRY(load_images(l, &index, 1, l->batch + i * values_of(l, 1)));
+    }
+    memset(&l->records[step % CM3_STEPS_QUEUED], 0, sizeof *l->records);
+    *weight = (double)l->share.local;
+    return CM3_OK;
+}
+
+static cm3_status queue_inputs(void *context, int network, int64_t step, int64_t micro, double weight) {
+    image_learner *l = context;
+    const int64_t values = values_of(l, l->share.micro);
+    (void)network, (void)weight; /* equal in every step: cm3_vqgan_scales() */
+    memcpy(l->folded.host, l->batch + micro * values, (size_t)values * sizeof *l->batch);
+    CM3_TRY(cm3_staged_buffer_upload(&l->folded));
     if (step > 0 || micro > 0) return CM3_OK;
     /* Before the first step the codebook is filled with what the new encoder makes of the first images. */
     CM3_TRY(cm3_tape_run(l->tape, NULL));
@@ -77,34 +93,30 @@ static cm3_status load(void *context, int64_t step, int64_t micro) {
 }
 
 /* Waits for a micro-batch: what it measured, and its codes. */
-static cm3_status collect(image_learner *l, double sums[CM3_SUMS_MAX]) {
+static cm3_status read_back(image_learner *l, int64_t micro, double sums[CM3_SUMS_MAX]) {
     const int64_t rows = codes_of(l, l->share.micro), width = cm3_vqgan_get_config(l->model)->code_width;
-    const int64_t side = cm3_vqgan_get_config(l->model)->image_size;
     const double pixels = (double)cm3_var_scalar(l->step.pixel_loss), codes = (double)cm3_var_scalar(l->step.code_loss);
     sums[PIXEL_LOSS] += pixels;
     sums[CODE_LOSS] += codes;
     sums[LOSS] += pixels + codes;
     sums[SQUARED_ERROR] += (double)cm3_var_scalar(l->step.squared_error) / (double)*(const float *)l->scales.host;
-    sums[VALUES] += (double)(l->share.micro * side * side * 3);
+    sums[VALUES] += (double)values_of(l, l->share.micro);
     CM3_TRY(
-        memory_of(l)->copy(l->z + l->done * rows * width, cm3_var_tensor(l->step.z)->data, z_bytes(l, l->share.micro)));
-    CM3_TRY(memory_of(l)->download(l->codes + l->done * rows, cm3_var_tensor(l->step.codes)->data,
-                                   (size_t)rows * sizeof *l->codes));
-    l->done++;
-    return CM3_OK;
+        memory_of(l)->copy(l->z + micro * rows * width, cm3_var_tensor(l->step.z)->data, z_bytes(l, l->share.micro)));
+    return memory_of(l)->download(l->codes + micro * rows, cm3_var_tensor(l->step.codes)->data,
+                                  (size_t)rows * sizeof *l->codes);
 }
 
-static cm3_status note(void *context, int64_t step, int64_t micro) {
+static cm3_status queue_readback(void *context, int network, int64_t step, int64_t micro) {
     image_learner *l = context;
-    (void)step;
-    if (micro == 0) memset(l->sums, 0, sizeof l->sums);
-    return collect(l, l->sums);
+    (void)network;
+    return read_back(l, micro, l->records[step % CM3_STEPS_QUEUED].sums);
 }
 
-static cm3_status measure(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
-    const image_learner *l = context;
-    (void)step;
-    memcpy(sums, l->sums, sizeof l->sums);
+static cm3_status collect(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
+    image_learner *l = context;
+    l->logged = &l->records[step % CM3_STEPS_QUEUED].codes;
+    memcpy(sums, l->records[step % CM3_STEPS_QUEUED].sums, sizeof l->records->sums);
     return CM3_OK;
 }
 
@@ -120,22 +132,25 @@ static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *
     cm3_metrics_put(metrics, "loss_pixels", sums[PIXEL_LOSS]);
     cm3_metrics_put(metrics, "loss_codes", sums[CODE_LOSS]);
     cm3_metrics_put(metrics, "psnr", db);
-    cm3_metrics_put_int(metrics, "codes_used", l->report.used);
-    cm3_metrics_put(metrics, "codes_perplexity", l->report.perplexity);
-    cm3_metrics_put_int(metrics, "codes_restarted", l->report.restarted);
-    snprintf(text, size, "loss %.4f  psnr %.2f dB  codes %lld used", sums[LOSS], db, (long long)l->report.used);
+    cm3_metrics_put_int(metrics, "codes_used", l->logged->used);
+    cm3_metrics_put(metrics, "codes_perplexity", l->logged->perplexity);
+    cm3_metrics_put_int(metrics, "codes_restarted", l->logged->restarted);
+    snprintf(text, size, "loss %.4f  psnr %.2f dB  codes %lld used", sums[LOSS], db, (long long)l->logged->used);
 }
 
-static cm3_status updated(void *context, cm3_comm *comm, int64_t step, float *m, float *v) {
+/* Starts dead codes again, without moments. */
+static cm3_status updated(void *context, cm3_comm *comm, int64_t step) {
     image_learner *l = context;
     const cm3_vqgan_config *config = cm3_vqgan_get_config(l->model);
     const bool restart = (double)step < config->restart_until * (double)l->stage->recipe->image_tokenizer.train.steps;
-    CM3_TRY(cm3_codebook_update(l->book, comm, step, l->z, l->codes, codes_of(l, l->share.local), restart, &l->report));
+    cm3_codebook_report *report = &l->records[step % CM3_STEPS_QUEUED].codes;
+    CM3_TRY(cm3_codebook_update(l->book, comm, step, l->z, l->codes, codes_of(l, l->share.local), restart, report));
     const cm3_param *codebook = cm3_params_get(l->network->params, CM3_VQGAN_CODEBOOK);
-    for (int64_t i = 0; i < l->report.restarted; i++) {
-        const int64_t at = codebook->offset + (int64_t)l->report.restarted_codes[i] * config->code_width;
-        CM3_TRY(memory_of(l)->clear(m + at, (size_t)config->code_width * sizeof *m));
-        CM3_TRY(memory_of(l)->clear(v + at, (size_t)config->code_width * sizeof *v));
+    const cm3_group_memory *at = &cm3_params_group(l->network->params, codebook->group)->there;
+    for (int64_t i = 0; i < report->restarted; i++) {
+        const int64_t row = codebook->offset + (int64_t)report->restarted_codes[i] * config->code_width;
+        CM3_TRY(memory_of(l)->clear(at->m + row, (size_t)config->code_width * sizeof *at->m));
+        CM3_TRY(memory_of(l)->clear(at->v + row, (size_t)config->code_width * sizeof *at->v));
     }
     return CM3_OK;
 }
@@ -155,12 +170,10 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
         if (first >= count) continue;
         for (int64_t i = 0; i < l->share.micro; i++)
             indices[i] = cm3_images_index(l->images, CM3_SPLIT_VALIDATION, first + i < count ? first + i : count - 1);
-        status = load_images(l, indices, l->share.micro);
+        status = load_images(l, indices, l->share.micro, l->folded.host);
+        if (status == CM3_OK) status = cm3_staged_buffer_upload(&l->folded);
         if (status == CM3_OK) status = cm3_tape_run(l->tape, NULL);
-        if (status == CM3_OK) {
-            l->done = 0;
-            status = collect(l, sums);
-        }
+        if (status == CM3_OK) status = read_back(l, 0, sums);
     }
     free(indices);
     CM3_TRY(cm3_comm_agree_status(comm, status));
@@ -206,14 +219,15 @@ static cm3_status set_up(image_learner *l) {
     l->model = l->network->model;
     CM3_TRY(cm3_codebook_create(l->model, (uint64_t)recipe->run.seed, &l->book));
 
-    const int64_t values =
-        l->share.micro * recipe->image_tokenizer.network.image_size * recipe->image_tokenizer.network.image_size * 3;
-    CM3_TRY(cm3_staged_buffer_alloc(memory_of(l), (size_t)values * sizeof(float), "a batch of images", &l->folded));
+    CM3_TRY(cm3_staged_buffer_alloc(memory_of(l), (size_t)values_of(l, l->share.micro) * sizeof(float),
+                                    "a batch of images", &l->folded));
     CM3_TRY(cm3_staged_buffer_alloc(memory_of(l), 2 * sizeof(float), "a batch of images", &l->scales));
-    l->pixels = calloc((size_t)values, sizeof(float));
+    l->pixels = calloc((size_t)values_of(l, 1), sizeof(float));
+    l->batch = calloc((size_t)values_of(l, l->share.local), sizeof(float));
     l->z = memory_of(l)->alloc(z_bytes(l, l->share.local));
     l->codes = calloc((size_t)codes_of(l, l->share.local), sizeof(int32_t));
-    if (!l->pixels || !l->z || !l->codes) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of images");
+    if (!l->pixels || !l->batch || !l->z || !l->codes)
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of images");
     float *scales = l->scales.host, *there = l->scales.there;
     cm3_vqgan_scales(&recipe->image_tokenizer.network, recipe->image_tokenizer.data.batch, &scales[0], &scales[1]);
     CM3_TRY(cm3_staged_buffer_upload(&l->scales));
@@ -238,41 +252,46 @@ static void tear_down(image_learner *l) {
     cm3_images_close(l->images);
     cm3_source_close(l->source);
     free(l->pixels);
+    free(l->batch);
     free(l->codes);
 }
 
 static cm3_status learn(image_learner *l, const char *folder) {
     const cm3_recipe *recipe = l->stage->recipe;
-    const cm3_learner learner = {.kind = l->network->kind->name,
-                                 .params = l->network->params,
-                                 .tape = l->tape,
+    const cm3_image_tokenizer_config *config = &recipe->image_tokenizer;
+    const cm3_learner learner = {.networks = {{.name = l->network->kind->name,
+                                               .params = l->network->params,
+                                               .tape = l->tape,
+                                               .losses = {l->step.pixel_loss, l->step.code_loss},
+                                               .adamw = &config->optimizer,
+                                               .schedule = &config->schedule}},
+                                 .network_count = 1,
+                                 .item = l->network->kind->item,
+                                 .items_per_step = config->data.batch,
+                                 .flops_per_step = cm3_vqgan_flops_per_image(l->model) * (double)config->data.batch,
                                  .micro_batches = l->share.local / l->share.micro,
-                                 .tokens_per_step = recipe->image_tokenizer.data.batch,
-                                 .flops_per_step =
-                                     cm3_vqgan_flops_per_image(l->model) * (double)recipe->image_tokenizer.data.batch,
                                  .context = l,
-                                 .load = load,
-                                 .note = note,
-                                 .measure = measure,
-                                 .report = report,
+                                 .load_batch = load_batch,
+                                 .queue_inputs = queue_inputs,
+                                 .queue_readback = queue_readback,
                                  .updated = updated,
+                                 .collect = collect,
+                                 .report = report,
                                  .validate = validate,
                                  .save = save,
                                  .restore = restore,
                                  .arrays = {{.name = "codes_last_used",
                                              .type = CM3_I32,
-                                             .shape = cm3_shape_of(recipe->image_tokenizer.network.codes),
+                                             .shape = cm3_shape_of(config->network.codes),
                                              .data = cm3_codebook_last_used(l->book)}},
                                  .array_count = 1};
-    const cm3_trainer_config config = {.run = folder,
-                                       .config_text = l->stage->config_text,
-                                       .seed = (uint64_t)recipe->run.seed,
-                                       .peak_flops = cm3_stage_peak_flops(l->stage, CM3_F32),
-                                       .train = &recipe->image_tokenizer.train,
-                                       .adamw = &recipe->image_tokenizer.optimizer,
-                                       .schedule = &recipe->image_tokenizer.schedule,
-                                       .checkpoint = &recipe->checkpoint,
-                                       .guard = &recipe->guard};
+    const cm3_trainer_config loop = {.run = folder,
+                                     .config_text = l->stage->config_text,
+                                     .seed = (uint64_t)recipe->run.seed,
+                                     .peak_flops = cm3_stage_peak_flops(l->stage, CM3_F32),
+                                     .train = &config->train,
+                                     .checkpoint = &recipe->checkpoint,
+                                     .guard = &recipe->guard};
     if (cm3_stage_is_first(l->stage))
         cm3_log_info("image-tokenizer: %lld parameters, %lld images (%lld validation), %lld codes each, %.2f GFLOP a "
                      "image, step memory %.1f MiB",
@@ -280,7 +299,7 @@ static cm3_status learn(image_learner *l, const char *folder) {
                      (long long)cm3_images_count(l->images, CM3_SPLIT_VALIDATION), (long long)codes_of(l, 1),
                      cm3_vqgan_flops_per_image(l->model) / 1e9,
                      (double)cm3_tape_get_stats(l->tape)->peak_bytes / 0x1p20);
-    return cm3_train(&config, &learner, l->stage->comm);
+    return cm3_train(&loop, &learner, l->stage->comm);
 }
 
 cm3_status cm3_stage_image_tokenizer(const cm3_stage_context *stage) {

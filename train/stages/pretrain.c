@@ -26,7 +26,6 @@ typedef struct token_learner {
     cm3_network *network;
     cm3_token_tapes tapes;
     cm3_token_pages pages;
-    float *scale; /* in the backend's memory */
     cm3_batch_share share;
     int64_t first;                          /* sequence slot of this rank */
     double waits[CM3_STEPS_QUEUED], waited; /* seconds for data until a step, and until the one that is logged */
@@ -34,19 +33,33 @@ typedef struct token_learner {
 
 /* --- what the loop asks for -------------------------------------------------------------------------------------- */
 
-static cm3_status load(void *context, int64_t step, int64_t micro) {
+static cm3_status load_batch(void *context, int64_t step, double *weight) {
     token_learner *l = context;
     if (!l->loader)
         CM3_TRY(cm3_loader_open(&l->stage->recipe->pretrain.data, &l->vocab, l->store, l->first, l->share.local,
                                 l->share.micro, l->cursors + l->first, &l->loader));
-    const cm3_batch *batch;
-    CM3_TRY(cm3_loader_next(l->loader, &batch));
+    for (int64_t micro = 0; micro < l->pages.micro_batches; micro++) {
+        cm3_token_page *page = cm3_token_pages_get(&l->pages, step, micro);
+        const cm3_batch *batch;
+        CM3_TRY(cm3_loader_next(l->loader, &batch));
+        cm3_token_pages_fill(&l->pages, page, batch);
+        *weight += page->weight;
+    }
     l->waits[step % CM3_STEPS_QUEUED] = cm3_loader_waited(l->loader);
-    return cm3_token_pages_send(&l->pages, cm3_token_pages_get(&l->pages, step, micro), batch);
+    return CM3_OK;
 }
 
-static cm3_status note(void *context, int64_t step, int64_t micro) {
+/* The gradient is a mean over the targets of all ranks and micro-batches. */
+static cm3_status queue_inputs(void *context, int network, int64_t step, int64_t micro, double weight) {
     const token_learner *l = context;
+    (void)network;
+    return cm3_token_pages_send(&l->pages, cm3_token_pages_get(&l->pages, step, micro),
+                                weight > 0 ? 1.0f / (float)weight : 0);
+}
+
+static cm3_status queue_readback(void *context, int network, int64_t step, int64_t micro) {
+    const token_learner *l = context;
+    (void)network;
     return cm3_token_pages_fetch(&l->pages, cm3_token_pages_get(&l->pages, step, micro), l->tapes.loss,
                                  l->tapes.per_token);
 }
@@ -65,7 +78,7 @@ static void add_losses(const token_learner *l, const cm3_token_page *page, doubl
     }
 }
 
-static cm3_status measure(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
+static cm3_status collect(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
     token_learner *l = context;
     for (int64_t micro = 0; micro < l->pages.micro_batches; micro++) {
         const cm3_token_page *page = cm3_token_pages_get(&l->pages, step, micro);
@@ -93,7 +106,8 @@ static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *
 /* Every page is free: pending step records have been flushed. */
 static cm3_status score(token_learner *l, const cm3_batch *batch, double sums[CM3_SUMS_MAX]) {
     cm3_token_page *page = cm3_token_pages_get(&l->pages, 0, 0);
-    CM3_TRY(cm3_token_pages_send(&l->pages, page, batch));
+    cm3_token_pages_fill(&l->pages, page, batch);
+    CM3_TRY(cm3_token_pages_send(&l->pages, page, 1));
     CM3_TRY(cm3_tape_run(l->tapes.scoring, NULL));
     CM3_TRY(cm3_token_pages_fetch(&l->pages, page, NULL, l->tapes.scored));
     CM3_TRY(l->pages.memory->sync());
@@ -196,7 +210,8 @@ static cm3_status build_model(token_learner *l) {
                                       .ids = l->pages.ids,
                                       .targets = l->pages.targets,
                                       .positions = l->pages.positions,
-                                      .scale = l->scale};
+                                      .weights = l->pages.weights,
+                                      .scale = l->pages.scale};
     const cm3_tape_options options = {.backend = of.backend,
                                       .compute = of.compute,
                                       .recompute = (cm3_recompute)recipe->model.recompute,
@@ -213,13 +228,9 @@ static cm3_status set_up(token_learner *l) {
     const cm3_memory *memory = l->stage->device->backend->memory;
     CM3_TRY(cm3_token_pages_open(memory, l->share.micro * recipe->pretrain.data.context,
                                  l->share.local / l->share.micro, &l->pages));
-    l->scale = memory->alloc(sizeof *l->scale);
     l->cursors = calloc((size_t)recipe->pretrain.data.batch, sizeof *l->cursors);
-    if (!l->scale || !l->cursors) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of tokens");
+    if (!l->cursors) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of tokens");
     for (int64_t slot = 0; slot < recipe->pretrain.data.batch; slot++) l->cursors[slot] = cm3_slot_start(slot);
-    /* Every block is full, so a step always has this many targets: the gradient is a mean, whatever the ranks. */
-    const float scale = 1.0f / (float)(recipe->pretrain.data.batch * recipe->pretrain.data.context);
-    CM3_TRY(memory->upload(l->scale, &scale, sizeof scale));
     return build_model(l);
 }
 
@@ -230,7 +241,6 @@ static void tear_down(token_learner *l) {
     cm3_packer_free(l->packer);
     cm3_store_close(l->store);
     cm3_token_pages_close(&l->pages);
-    l->stage->device->backend->memory->free(l->scale, sizeof *l->scale);
     free(l->cursors);
 }
 
@@ -238,18 +248,23 @@ static cm3_status learn(token_learner *l, const char *folder) {
     const cm3_recipe *recipe = l->stage->recipe;
     const int64_t tokens = recipe->pretrain.data.batch * recipe->pretrain.data.context;
     const cm3_learner learner = {
-        .kind = l->network->kind->name,
-        .params = l->network->params,
-        .tape = l->tapes.step,
-        .micro_batches = l->share.local / l->share.micro,
-        .tokens_per_step = tokens,
+        .networks = {{.name = l->network->kind->name,
+                      .params = l->network->params,
+                      .tape = l->tapes.step,
+                      .losses = {l->tapes.loss},
+                      .adamw = &recipe->pretrain.optimizer,
+                      .schedule = &recipe->pretrain.schedule}},
+        .network_count = 1,
+        .item = l->network->kind->item,
+        .items_per_step = tokens,
         .flops_per_step =
             l->network->kind->flops_per_item(l->network->model, recipe->pretrain.data.context) * (double)tokens,
+        .micro_batches = l->share.local / l->share.micro,
         .context = l,
-        .loss = l->tapes.loss,
-        .load = load,
-        .note = note,
-        .measure = measure,
+        .load_batch = load_batch,
+        .queue_inputs = queue_inputs,
+        .queue_readback = queue_readback,
+        .collect = collect,
         .report = report,
         .validate = validate,
         .sample = sample,
@@ -261,8 +276,6 @@ static cm3_status learn(token_learner *l, const char *folder) {
                                        .seed = (uint64_t)recipe->run.seed,
                                        .peak_flops = cm3_stage_peak_flops(l->stage, compute),
                                        .train = &recipe->pretrain.train,
-                                       .adamw = &recipe->pretrain.optimizer,
-                                       .schedule = &recipe->pretrain.schedule,
                                        .checkpoint = &recipe->checkpoint,
                                        .guard = &recipe->guard};
     if (cm3_stage_is_first(l->stage))
