@@ -1,6 +1,6 @@
 # Every library that the project stands on, all of them Debian packages (tools/install-packages.sh lists the names).
 find_package(PkgConfig REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS C)
+find_package(Threads REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(ZLIB REQUIRED)
 pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)

@@ -37,14 +37,14 @@ set_source_files_properties(${CMAKE_SOURCE_DIR}/core/kernels/cpu/simd/flat.c PRO
 if(simd_sources)
   foreach(level IN LISTS simd_levels)
     add_library(cm3_simd_${level} OBJECT ${simd_sources})
-    target_compile_options(cm3_simd_${level} PRIVATE ${simd_flags_${level}} -fopenmp-simd)
+    target_compile_options(cm3_simd_${level} PRIVATE ${simd_flags_${level}})
     target_compile_definitions(cm3_simd_${level} PRIVATE CM3_SIMD_LEVEL=${level})
-    target_link_libraries(cm3_simd_${level} PRIVATE OpenMP::OpenMP_C PkgConfig::OPENBLAS)
+    target_link_libraries(cm3_simd_${level} PRIVATE PkgConfig::OPENBLAS)
     list(APPEND simd_objects $<TARGET_OBJECTS:cm3_simd_${level}>)
   endforeach()
 endif()
 
-cm3_layer(core LINK PkgConfig::OPENBLAS PkgConfig::TEXTLIBS OpenMP::OpenMP_C ZLIB::ZLIB m)
+cm3_layer(core LINK PkgConfig::OPENBLAS PkgConfig::TEXTLIBS Threads::Threads ZLIB::ZLIB m)
 target_sources(cm3_core PRIVATE ${simd_objects})
 foreach(file workspace cudnn_workspace meta) # what is known of the cuda backend without it
   target_sources(cm3_core PRIVATE ${CMAKE_SOURCE_DIR}/core/kernels/cuda/${file}.c)

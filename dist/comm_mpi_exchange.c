@@ -8,6 +8,7 @@
 #include "dist/comm_mpi_impl.h"
 
 #include "core/clock.h"
+#include "core/threads.h"
 #include "dist/shard.h"
 
 #include <sched.h>
@@ -134,26 +135,30 @@ static cm3_status post(cm3_mpi_engine *engine, struct chunk *chunk) {
     return CM3_OK;
 }
 
-/* Adds block [begin, end) of this rank's piece: rank 0's values first, this rank's own in its turn. */
-static void sum_block(const cm3_mpi_engine *engine, const struct chunk *chunk, float *own, int64_t begin, int64_t end) {
+typedef struct summing {
+    const cm3_mpi_engine *engine;
+    const struct chunk *chunk;
+    float *own; /* this rank's piece */
+} summing;
+
+/* Adds block [begin, end) of the piece: rank 0's values first, this rank's own in its turn. */
+static void sum_block(const void *context, int64_t begin, int64_t end) {
+    const summing *s = context;
     float sum[SUM_BLOCK];
-    for (int rank = 0; rank < engine->size; rank++) {
-        const float *next = (rank == engine->rank ? own : staging_row(engine, chunk, rank)) + begin;
+    for (int rank = 0; rank < s->engine->size; rank++) {
+        const float *next = (rank == s->engine->rank ? s->own : staging_row(s->engine, s->chunk, rank)) + begin;
         if (rank == 0)
             memcpy(sum, next, (size_t)(end - begin) * sizeof(float));
         else
             for (int64_t i = 0; i < end - begin; i++) sum[i] += next[i];
     }
-    memcpy(own + begin, sum, (size_t)(end - begin) * sizeof(float));
+    memcpy(s->own + begin, sum, (size_t)(end - begin) * sizeof(float));
 }
 
 static void sum_piece(const cm3_mpi_engine *engine, const struct chunk *chunk) {
     const cm3_range piece = piece_of(engine, chunk, engine->rank);
-    float *own = (float *)chunk->owner->what.data + piece.begin;
-    const int64_t length = cm3_range_length(piece);
-#pragma omp parallel for schedule(static) if (length > 16 * SUM_BLOCK)
-    for (int64_t at = 0; at < length; at += SUM_BLOCK)
-        sum_block(engine, chunk, own, at, at + SUM_BLOCK < length ? at + SUM_BLOCK : length);
+    const summing job = {engine, chunk, (float *)chunk->owner->what.data + piece.begin};
+    cm3_parallel_for(cm3_range_length(piece), SUM_BLOCK, sum_block, &job);
 }
 
 /* All messages of the phase are there: on to the next. */

@@ -1,6 +1,7 @@
 #include "model/weights_source.h"
 
 #include "core/rng.h"
+#include "core/threads.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,17 +32,28 @@ static double draw(cm3_init init, cm3_rng *rng) {
     return 0;
 }
 
+typedef struct initial {
+    uint64_t seed;
+    const cm3_param *param;
+    int64_t skipped; /* elements of the range's first stream that come before it */
+    int64_t first_chunk;
+    float *values;
+} initial;
+
+static void draw_chunk(const void *context, int64_t first, int64_t last) {
+    const initial *job = context;
+    cm3_rng rng = cm3_rng_stream(job->seed, CM3_RNG_INIT, (uint64_t)job->param->index,
+                                 (uint64_t)(job->first_chunk + first / INIT_CHUNK));
+    for (int64_t i = first; i < last; i++) {
+        const double value = draw(job->param->init, &rng);
+        if (i >= job->skipped) job->values[i - job->skipped] = (float)value;
+    }
+}
+
 static cm3_status read_initial(cm3_weights_source *source, const cm3_param *param, cm3_param_range range,
                                float *values) {
-    const int64_t end = range.offset + range.count;
-#pragma omp parallel for schedule(dynamic)
-    for (int64_t chunk = range.offset / INIT_CHUNK; chunk < (end + INIT_CHUNK - 1) / INIT_CHUNK; chunk++) {
-        cm3_rng rng = cm3_rng_stream(source->seed, CM3_RNG_INIT, (uint64_t)param->index, (uint64_t)chunk);
-        for (int64_t i = chunk * INIT_CHUNK; i < end && i < (chunk + 1) * INIT_CHUNK; i++) {
-            const double value = draw(param->init, &rng);
-            if (i >= range.offset) values[i - range.offset] = (float)value;
-        }
-    }
+    const initial job = {source->seed, param, range.offset % INIT_CHUNK, range.offset / INIT_CHUNK, values};
+    cm3_parallel_for(job.skipped + range.count, INIT_CHUNK, draw_chunk, &job);
     return CM3_OK;
 }
 

@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/json.h"
+#include "core/kernels/cpu/machine.h"
 #include "core/tensor/op_case.h"
 #include "core/kernels/rates.h"
 
@@ -189,13 +190,18 @@ cm3_status cm3_bench_ops(const cm3_backend *backend, double seconds, bool json, 
     limits l;
     CM3_TRY(cm3_product_rate(backend, backend->has_bf16 ? CM3_BF16 : CM3_F32, 1, &l.flops, NULL));
     CM3_TRY(cm3_copy_rate(backend, 0.5, &l.bytes));
+    const double peak = backend->peak(backend->has_bf16 ? CM3_BF16 : CM3_F32);
     cm3_json_writer writer = cm3_json_writer_on(stdout);
     if (json) {
         cm3_json_begin_object(&writer, NULL);
         cm3_json_put_double(&writer, "sgemm_flops_per_second", l.flops);
         cm3_json_put_double(&writer, "copy_bytes_per_second", l.bytes);
+        cm3_json_put_double(&writer, "peak_flops_per_second", peak);
         cm3_json_begin_array(&writer, "operations");
     } else {
+        if (peak > 0)
+            printf("multipliers %.1f GFLOP/s; sgemm (OpenBLAS's kernel on a CPU: %s) reaches %.3f of it\n", peak / 1e9,
+                   cm3_machine_sgemm_kernel(), l.flops / peak);
         printf("sgemm %.1f GFLOP/s, copy %.1f GB/s; the floor of an operation is the longer of its FLOPs and its bytes "
                "at these rates\n",
                l.flops / 1e9, l.bytes / 1e9);

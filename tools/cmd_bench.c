@@ -66,6 +66,11 @@ static void print_step(const cm3_bench_step_result *r) {
     printf("speed            %.0f tokens/s\n", r->tokens_per_second);
     printf("model FLOPs      %.1f GFLOP/s of all steps, %.3f of the %.1f GFLOP/s of sgemm between them\n",
            r->flops_per_second / 1e9, r->ratio, r->sgemm_flops_per_second / 1e9);
+    if (r->peak_flops_per_second > 0)
+        printf(
+            "share of peak    %.3f of the multipliers' %.1f GFLOP/s; sgemm (OpenBLAS's kernel on a CPU: %s) has %.3f\n",
+            r->share_of_peak, r->peak_flops_per_second / 1e9, cm3_machine_sgemm_kernel(),
+            r->sgemm_flops_per_second / r->peak_flops_per_second);
     printf("memory           %.1f MiB measured, %.1f MiB planned\n", r->peak_bytes / 0x1p20, r->planned_bytes / 0x1p20);
 }
 
@@ -91,6 +96,7 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
     if (cm3_option_given(line, "json"))
         PRINT_JSON({"tokens_per_second", r.tokens_per_second}, {"flops_per_second", r.flops_per_second},
                    {"sgemm_flops_per_second", r.sgemm_flops_per_second}, {"ratio", r.ratio},
+                   {"peak_flops_per_second", r.peak_flops_per_second}, {"share_of_peak", r.share_of_peak},
                    {"peak_bytes", r.peak_bytes}, {"planned_bytes", r.planned_bytes},
                    {"seconds_gradients", r.seconds_gradients}, {"seconds_update", r.seconds_update},
                    {"mean_seconds", r.mean_seconds}, {"tokens_per_step", (double)r.tokens}, {"steps", (double)r.steps});

@@ -3,9 +3,9 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/kernels/cpu/machine.h"
+#include "core/threads.h"
 #include "train/signals.h"
 
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,17 +95,14 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage *stages, int 
     cm3_device device;
     CM3_TRY(cm3_session_open_device(session, &device));
     /* All ranks measure at once, so that what they share is shared here too. */
-    double rate = cm3_machine_sgemm_rate(0.2, NULL);
+    double rate = cm3_machine_peak(0.1);
     CM3_TRY(cm3_comm_reduce_f64(comm, &rate, 1, CM3_REDUCE_SUM));
     if (first)
-        cm3_log_info("%d rank%s (%s) x %d thread%s, %s, sgemm %.0f GFLOP/s in all; run folder %s", cm3_comm_size(comm),
-                     cm3_comm_size(comm) > 1 ? "s" : "", cm3_comm_kind(comm), omp_get_max_threads(),
-                     omp_get_max_threads() > 1 ? "s" : "", device.text, rate / 1e9, session->recipe.run.out);
-    const cm3_stage_context context = {.recipe = &session->recipe,
-                                       .config_text = session->config_text,
-                                       .comm = comm,
-                                       .device = &device,
-                                       .sgemm_flops = rate};
+        cm3_log_info("%d rank%s (%s) x %d thread%s, %s, multipliers %.0f GFLOP/s in all; run folder %s",
+                     cm3_comm_size(comm), cm3_comm_size(comm) > 1 ? "s" : "", cm3_comm_kind(comm), cm3_threads_count(),
+                     cm3_threads_count() > 1 ? "s" : "", device.text, rate / 1e9, session->recipe.run.out);
+    const cm3_stage_context context = {
+        .recipe = &session->recipe, .config_text = session->config_text, .comm = comm, .device = &device};
     return cm3_stages_run(&context, stages, count);
 }
 

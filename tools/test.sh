@@ -2,8 +2,7 @@
 # Every test on a fresh Debian 12, as root or with sudo: installs what is missing, then three builds beside the sources:
 #   build-test/  as released: all tests, and those of matrix products again with each of OpenBLAS's kernels
 #   build-asan/  address and undefined-behaviour sanitizers: all tests but those labelled slow
-#   build-tsan/  thread sanitizer: tests of our own threads. It sees POSIX threads only: gcc's OpenMP is not instrumented,
-#                and would be blamed for races that its barriers exclude. So there OpenMP runs with one thread.
+#   build-tsan/  thread sanitizer: tests of our own threads
 # Says little, and ends with the summary of the last ctest; the first failure ends it.
 #
 # usage: tools/test.sh [--bare | --cuda | --nothing-skipped]

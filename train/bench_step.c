@@ -126,7 +126,9 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
             r->peak_bytes = b->peak_memory - base_memory; /* later ones carry what sgemm leaves */
         double best, mean;
         const double of_sgemm = fmax(TURN, SHARE * turn);
-        CM3_TRY(cm3_product_rate(b->backend, cm3_recipe_compute(b->recipe, b->backend), of_sgemm, &best, &mean));
+        const cm3_dtype compute = cm3_recipe_compute(b->recipe, b->backend);
+        CM3_TRY(cm3_product_rate(b->backend, compute, of_sgemm, &best, &mean));
+        r->peak_flops_per_second = fmax(r->peak_flops_per_second, b->backend->peak(compute));
         sgemm_flops += mean * of_sgemm;
         sgemm_seconds += of_sgemm;
     }
@@ -137,6 +139,7 @@ static cm3_status measure(bench *b, double seconds, double base_memory, cm3_benc
     r->flops_per_second = b->network->kind->flops_per_item(b->network->model, b->recipe->pretrain.data.context) *
                           (double)b->tokens / r->mean_seconds;
     r->ratio = r->flops_per_second / r->sgemm_flops_per_second;
+    if (r->peak_flops_per_second > 0) r->share_of_peak = r->flops_per_second / r->peak_flops_per_second;
     const cm3_tape_stats *stats = cm3_tape_get_stats(b->tape);
     const cm3_params_bytes bytes =
         cm3_params_count_bytes(b->network->params, cm3_tape_get_options(b->tape)->compute, CM3_USE_TRAIN);

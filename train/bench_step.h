@@ -10,6 +10,8 @@ typedef struct cm3_bench_step_result {
     double flops_per_second;       /* of all steps; model FLOPs: no recomputation, no masked-out attention */
     double sgemm_flops_per_second; /* of large products on the same processor: all of those between the steps */
     double ratio;                  /* of the two */
+    double peak_flops_per_second;  /* of its multipliers: measured of a CPU; 0: unknown */
+    double share_of_peak;          /* flops_per_second over it; 0: unknown */
     double peak_bytes;             /* what the process's memory grew by at most in a step; 0 on a device */
     double planned_bytes;          /* what the plan says: parameters, gradients, optimizer, step */
     double seconds_gradients, seconds_update; /* of the fastest step */

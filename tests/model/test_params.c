@@ -1,7 +1,8 @@
 #include "model/weights_source.h"
 
+#include "core/threads.h"
+
 #include <math.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -87,12 +88,12 @@ static void initial_values_do_not_depend_on_threads_or_padding(void **state) {
     cm3_params *one = small_table(1), *other = small_table(4096);
     assert_int_equal(cm3_params_allocate(one, cm3_backend_cpu(), CM3_F32, CM3_USE_INFER), CM3_OK);
     assert_int_equal(cm3_params_allocate(other, cm3_backend_cpu(), CM3_F32, CM3_USE_GRADIENTS), CM3_OK);
-    const int threads = omp_get_max_threads();
-    omp_set_num_threads(1);
+    const int threads = cm3_threads_count();
+    cm3_threads_set(1);
     cm3_params_init(one, 11);
-    omp_set_num_threads(3);
+    cm3_threads_set(3);
     cm3_params_init(other, 11);
-    omp_set_num_threads(threads);
+    cm3_threads_set(threads);
     for (int i = 0; i < cm3_params_count(one); i++)
         assert_memory_equal(cm3_params_value(one, i), cm3_params_value(other, i),
                             (size_t)cm3_params_get(one, i)->count * sizeof(float));

@@ -1,9 +1,9 @@
 #include "core/rng.h"
+#include "core/threads.h"
 #include "model/vqgan_codebook.h"
 #include "optim/adamw.h"
 
 #include <math.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -221,7 +221,7 @@ static void training_learns_to_draw_rectangles_and_uses_its_codes(void **state) 
 }
 
 int main(int argc, char **argv) {
-    omp_set_num_threads(1); /* 200 small steps: on a busy machine, waiting threads would cost more than they bring */
+    cm3_threads_set(1); /* 200 small steps: on a busy machine, waiting threads would cost more than they bring */
     const struct CMUnitTest on_ranks[] = {cmocka_unit_test(the_codebook_is_the_same_on_any_number_of_ranks)};
     if (argc > 1 && strcmp(argv[1], "ranks") == 0) return cmocka_run_group_tests(on_ranks, NULL, NULL);
     const struct CMUnitTest tests[] = {

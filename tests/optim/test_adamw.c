@@ -3,9 +3,9 @@
 #include "core/clock.h"
 #include "core/rng.h"
 #include "core/tensor/op.h"
+#include "core/threads.h"
 
 #include <math.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -86,15 +86,15 @@ static void bits_do_not_depend_on_threads_and_padding_is_left_alone(void **state
     }
     float before[16];
     memcpy(before, first[0], sizeof before);
-    const int threads = omp_get_max_threads();
+    const int threads = cm3_threads_count();
     for (int step = 1; step <= 3; step++) {
         const cm3_flat_adamw update = cm3_adamw_update(&config, step, 1e-3);
-        omp_set_num_threads(1);
+        cm3_threads_set(1);
         apply(&update, spans, 4, first);
-        omp_set_num_threads(3);
+        cm3_threads_set(3);
         apply(&update, spans, 4, second);
     }
-    omp_set_num_threads(threads);
+    cm3_threads_set(threads);
     for (int b = 0; b < 4; b++) assert_memory_equal(first[b], second[b], COUNT * sizeof(float));
     assert_memory_equal(first[0], before, sizeof before);
     int64_t untouched = 0;
@@ -116,6 +116,11 @@ static void a_zero_gradient_moves_only_what_decays(void **state) {
     assert_true(value[1] == 1);
 }
 
+static void copy_range(const void *context, int64_t first, int64_t last) {
+    float *const *buffer = context;
+    memcpy(buffer[2] + first, buffer[1] + first, (size_t)(last - first) * sizeof(float));
+}
+
 /* Not a test: the update's speed beside a copy that moves as many bytes. CM3_TEST_BENCH=MILLIONS of parameters. */
 static void bench(int64_t count) {
     float *buffer[4];
@@ -132,14 +137,12 @@ static void bench(int64_t count) {
         const double start = cm3_clock_seconds();
         apply(&update, &span, 1, buffer);
         const double middle = cm3_clock_seconds();
-#pragma omp parallel for schedule(static)
-        for (int64_t block = 0; block < count / 4096; block++)
-            memcpy(buffer[2] + block * 4096, buffer[1] + block * 4096, 4096 * sizeof(float));
+        cm3_parallel_for(count, 4096, copy_range, buffer);
         const double end = cm3_clock_seconds();
         best = fmin(best, middle - start);
         best_copy = fmin(best_copy, end - middle);
     }
-    printf("%d threads: norm and adamw %.2f GB/s (32 bytes a parameter), copy %.2f GB/s\n", omp_get_max_threads(),
+    printf("%d threads: norm and adamw %.2f GB/s (32 bytes a parameter), copy %.2f GB/s\n", cm3_threads_count(),
            32e-9 * (double)count / best, 8e-9 * (double)count / best_copy);
     for (int b = 0; b < 4; b++) free(buffer[b]);
 }

@@ -1,5 +1,7 @@
 #include "train/evaluate/match.h"
 
+#include "core/threads.h"
+
 /* Bytes between two looks at the limit: long enough for vector loops, short enough that most images are left early.
  * Their sum fits 32 bits. */
 enum { STRIDE = 1024 };
@@ -28,8 +30,19 @@ static void offer(const uint8_t *drawn, const uint8_t *truth, int64_t first, int
     }
 }
 
+typedef struct offers {
+    const uint8_t *drawn, *truth;
+    int64_t first, images, bytes;
+    cm3_match *best;
+} offers;
+
+static void offer_range(const void *context, int64_t begin, int64_t end) {
+    const offers *o = context;
+    for (int64_t i = begin; i < end; i++)
+        offer(o->drawn + i * o->bytes, o->truth, o->first, o->images, o->bytes, &o->best[i]);
+}
+
 void cm3_match_offer(const uint8_t *drawn, int64_t count, const uint8_t *truth, int64_t first, int64_t images,
                      int64_t bytes, cm3_match *best) {
-#pragma omp parallel for schedule(dynamic, 4)
-    for (int64_t i = 0; i < count; i++) offer(drawn + i * bytes, truth, first, images, bytes, &best[i]);
+    cm3_parallel_for(count, 4, offer_range, &(offers){drawn, truth, first, images, bytes, best});
 }

@@ -6,9 +6,7 @@
 #include <string.h>
 
 double cm3_stage_peak_flops(const cm3_stage_context *context, cm3_dtype compute) {
-    const cm3_backend *backend = context->device->backend;
-    if (!backend->peak) return backend->memory->host ? context->sgemm_flops : 0;
-    return backend->peak(compute) * cm3_comm_size(context->comm);
+    return context->device->backend->peak(compute) * cm3_comm_size(context->comm);
 }
 
 static cm3_status write_config(const cm3_stage_context *context, const char *folder) {

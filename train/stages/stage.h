@@ -11,7 +11,6 @@ typedef struct cm3_stage_context {
     const char *config_text; /* the resolved recipe */
     cm3_comm *comm;
     const cm3_device *device; /* that computes */
-    double sgemm_flops;       /* FLOP/s measured, of all ranks' processors together */
     /* Set for each stage by cm3_stages_run(): */
     const char *name;
     bool trains;
@@ -29,7 +28,7 @@ cm3_status cm3_stage_image_tokenizer(const cm3_stage_context *context);
 cm3_status cm3_stage_tokenize(const cm3_stage_context *context);
 cm3_status cm3_stage_pretrain(const cm3_stage_context *context);
 
-/* FLOP/s of all ranks that mfu is a share of: the rate of sgemm on processors, a GPU's peak in the type; 0: unknown. */
+/* FLOP/s of all ranks at most: measured of a CPU's multipliers, a GPU's peak in the type; 0: unknown. */
 double cm3_stage_peak_flops(const cm3_stage_context *context, cm3_dtype compute);
 
 static inline bool cm3_stage_is_first(const cm3_stage_context *context) {

@@ -36,69 +36,79 @@ static size_t aligned(size_t floats) {
     return (floats + 15) / 16 * 16;
 }
 
-/* --- forward: each thread has a run of (sequence, head, block of queries) ---------------------------------------- */
+/* --- forward ----------------------------------------------------------------------------------------------------- */
 
 static size_t forward_workspace(const cm3_call *call) {
     const cm3__packed s = cm3__packed_of(call);
-    return (size_t)omp_get_max_threads() * aligned(cm3__attention_forward_scratch(s.sequence, s.d)) * sizeof(float);
+    return (size_t)cm3_threads_count() * aligned(cm3__attention_forward_scratch(s.sequence, s.d)) * sizeof(float);
 }
 
-/* The block of queries at which `share` of a head's work is done: causal work grows with the square of it. */
-static int64_t block_at(double share, int64_t blocks, bool causal) {
-    const int64_t block = (int64_t)floor((causal ? sqrt(share) : share) * (double)blocks + 0.5);
-    return block < blocks ? block : blocks;
+/* The query at which `share` of a head's work is done: causal work grows with the square of it. */
+static int64_t query_at(double share, int64_t queries, bool causal) {
+    const int64_t blocks = (queries + CM3__BLOCK_QUERIES - 1) / CM3__BLOCK_QUERIES;
+    const int64_t query = (int64_t)floor((causal ? sqrt(share) : share) * (double)blocks + 0.5) * CM3__BLOCK_QUERIES;
+    return query < queries ? query : queries;
+}
+
+/* Parts of about equal work that the queries of a group of heads are cut into, where there are few groups. */
+static int64_t parts_of(const cm3__packed *s) {
+    enum { PIECES_PER_THREAD = 4 };
+    const int64_t groups = s->batch * s->kv_heads, wanted = PIECES_PER_THREAD * cm3_threads_count();
+    return groups < wanted ? (wanted + groups - 1) / groups : 1;
+}
+
+/* A piece is one part of the queries of all heads that share keys. */
+static void attend(const void *context, int64_t piece, int64_t end) {
+    const cm3_call *call = context;
+    const cm3__packed s = cm3__packed_of(call);
+    const int64_t sharing = s.heads / s.kv_heads, parts = parts_of(&s);
+    float *scratch = (float *)call->workspace +
+                     (size_t)cm3_thread_index() * aligned(cm3__attention_forward_scratch(s.sequence, s.d));
+    for (; piece < end; piece++) {
+        const int64_t group = piece / parts, part = piece % parts;
+        const int64_t first = query_at((double)part / (double)parts, s.sequence, call->attr->causal),
+                      last = query_at((double)(part + 1) / (double)parts, s.sequence, call->attr->causal);
+        for (int64_t i = 0; i < sharing && first < last; i++) {
+            const cm3__attention a = head_of(call, &s, group / s.kv_heads, group % s.kv_heads * sharing + i);
+            cm3__simd()->attention_forward(&a, &(cm3__attention_part){.first = first, .last = last, .new_keys = i == 0},
+                                           scratch);
+        }
+    }
 }
 
 static cm3_status forward(const cm3_call *call) {
     const cm3__packed s = cm3__packed_of(call);
-    const int64_t blocks = (s.sequence + CM3__BLOCK_QUERIES - 1) / CM3__BLOCK_QUERIES, heads = s.batch * s.heads;
-    const int threads = cm3__threads(heads * blocks, s.sequence * s.d);
-    const size_t scratch = aligned(cm3__attention_forward_scratch(s.sequence, s.d));
-    const cm3_simd *simd = cm3__simd();
-#pragma omp parallel num_threads(threads)
-    {
-        const int thread = omp_get_thread_num(), team = omp_get_num_threads();
-        const double begin = (double)heads * thread / team, end = (double)heads * (thread + 1) / team;
-        int64_t packed = -1; /* which keys are in the scratch */
-        for (int64_t head = (int64_t)begin; head < heads && (double)head < end; head++) {
-            const int64_t b = head / s.heads, h = head % s.heads, keys = b * s.kv_heads + cm3__packed_kv_head(&s, h);
-            const double from = begin > (double)head ? begin - (double)head : 0,
-                         to = end < (double)(head + 1) ? end - (double)head : 1;
-            int64_t first = block_at(from, blocks, call->attr->causal) * CM3__BLOCK_QUERIES;
-            int64_t last = block_at(to, blocks, call->attr->causal) * CM3__BLOCK_QUERIES;
-            if (last > s.sequence) last = s.sequence;
-            if (first >= last) continue;
-            const cm3__attention a = head_of(call, &s, b, h);
-            simd->attention_forward(&a,
-                                    &(cm3__attention_part){.first = first, .last = last, .new_keys = keys != packed},
-                                    (float *)call->workspace + (size_t)thread * scratch);
-            packed = keys;
-        }
-    }
+    const int64_t parts = parts_of(&s), head = s.sequence * s.sequence / CM3__BLOCK_QUERIES * s.d;
+    cm3_parallel_for(s.batch * s.kv_heads * parts, cm3__grain(head * (s.heads / s.kv_heads) / parts), attend, call);
     return CM3_OK;
 }
 
-/* --- backward: a thread takes whole groups of heads that share keys, so nobody else adds to their gradients ------ */
+/* --- backward: a piece is a group of heads that share keys, so that nobody else adds to their gradients ---------- */
 
 static size_t backward_workspace(const cm3_call *call) {
     const cm3__packed s = cm3__packed_of(call);
-    return (size_t)omp_get_max_threads() * aligned(cm3__attention_backward_scratch(s.sequence, s.d)) * sizeof(float);
+    return (size_t)cm3_threads_count() * aligned(cm3__attention_backward_scratch(s.sequence, s.d)) * sizeof(float);
+}
+
+static void attend_backward(const void *context, int64_t group, int64_t end) {
+    const cm3_call *call = context;
+    const cm3__packed s = cm3__packed_of(call);
+    const int64_t sharing = s.heads / s.kv_heads;
+    float *scratch = (float *)call->workspace +
+                     (size_t)cm3_thread_index() * aligned(cm3__attention_backward_scratch(s.sequence, s.d));
+    for (; group < end; group++)
+        for (int64_t i = 0; i < sharing; i++) {
+            const cm3__attention a = head_of(call, &s, group / s.kv_heads, group % s.kv_heads * sharing + i);
+            cm3__simd()->attention_backward(
+                &a, &(cm3__attention_part){.last = s.sequence, .new_keys = i == 0, .last_of_keys = i == sharing - 1},
+                scratch);
+        }
 }
 
 static cm3_status backward(const cm3_call *call) {
     const cm3__packed s = cm3__packed_of(call);
-    const int64_t groups = s.batch * s.kv_heads, sharing = s.heads / s.kv_heads;
-    const size_t scratch = aligned(cm3__attention_backward_scratch(s.sequence, s.d));
-    const cm3_simd *simd = cm3__simd();
-    if (!call->grad_in[0].data) return CM3_OK;
-#pragma omp parallel for schedule(dynamic) num_threads(cm3__threads(groups, s.sequence *s.sequence))
-    for (int64_t g = 0; g < groups; g++)
-        for (int64_t i = 0; i < sharing; i++) {
-            const cm3__attention a = head_of(call, &s, g / s.kv_heads, g % s.kv_heads * sharing + i);
-            simd->attention_backward(
-                &a, &(cm3__attention_part){.last = s.sequence, .new_keys = i == 0, .last_of_keys = i == sharing - 1},
-                (float *)call->workspace + (size_t)omp_get_thread_num() * scratch);
-        }
+    if (call->grad_in[0].data)
+        cm3_parallel_for(s.batch * s.kv_heads, cm3__grain(s.sequence * s.sequence), attend_backward, call);
     return CM3_OK;
 }
 

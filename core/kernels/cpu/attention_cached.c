@@ -14,7 +14,7 @@ static size_t scratch_of(const cm3_call *call) {
 }
 
 static size_t workspace(const cm3_call *call) {
-    return (size_t)omp_get_max_threads() * scratch_of(call) * sizeof(float);
+    return (size_t)cm3_threads_count() * scratch_of(call) * sizeof(float);
 }
 
 static void append(const cm3_call *call, const cm3__packed *s, int64_t b, int64_t start) {
@@ -47,12 +47,24 @@ static cm3__attention head_of(const cm3_call *call, const cm3__packed *s, int64_
                             .y_row = s->heads * s->d};
 }
 
+static void attend(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const cm3__packed s = cm3__packed_of(call);
+    const int32_t *start = call->in[3].data;
+    float *scratch = (float *)call->workspace + (size_t)cm3_thread_index() * scratch_of(call);
+    const cm3_simd *simd = cm3__simd();
+    for (int64_t i = first; i < last; i++) {
+        const int64_t b = i / s.heads, head = i % s.heads;
+        const cm3__attention a = head_of(call, &s, b, head, start[b]);
+        (s.sequence == 1 ? simd->attention_one : simd->attention_forward)(
+            &a, &(cm3__attention_part){.last = s.sequence, .new_keys = true}, scratch);
+    }
+}
+
 static cm3_status forward(const cm3_call *call) {
     const cm3__packed s = cm3__packed_of(call);
     const int64_t capacity = capacity_of(call);
     const int32_t *start = call->in[3].data;
-    const size_t scratch = scratch_of(call);
-    const cm3_simd *simd = cm3__simd();
     for (int64_t b = 0; b < s.batch; b++) {
         if (start[b] < 0 || start[b] + s.sequence > capacity)
             return cm3_fail(
@@ -61,15 +73,7 @@ static cm3_status forward(const cm3_call *call) {
                 (long long)b, start[b], (long long)capacity, (long long)s.sequence);
         append(call, &s, b, start[b]);
     }
-    const int threads = cm3__threads(s.batch * s.heads, capacity * s.d);
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < s.batch * s.heads; i++) {
-        const int64_t b = i / s.heads, head = i % s.heads;
-        const cm3__attention a = head_of(call, &s, b, head, start[b]);
-        float *mine = (float *)call->workspace + (size_t)omp_get_thread_num() * scratch;
-        (s.sequence == 1 ? simd->attention_one : simd->attention_forward)(
-            &a, &(cm3__attention_part){.last = s.sequence, .new_keys = true}, mine);
-    }
+    cm3_parallel_for(s.batch * s.heads, cm3__grain(capacity * s.d), attend, call);
     return CM3_OK;
 }
 

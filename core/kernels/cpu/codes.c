@@ -1,9 +1,8 @@
 /* Vector quantisation: the nearest code of a vector, the code itself, and the loss that pulls both together (van den
  * Oord et al., "Neural discrete representation learning", 2017). */
-#include "core/kernels/cpu/cpu.h"
+#include "core/kernels/cpu/kernel.h"
 
 #include <cblas.h>
-#include <omp.h>
 #include <string.h>
 
 enum { ROW_BLOCK = 64, CODE_BLOCK = 256 }; /* 64 KiB of scores a thread */
@@ -26,12 +25,20 @@ static cm3_status check_codes(const cm3_tensor *codes, int64_t book) {
 
 static size_t nearest_workspace(const cm3_call *call) {
     const int64_t halves = (call->in[1].shape.dim[0] + 15) / 16 * 16;
-    return sizeof(float) * (size_t)(halves + (int64_t)omp_get_max_threads() * ROW_BLOCK * CODE_BLOCK);
+    return sizeof(float) * (size_t)(halves + (int64_t)cm3_threads_count() * ROW_BLOCK * CODE_BLOCK);
 }
 
-static void halve_squares(const float *book, int64_t codes, int64_t d, float *halves) {
-#pragma omp parallel for schedule(static) if (codes * d > 1 << 14)
-    for (int64_t k = 0; k < codes; k++) {
+static float *scores_of(const cm3_call *call, int thread) {
+    return (float *)call->workspace + (call->in[1].shape.dim[0] + 15) / 16 * 16 +
+           (int64_t)thread * ROW_BLOCK * CODE_BLOCK;
+}
+
+static void halve_squares(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const float *book = call->in[1].data;
+    float *halves = call->workspace;
+    const int64_t d = call->in[1].shape.dim[1];
+    for (int64_t k = first; k < last; k++) {
         double sum = 0;
         for (int64_t j = 0; j < d; j++) sum += (double)book[k * d + j] * book[k * d + j];
         halves[k] = (float)(0.5 * sum);
@@ -50,10 +57,13 @@ static void lower(const float *scores, int64_t count, int64_t first, float *lowe
     *code = (int32_t)(first + k);
 }
 
-/* |z - e|^2 = |z|^2 + 2 (|e|^2 / 2 - z e): the bracket is the score of a code. */
-static void nearest_rows(const float *z, int64_t rows, const float *book, int64_t codes, int64_t d, const float *halves,
-                         float *scores, int32_t *code) {
-    float lowest[ROW_BLOCK];
+/* |z - e|^2 = |z|^2 + 2 (|e|^2 / 2 - z e): the bracket is the score of a code. At most ROW_BLOCK rows. */
+static void nearest_rows(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const int64_t rows = last - first, d = call->in[0].shape.dim[1], codes = call->in[1].shape.dim[0];
+    const float *z = (const float *)call->in[0].data + first * d, *book = call->in[1].data, *halves = call->workspace;
+    float *scores = scores_of(call, cm3_thread_index()), lowest[ROW_BLOCK];
+    int32_t *code = (int32_t *)call->out[0].data + first;
     for (int64_t i = 0; i < rows; i++) {
         lowest[i] = __builtin_inff();
         code[i] = 0;
@@ -72,13 +82,8 @@ static cm3_status nearest(const cm3_call *call) {
     if (d > INT32_MAX || codes > INT32_MAX)
         return cm3_fail(CM3_ERR_SHAPE, "nearest_code: a codebook of %lld x %lld is too large", (long long)codes,
                         (long long)d);
-    const float *z = call->in[0].data, *book = call->in[1].data;
-    float *halves = call->workspace, *scores = halves + (codes + 15) / 16 * 16;
-    halve_squares(book, codes, d, halves);
-#pragma omp parallel for schedule(static) if (rows * codes * d > 1 << 18)
-    for (int64_t i = 0; i < rows; i += ROW_BLOCK)
-        nearest_rows(z + i * d, min(ROW_BLOCK, rows - i), book, codes, d, halves,
-                     scores + (int64_t)omp_get_thread_num() * ROW_BLOCK * CODE_BLOCK, (int32_t *)call->out[0].data + i);
+    cm3_parallel_for(codes, cm3__grain(d), halve_squares, call);
+    cm3_parallel_for(rows, ROW_BLOCK, nearest_rows, call);
     return CM3_OK;
 }
 
@@ -86,25 +91,24 @@ const cm3_kernel cm3__cpu_nearest_code = {.forward = nearest, .forward_workspace
 
 /* --- CODE_LOOKUP ------------------------------------------------------------------------------------------------- */
 
-static cm3_status lookup(const cm3_call *call) {
-    const int64_t rows = call->in[0].shape.dim[0], d = call->in[1].shape.dim[1];
+static void lookup_rows(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const int64_t d = call->in[1].shape.dim[1];
     const float *book = call->in[1].data;
     const int32_t *code = call->in[2].data;
     float *y = call->out[0].data;
+    for (int64_t i = first; i < last; i++) memcpy(y + i * d, book + code[i] * d, (size_t)d * sizeof *y);
+}
+
+static cm3_status lookup(const cm3_call *call) {
     CM3_TRY(check_codes(&call->in[2], call->in[1].shape.dim[0]));
-#pragma omp parallel for schedule(static) if (rows * d > 1 << 14)
-    for (int64_t i = 0; i < rows; i++) memcpy(y + i * d, book + code[i] * d, (size_t)d * sizeof *y);
+    cm3_parallel_for(call->in[0].shape.dim[0], cm3__grain(call->in[1].shape.dim[1]), lookup_rows, call);
     return CM3_OK;
 }
 
 /* Straight through: as if the code had been the vector itself. */
 static cm3_status lookup_backward(const cm3_call *call) {
-    const float *dy = call->grad_out.data;
-    float *dz = call->grad_in[0].data;
-    const int64_t count = call->in[0].shape.dim[0] * call->in[0].shape.dim[1];
-    if (!dz || (dz == dy && !call->accumulate[0])) return CM3_OK;
-#pragma omp parallel for simd schedule(static) if (count > 1 << 14)
-    for (int64_t i = 0; i < count; i++) dz[i] = call->accumulate[0] ? dz[i] + dy[i] : dy[i];
+    cm3__add_to(call->grad_in[0].data, call->grad_out.data, cm3_shape_count(call->in[0].shape), call->accumulate[0]);
     return CM3_OK;
 }
 
@@ -116,37 +120,47 @@ static size_t loss_workspace(const cm3_call *call) {
     return sizeof(double) * (size_t)((call->in[0].shape.dim[0] + ROW_BLOCK - 1) / ROW_BLOCK);
 }
 
-static cm3_status loss(const cm3_call *call) {
-    const int64_t rows = call->in[0].shape.dim[0], d = call->in[0].shape.dim[1];
-    const float *z = call->in[0].data, *book = call->in[1].data, *scale = call->in[3].data;
+/* A sum for each block of rows: their order does not depend on threads. */
+static void loss_rows(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const int64_t d = call->in[0].shape.dim[1];
+    const float *z = call->in[0].data, *book = call->in[1].data;
     const int32_t *code = call->in[2].data;
-    double *sums = call->workspace,
-           total = 0; /* a sum for each block of rows: their order does not depend on threads */
-    CM3_TRY(check_codes(&call->in[2], call->in[1].shape.dim[0]));
-#pragma omp parallel for schedule(static) if (rows * d > 1 << 14)
-    for (int64_t block = 0; block < (rows + ROW_BLOCK - 1) / ROW_BLOCK; block++) {
-        double sum = 0;
-        for (int64_t i = block * ROW_BLOCK; i < min(rows, (block + 1) * ROW_BLOCK); i++) {
-            const float *e = book + code[i] * d;
-            float row = 0;
+    double sum = 0;
+    for (int64_t i = first; i < last; i++) {
+        const float *e = book + code[i] * d;
+        float row = 0;
 #pragma omp simd reduction(+ : row)
-            for (int64_t j = 0; j < d; j++) row += (z[i * d + j] - e[j]) * (z[i * d + j] - e[j]);
-            sum += row;
-        }
-        sums[block] = sum;
+        for (int64_t j = 0; j < d; j++) row += (z[i * d + j] - e[j]) * (z[i * d + j] - e[j]);
+        sum += row;
     }
+    ((double *)call->workspace)[first / ROW_BLOCK] = sum;
+}
+
+static cm3_status loss(const cm3_call *call) {
+    const int64_t rows = call->in[0].shape.dim[0];
+    const float *scale = call->in[3].data;
+    const double *sums = call->workspace;
+    double total = 0;
+    CM3_TRY(check_codes(&call->in[2], call->in[1].shape.dim[0]));
+    cm3_parallel_for(rows, ROW_BLOCK, loss_rows, call);
     for (int64_t block = 0; block < (rows + ROW_BLOCK - 1) / ROW_BLOCK; block++) total += sums[block];
     *(float *)call->out[0].data = (float)((1.0 + call->attr->commitment) * total * *scale);
     return CM3_OK;
 }
 
-static void loss_backward_vectors(const cm3_call *call, float factor) {
-    const int64_t rows = call->in[0].shape.dim[0], d = call->in[0].shape.dim[1];
+static float loss_factor(const cm3_call *call) {
+    return 2 * *(const float *)call->in[3].data * *(const float *)call->grad_out.data;
+}
+
+static void loss_backward_vectors(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const int64_t d = call->in[0].shape.dim[1];
     const float *z = call->in[0].data, *book = call->in[1].data;
+    const float factor = loss_factor(call) * call->attr->commitment;
     const int32_t *code = call->in[2].data;
     float *dz = call->grad_in[0].data;
-#pragma omp parallel for schedule(static) if (rows * d > 1 << 14)
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = first; i < last; i++) {
         const float *e = book + code[i] * d;
         for (int64_t j = 0; j < d; j++) {
             const float g = factor * (z[i * d + j] - e[j]);
@@ -155,31 +169,28 @@ static void loss_backward_vectors(const cm3_call *call, float factor) {
     }
 }
 
-/* Every thread owns a range of codes and reads all rows in order: the sums do not depend on the number of threads. */
-static void loss_backward_book(const cm3_call *call, float factor) {
-    const int64_t rows = call->in[0].shape.dim[0], d = call->in[0].shape.dim[1], codes = call->in[1].shape.dim[0];
-    const float *z = call->in[0].data, *book = call->in[1].data;
+/* Codes [first, last): all rows are read in order, so that sums do not depend on threads. */
+static void loss_backward_codes(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const int64_t rows = call->in[0].shape.dim[0], d = call->in[0].shape.dim[1];
+    const float *z = call->in[0].data, *book = call->in[1].data, factor = loss_factor(call);
     const int32_t *code = call->in[2].data;
     float *de = call->grad_in[1].data;
-#pragma omp parallel if (rows * d > 1 << 14)
-    {
-        const int64_t thread = omp_get_thread_num(), team = omp_get_num_threads();
-        const int64_t begin = codes * thread / team, end = codes * (thread + 1) / team;
-        if (!call->accumulate[1]) memset(de + begin * d, 0, (size_t)((end - begin) * d) * sizeof *de);
-        for (int64_t i = 0; i < rows; i++) {
-            if (code[i] < begin || code[i] >= end) continue;
-            const float *e = book + code[i] * d;
-            float *to = de + code[i] * d;
-            for (int64_t j = 0; j < d; j++) to[j] += factor * (e[j] - z[i * d + j]);
-        }
+    if (!call->accumulate[1]) memset(de + first * d, 0, (size_t)((last - first) * d) * sizeof *de);
+    for (int64_t i = 0; i < rows; i++) {
+        if (code[i] < first || code[i] >= last) continue;
+        const float *e = book + code[i] * d;
+        float *to = de + code[i] * d;
+        for (int64_t j = 0; j < d; j++) to[j] += factor * (e[j] - z[i * d + j]);
     }
 }
 
 static cm3_status loss_backward(const cm3_call *call) {
-    const float factor = 2 * *(const float *)call->in[3].data * *(const float *)call->grad_out.data;
+    const int64_t rows = call->in[0].shape.dim[0], d = call->in[0].shape.dim[1], codes = call->in[1].shape.dim[0];
     CM3_TRY(check_codes(&call->in[2], call->in[1].shape.dim[0]));
-    if (call->grad_in[0].data) loss_backward_vectors(call, factor * call->attr->commitment);
-    if (call->grad_in[1].data) loss_backward_book(call, factor);
+    if (call->grad_in[0].data) cm3_parallel_for(rows, cm3__grain(d), loss_backward_vectors, call);
+    if (call->grad_in[1].data)
+        cm3_parallel_for(codes, (codes - 1) / (2 * cm3_threads_count()) + 1, loss_backward_codes, call);
     return CM3_OK;
 }
 

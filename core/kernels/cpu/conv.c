@@ -1,17 +1,15 @@
 /* Convolution without im2col. In NHWC the k pixels by C channels under one row of a window lie side by side in memory,
- * so a convolution is k matrix products whose left side is the picture itself, read with overlapping rows:
+ * so a convolution is k matrix products whose left side is the image itself, read with overlapping rows:
  *
  *     y[p, o] = sum over r < k, j < k C of x[row of p + r][p * stride * C + j] * weight[o][r][j]
  *
- * Tasks are strips of rows. A strip of the picture is copied once, with its border of zeros, into a thread's own
+ * Tasks are strips of rows. A strip of the image is copied once, with its border of zeros, into a thread's own
  * workspace, where it stays in the cache while all weights pass by, packed into panels of a few vectors. The gradient
  * of x is the same computation with weights turned around, once for each class of pixels that a stride tells apart. The
- * gradient of the weights is an outer product over the same strips: a sum for each thread, added in the order of
- * threads. */
-#include "core/kernels/cpu/cpu.h"
-#include "core/kernels/cpu/dispatch.h"
+ * gradient of the weights is an outer product over the same strips: a sum for each of as many parts of them as there
+ * are threads, added in the order of parts. */
+#include "core/kernels/cpu/kernel.h"
 
-#include <omp.h>
 #include <string.h>
 
 enum {
@@ -40,14 +38,14 @@ static int64_t round_up(int64_t a, int64_t b) {
 
 /* --- one pass ---------------------------------------------------------------------------------------------------- */
 
-/* Windows over one set of pictures, and where their results lie in another. */
+/* Windows over one set of images, and where their results lie in another. */
 typedef struct pass {
     int64_t batch, rows, columns, channels;   /* of the source */
     int64_t taps_y, taps_x, step;             /* of a window; from one window to the next */
     int64_t first_y, first_x;                 /* source position of the first window's first tap; outside is zero */
     int64_t to_rows, to_columns, to_channels; /* of the results */
     int64_t to_image, to_row, to_column;      /* distances between results in memory, in floats */
-    int64_t strip_rows, strips;               /* results of a task; tasks of a picture */
+    int64_t strip_rows, strips;               /* results of a task; tasks of an image */
     int64_t strip_columns, strip_floats; /* of the source under a strip, with the border; no floats: read in place */
 } pass;
 
@@ -67,13 +65,13 @@ static void choose_strips(pass *p, int threads, bool in_place_allowed, int64_t b
 }
 
 /* The source under `count` rows of windows from `row` on, and the distance of its rows. */
-static const float *strip_of(const pass *p, const float *pictures, int64_t image, int64_t row, int64_t count,
-                             float *copy, int64_t *row_floats) {
-    const float *picture = pictures + image * p->rows * p->columns * p->channels;
+static const float *strip_of(const pass *p, const float *images, int64_t image, int64_t row, int64_t count, float *copy,
+                             int64_t *row_floats) {
+    const float *source = images + image * p->rows * p->columns * p->channels;
     const int64_t y0 = p->first_y + row * p->step, height = (count - 1) * p->step + p->taps_y;
     if (!p->strip_floats) {
         *row_floats = p->columns * p->channels;
-        return picture + (y0 * p->columns + p->first_x) * p->channels;
+        return source + (y0 * p->columns + p->first_x) * p->channels;
     }
     *row_floats = p->strip_columns * p->channels;
     const int64_t left = min(max(-p->first_x, 0), p->strip_columns);
@@ -84,7 +82,7 @@ static const float *strip_of(const pass *p, const float *pictures, int64_t image
         const int64_t begin = outside ? p->strip_columns : left, end = outside ? p->strip_columns : right;
         memset(to, 0, (size_t)(begin * p->channels) * sizeof *to);
         if (end > begin)
-            memcpy(to + begin * p->channels, picture + ((y0 + y) * p->columns + p->first_x + begin) * p->channels,
+            memcpy(to + begin * p->channels, source + ((y0 + y) * p->columns + p->first_x + begin) * p->channels,
                    (size_t)((end - begin) * p->channels) * sizeof *to);
         memset(to + end * p->channels, 0, (size_t)((p->strip_columns - end) * p->channels) * sizeof *to);
     }
@@ -122,18 +120,34 @@ static void run_strip(const pass *p, const cm3_simd *simd, int64_t width, const 
     }
 }
 
-static void run_pass(const pass *p, const cm3_simd *simd, int64_t width, const float *from, const float *panels,
-                     const float *bias, float *to, bool add, float *strips) {
-    const int64_t work = p->batch * p->to_rows * p->to_columns * p->to_channels * p->taps_y * p->taps_x * p->channels;
-#pragma omp parallel for schedule(static) if (work >= SMALLEST_SHARED)
-    for (int64_t task = 0; task < p->batch * p->strips; task++) {
+typedef struct pass_loop {
+    const pass *p;
+    const cm3_simd *simd;
+    int64_t width;
+    const float *from, *panels, *bias;
+    float *to, *strips;
+    bool add;
+} pass_loop;
+
+static void run_tasks(const void *context, int64_t task, int64_t end) {
+    const pass_loop *l = context;
+    const pass *p = l->p;
+    for (; task < end; task++) {
         const int64_t image = task / p->strips, row = task % p->strips * p->strip_rows;
         const int64_t count = min(p->strip_rows, p->to_rows - row);
         int64_t row_floats;
         const float *a =
-            strip_of(p, from, image, row, count, strips + omp_get_thread_num() * p->strip_floats, &row_floats);
-        run_strip(p, simd, width, a, row_floats, row, count, panels, bias, to + image * p->to_image, add);
+            strip_of(p, l->from, image, row, count, l->strips + cm3_thread_index() * p->strip_floats, &row_floats);
+        run_strip(p, l->simd, l->width, a, row_floats, row, count, l->panels, l->bias, l->to + image * p->to_image,
+                  l->add);
     }
+}
+
+static void run_pass(const pass_loop *l) {
+    const pass *p = l->p;
+    const int64_t tasks = p->batch * p->strips,
+                  work = p->batch * p->to_rows * p->to_columns * p->to_channels * p->taps_y * p->taps_x * p->channels;
+    cm3_parallel_for(tasks, work >= SMALLEST_SHARED ? 1 : tasks, run_tasks, l);
 }
 
 /* --- the geometry of a call -------------------------------------------------------------------------------------- */
@@ -160,7 +174,7 @@ static geometry geometry_of(const cm3_call *call) {
                   .to_rows = (x[1] + padding - kernel) / stride + 1,
                   .to_columns = (x[2] + padding - kernel) / stride + 1,
                   .pad = call->attr->pad,
-                  .threads = omp_get_max_threads(),
+                  .threads = cm3_threads_count(),
                   .simd = cm3__simd()};
     g.simd->conv_sizes_of(&g.sizes);
     return g;
@@ -226,16 +240,30 @@ static int64_t panel_floats(const geometry *g, int64_t from, int64_t to) {
 
 /* --- forward ----------------------------------------------------------------------------------------------------- */
 
-static void pack_forward(const geometry *g, const float *weight, float *panels) {
+typedef struct packing {
+    const geometry *g;
+    const axis_class *y, *x; /* backward */
+    const float *weight;
+    float *panels;
+} packing;
+
+static void pack_panels(const void *context, int64_t panel, int64_t end) {
+    const packing *k = context;
+    const geometry *g = k->g;
     const int64_t depth = g->kernel * g->kernel * g->inputs, width = g->sizes.panel;
-#pragma omp parallel for schedule(static) if (g->outputs * depth >= SMALLEST_SHARED)
-    for (int64_t n = 0; n < g->outputs; n += width) {
+    for (int64_t n = panel * width; n < end * width; n += width) {
         for (int64_t o = 0; o < width; o++) {
-            float *to = panels + n * depth + o;
-            const float *from = weight + (n + o) * depth;
+            float *to = k->panels + n * depth + o;
+            const float *from = k->weight + (n + o) * depth;
             for (int64_t q = 0; q < depth; q++) to[q * width] = n + o < g->outputs ? from[q] : 0;
         }
     }
+}
+
+static void pack_forward(const geometry *g, const float *weight, float *panels) {
+    const int64_t width = g->sizes.panel;
+    cm3_parallel_for(divide_up(g->outputs, width), cm3__grain(width * g->kernel * g->kernel * g->inputs), pack_panels,
+                     &(packing){.g = g, .weight = weight, .panels = panels});
 }
 
 static size_t forward_workspace(const cm3_call *call) {
@@ -249,24 +277,32 @@ static cm3_status forward(const cm3_call *call) {
     const pass p = forward_pass(&g, true, 0);
     float *panels = call->workspace, *strips = panels + panel_floats(&g, g.inputs, g.outputs);
     pack_forward(&g, call->in[1].data, panels);
-    run_pass(&p, g.simd, g.sizes.panel, call->in[0].data, panels, call->in[2].data, call->out[0].data, false, strips);
+    run_pass(&(pass_loop){.p = &p,
+                          .simd = g.simd,
+                          .width = g.sizes.panel,
+                          .from = call->in[0].data,
+                          .panels = panels,
+                          .bias = call->in[2].data,
+                          .to = call->out[0].data,
+                          .strips = strips});
     return CM3_OK;
 }
 
 /* --- gradient of x ----------------------------------------------------------------------------------------------- */
 
 /* Panels of the kernel turned around: (panels of inputs, taps_y, taps_x, outputs, panel width). */
-static void pack_gradient(const geometry *g, const axis_class *y, const axis_class *x, const float *weight,
-                          float *panels) {
+static void pack_gradient_rows(const void *context, int64_t first, int64_t last) {
+    const packing *k = context;
+    const geometry *g = k->g;
+    const axis_class *y = k->y, *x = k->x;
     const int64_t width = g->sizes.panel, depth = y->taps * x->taps * g->outputs;
-#pragma omp parallel for schedule(static) if (g->inputs * depth >= SMALLEST_SHARED)
-    for (int64_t q = 0; q < depth; q++) {
+    for (int64_t q = first; q < last; q++) {
         const int64_t o = q % g->outputs, tap = q / g->outputs;
         const int64_t ky = y->first_tap + (y->taps - 1 - tap / x->taps) * g->stride;
         const int64_t kx = x->first_tap + (x->taps - 1 - tap % x->taps) * g->stride;
-        const float *from = weight + ((o * g->kernel + ky) * g->kernel + kx) * g->inputs;
+        const float *from = k->weight + ((o * g->kernel + ky) * g->kernel + kx) * g->inputs;
         for (int64_t n = 0; n < g->inputs; n += width) {
-            float *to = panels + n * depth + q * width;
+            float *to = k->panels + n * depth + q * width;
             for (int64_t c = 0; c < width; c++) to[c] = n + c < g->inputs ? from[n + c] : 0;
         }
     }
@@ -289,9 +325,16 @@ static void gradient_of_input(const geometry *g, const cm3_call *call) {
             const pass p = gradient_pass(g, &y, &x);
             float *to = (float *)call->grad_in[0].data + (oy * g->columns + ox) * g->inputs;
             if (y.taps && x.taps) {
-                pack_gradient(g, &y, &x, call->in[1].data, panels);
-                run_pass(&p, g->simd, g->sizes.panel, call->grad_out.data, panels, NULL, to, call->accumulate[0],
-                         strips);
+                cm3_parallel_for(y.taps * x.taps * g->outputs, cm3__grain(g->inputs), pack_gradient_rows,
+                                 &(packing){.g = g, .y = &y, .x = &x, .weight = call->in[1].data, .panels = panels});
+                run_pass(&(pass_loop){.p = &p,
+                                      .simd = g->simd,
+                                      .width = g->sizes.panel,
+                                      .from = call->grad_out.data,
+                                      .panels = panels,
+                                      .to = to,
+                                      .strips = strips,
+                                      .add = call->accumulate[0]});
             } else if (!call->accumulate[0]) {
                 clear_pass(&p, to);
             }
@@ -313,7 +356,7 @@ static int64_t gradient_of_input_floats(const geometry *g) {
 
 /* --- gradients of weights and bias ------------------------------------------------------------------------------- */
 
-/* What one thread adds up: weights (O, k, row of a window rounded up to vectors) and the bias; and its copies of the
+/* What one part adds up: weights (O, k, row of a window rounded up to vectors) and the bias; and its copies of the
  * strips in work, each the packed gradient and the source, with room to read whole vectors at its end. */
 typedef struct weight_sums {
     int64_t window; /* rounded up */
@@ -412,26 +455,42 @@ static void add_strips_to_weights(const geometry *g, const pass *p, const weight
                 add_strip_to_block(g, p, &strips[i], tap, j, weights + tap * s->window + j, g->kernel * s->window);
 }
 
-/* to[o, ...] = [to +] the threads' sums, in their order */
-static void add_threads(const geometry *g, const weight_sums *s, const float *sums, int threads, const cm3_call *call) {
-    const int64_t distance = weight_sums_floats(s), width = g->kernel * g->inputs;
-    float *weights = call->grad_in[1].data, *bias = call->grad_in[2].data;
-#pragma omp parallel for schedule(static) if (g->outputs * g->kernel * width >= SMALLEST_SHARED)
-    for (int64_t row = 0; row < g->outputs * g->kernel; row++) {
-        for (int64_t j = 0; weights && j < width; j++) {
-            float sum = call->accumulate[1] ? weights[row * width + j] : 0;
-            for (int t = 0; t < threads; t++) sum += sums[t * distance + row * s->window + j];
+typedef struct weight_loop {
+    const geometry *g;
+    const cm3_call *call;
+    const pass *p;
+    const weight_sums *s;
+    float *sums; /* (parts, weight_sums_floats) */
+    int64_t parts;
+} weight_loop;
+
+/* weights[row] = [weights[row] +] the parts' sums, in their order */
+static void add_rows(const void *context, int64_t first, int64_t last) {
+    const weight_loop *l = context;
+    const int64_t distance = weight_sums_floats(l->s), width = l->g->kernel * l->g->inputs;
+    float *weights = l->call->grad_in[1].data;
+    for (int64_t row = first; row < last; row++) {
+        for (int64_t j = 0; j < width; j++) {
+            float sum = l->call->accumulate[1] ? weights[row * width + j] : 0;
+            for (int64_t t = 0; t < l->parts; t++) sum += l->sums[t * distance + row * l->s->window + j];
             weights[row * width + j] = sum;
         }
     }
-    for (int64_t o = 0; bias && o < g->outputs; o++) {
-        float sum = call->accumulate[2] ? bias[o] : 0;
-        for (int t = 0; t < threads; t++) sum += sums[t * distance + s->weights + o];
+}
+
+static void add_parts(const weight_loop *l) {
+    const int64_t outputs = l->g->outputs, distance = weight_sums_floats(l->s);
+    float *bias = l->call->grad_in[2].data;
+    if (l->call->grad_in[1].data)
+        cm3_parallel_for(outputs * l->g->kernel, cm3__grain(l->g->kernel * l->g->inputs), add_rows, l);
+    for (int64_t o = 0; bias && o < outputs; o++) {
+        float sum = l->call->accumulate[2] ? bias[o] : 0;
+        for (int64_t t = 0; t < l->parts; t++) sum += l->sums[t * distance + l->s->weights + o];
         bias[o] = sum;
     }
 }
 
-/* What one thread does of all strips: those from `task` to `end`, several at a time. */
+/* What one part does of all strips: those from `task` to `end`, several at a time. */
 static void add_share(const geometry *g, const cm3_call *call, const pass *p, const weight_sums *s, int64_t task,
                       int64_t end, float *sums) {
     float *weights = sums, *bias = weights + s->weights, *copies = bias + s->bias;
@@ -453,22 +512,21 @@ static void add_share(const geometry *g, const cm3_call *call, const pass *p, co
     }
 }
 
+static void add_shares(const void *context, int64_t part, int64_t end) {
+    const weight_loop *l = context;
+    const int64_t tasks = l->p->batch * l->p->strips;
+    for (; part < end; part++)
+        add_share(l->g, l->call, l->p, l->s, tasks * part / l->parts, tasks * (part + 1) / l->parts,
+                  l->sums + part * weight_sums_floats(l->s));
+}
+
 static void gradient_of_weights(const geometry *g, const cm3_call *call) {
     const pass p = weight_pass(g);
     const weight_sums s = weight_sums_of(g, &p);
-    const int64_t tasks = p.batch * p.strips,
-                  work = p.batch * p.to_rows * p.to_columns * g->outputs * g->kernel * s.window;
-    float *sums = call->workspace;
-    int threads = 1;
-#pragma omp parallel if (work >= SMALLEST_SHARED)
-    {
-        const int thread = omp_get_thread_num(), team = omp_get_num_threads();
-#pragma omp single
-        threads = team;
-        add_share(g, call, &p, &s, tasks * thread / team, tasks * (thread + 1) / team,
-                  sums + thread * weight_sums_floats(&s));
-    }
-    add_threads(g, &s, sums, threads, call);
+    const int64_t work = p.batch * p.to_rows * p.to_columns * g->outputs * g->kernel * s.window;
+    const weight_loop l = {g, call, &p, &s, call->workspace, work >= SMALLEST_SHARED ? g->threads : 1};
+    cm3_parallel_for(l.parts, 1, add_shares, &l);
+    add_parts(&l);
 }
 
 static size_t backward_workspace(const cm3_call *call) {

@@ -1,12 +1,7 @@
-#include "core/kernels/cpu/cpu.h"
+#include "core/kernels/cpu/kernel.h"
 
 static cm3_status cast(const cm3_tensor *to, const cm3_tensor *from, bool accumulate) {
-    const int64_t count = cm3_shape_count(to->shape);
-    float *sum = to->data;
-    const float *more = from->data;
-    if (!accumulate) return cm3_memory_host.copy(sum, more, (size_t)count * sizeof *sum);
-#pragma omp parallel for simd schedule(static) if (count > 1 << 14)
-    for (int64_t i = 0; i < count; i++) sum[i] += more[i];
+    cm3__add_to(to->data, from->data, cm3_shape_count(to->shape), accumulate);
     return CM3_OK;
 }
 

@@ -49,6 +49,25 @@ static double finish_row(const cm3_simd *simd, float *logits, int32_t target, fl
     return (double)weight * ((double)*ce + (double)z_loss * lse * lse);
 }
 
+typedef struct chunk {
+    const shape *s;
+    float *logits, *ce;   /* (rows, V); (rows) or NULL */
+    const float *weights; /* (rows) or NULL */
+    const int32_t *targets;
+    double *losses;
+    float z_loss;
+    const float *slope;
+} chunk;
+
+static void finish_rows(const void *context, int64_t first, int64_t last) {
+    const chunk *c = context;
+    const cm3_simd *simd = cm3__simd();
+    float unused;
+    for (int64_t i = first; i < last; i++)
+        c->losses[i] = finish_row(simd, c->logits + i * c->s->vocabulary, c->targets[i], c->weights ? c->weights[i] : 1,
+                                  c->s, c->z_loss, c->slope, c->ce ? c->ce + i : &unused);
+}
+
 /* `slope` NULL: no gradients. */
 static cm3_status run(const cm3_call *call, const float *slope) {
     const shape s = shape_of(call);
@@ -58,7 +77,6 @@ static cm3_status run(const cm3_call *call, const float *slope) {
     float *ce = call->out[1].data, *dhidden = call->grad_in[0].data, *dtable = call->grad_in[1].data;
     double *losses = call->workspace, sum = 0;
     float *logits = (float *)((char *)call->workspace + ((size_t)s.rows * sizeof(double) + 63) / 64 * 64);
-    const cm3_simd *simd = cm3__simd();
     CM3_TRY(check(&s, targets));
     for (int64_t first = 0; first < s.n; first += s.rows) {
         const int64_t rows = s.n - first < s.rows ? s.n - first : s.rows;
@@ -69,13 +87,15 @@ static cm3_status run(const cm3_call *call, const float *slope) {
                               .b = table,
                               .c = logits,
                               .b_transposed = true});
-#pragma omp parallel for schedule(static) num_threads(cm3__threads(rows, s.vocabulary))
-        for (int64_t i = 0; i < rows; i++) {
-            float unused;
-            losses[i] =
-                finish_row(simd, logits + i * s.vocabulary, targets[first + i], weights ? weights[first + i] : 1, &s,
-                           call->attr->z_loss, slope, ce ? ce + first + i : &unused);
-        }
+        const chunk c = {&s,
+                         logits,
+                         ce ? ce + first : NULL,
+                         weights ? weights + first : NULL,
+                         targets + first,
+                         losses,
+                         call->attr->z_loss,
+                         slope};
+        cm3_parallel_for(rows, cm3__grain(s.vocabulary), finish_rows, &c);
         for (int64_t i = 0; i < rows; i++) sum += losses[i];
         if (slope && dhidden)
             cm3__gemm(&(cm3_gemm){.m = rows,

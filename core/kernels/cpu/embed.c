@@ -10,15 +10,13 @@ static cm3_status check(const char *what, const int32_t *ids, int64_t n, int64_t
     return CM3_OK;
 }
 
-static cm3_status forward(const cm3_call *call) {
-    const int64_t n = cm3__dim(&call->out[0], 0), d = cm3__dim(&call->out[0], 1);
+static void look_up(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const int64_t d = cm3__dim(&call->out[0], 1);
     const float *table = call->in[0].data, *position_table = call->in[2].data;
     const int32_t *ids = call->in[1].data, *positions = call->in[3].data;
     float *y = call->out[0].data;
-    CM3_TRY(check("id", ids, n, cm3__dim(&call->in[0], 0)));
-    if (position_table) CM3_TRY(check("position", positions, n, cm3__dim(&call->in[2], 0)));
-#pragma omp parallel for schedule(static) num_threads(cm3__threads(n, d))
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = first; i < last; i++) {
         const float *row = table + ids[i] * d;
         if (position_table) {
             const float *position = position_table + positions[i] * d;
@@ -27,35 +25,47 @@ static cm3_status forward(const cm3_call *call) {
             memcpy(y + i * d, row, (size_t)d * sizeof *y);
         }
     }
+}
+
+static cm3_status forward(const cm3_call *call) {
+    const int64_t n = cm3__dim(&call->out[0], 0), d = cm3__dim(&call->out[0], 1);
+    CM3_TRY(check("id", call->in[1].data, n, cm3__dim(&call->in[0], 0)));
+    if (call->in[2].data) CM3_TRY(check("position", call->in[3].data, n, cm3__dim(&call->in[2], 0)));
+    cm3_parallel_for(n, cm3__grain(d), look_up, call);
     return CM3_OK;
 }
 
-/* Every thread adds all rows in order, for its own columns: no two write one value, and the order never changes. */
-static void scatter(float *table, int64_t rows, const int32_t *ids, const float *grad, int64_t n, int64_t d,
-                    bool accumulate) {
-    enum { LINE = 16 };
-#pragma omp parallel num_threads(cm3__threads((d + LINE - 1) / LINE, (n + rows) * LINE))
-    {
-        int64_t first, last;
-        if (!accumulate) {
-            cm3__my_share(rows, 1, &first, &last);
-            memset(table + first * d, 0, (size_t)((last - first) * d) * sizeof *table);
-#pragma omp barrier
-        }
-        cm3__my_share(d, LINE, &first, &last);
-        for (int64_t i = 0; i < n; i++) {
-            float *row = table + ids[i] * d;
-            for (int64_t c = first; c < last; c++) row[c] += grad[i * d + c];
-        }
+typedef struct scatter {
+    float *table; /* (rows, d) */
+    const int32_t *ids;
+    const float *grad; /* (n, d) */
+    int64_t rows, n, d;
+    bool accumulate;
+} scatter;
+
+/* Columns [first, last): all rows are added in order, so no two pieces write one value, and the order never changes. */
+static void scatter_columns(const void *context, int64_t first, int64_t last) {
+    const scatter *s = context;
+    const size_t bytes = (size_t)(last - first) * sizeof *s->table;
+    for (int64_t r = 0; r < s->rows && !s->accumulate; r++) memset(s->table + r * s->d + first, 0, bytes);
+    for (int64_t i = 0; i < s->n; i++) {
+        float *row = s->table + s->ids[i] * s->d;
+        for (int64_t c = first; c < last; c++) row[c] += s->grad[i * s->d + c];
     }
 }
 
 static cm3_status backward(const cm3_call *call) {
-    const int64_t n = cm3__dim(&call->grad_out, 0), d = cm3__dim(&call->grad_out, 1);
-    for (int i = 0; i <= 2; i += 2)
-        if (call->grad_in[i].data)
-            scatter(call->grad_in[i].data, cm3__dim(&call->in[i], 0), call->in[i + 1].data, call->grad_out.data, n, d,
-                    call->accumulate[i]);
+    enum { COLUMNS = 64 };
+    for (int i = 0; i <= 2; i += 2) {
+        const scatter s = {.table = call->grad_in[i].data,
+                           .ids = call->in[i + 1].data,
+                           .grad = call->grad_out.data,
+                           .rows = cm3__dim(&call->in[i], 0),
+                           .n = cm3__dim(&call->grad_out, 0),
+                           .d = cm3__dim(&call->grad_out, 1),
+                           .accumulate = call->accumulate[i]};
+        if (s.table) cm3_parallel_for(s.d, COLUMNS, scatter_columns, &s);
+    }
     return CM3_OK;
 }
 

@@ -1,9 +1,8 @@
-/* Matrix products of the CPU backend, row-major f32: C (m,n) = A B + keep C, on all threads of OpenMP.
+/* Matrix products of the CPU backend, row-major f32: C (m,n) = A B + keep C, on all threads of the pool.
  *
- * Sums have the same order in every run with one number of threads. Called inside a parallel region, the product runs
- * on the calling thread alone. Large products are ours where the processor has AVX-512 (simd/gemm.h), and threads take
- * pieces of C as they come; so are those of few rows, generation's (simd/gemm_few.c). Everything else is OpenBLAS's,
- * with one rectangle of C a thread. */
+ * Sums have the same order in every run with one number of threads. Called within another loop, the product runs on the
+ * calling thread alone. Large products are ours where the processor has AVX-512 (simd/gemm.h); so are those of few
+ * rows, generation's (simd/gemm_skinny.c). Everything else is OpenBLAS's, cut into rectangles of C. */
 #ifndef CM3_CORE_KERNELS_CPU_GEMM_H
 #define CM3_CORE_KERNELS_CPU_GEMM_H
 

@@ -1,25 +1,21 @@
-/* Group normalisation with an optional SiLU behind it (Wu & He, "Group normalization", 2018). A picture is cut into
+/* Group normalisation with an optional SiLU behind it (Wu & He, "Group normalization", 2018). An image is cut into
  * chunks of pixels; sums of chunks are f32, everything above them is double and in a fixed order, whatever the number
- * of threads. With at least one picture a thread, a thread does whole pictures, which then are in its cache for the
+ * of threads. With at least one image a thread, a thread does whole images, which then are in its cache for the
  * second pass. */
-#include "core/kernels/cpu/cpu.h"
-#include "core/kernels/cpu/dispatch.h"
+#include "core/kernels/cpu/kernel.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 enum {
     CHUNK_FLOATS = 16 << 10,
-    TABLES = 5,               /* of a value a channel: factor, offset, slope, shift, pivot */
-    SMALLEST_SHARED = 1 << 14 /* floats: below, waking other threads costs more than they bring */
+    TABLES = 5, /* of a value a channel: factor, offset, slope, shift, pivot */
 };
 
 typedef struct shape {
     int64_t batch, pixels, channels, groups, width; /* width: channels of a group */
-    int64_t chunk, chunks;                          /* pixels of a chunk, chunks of a picture */
-    bool by_picture;                                /* threads share pictures, or the chunks of one picture */
-    bool shared;                                    /* or one does it all */
+    int64_t chunk, chunks;                          /* pixels of a chunk, chunks of an image */
+    bool by_image;                                  /* threads share images, or the chunks of one image */
 } shape;
 
 static shape shape_of(const cm3_call *call) {
@@ -28,47 +24,67 @@ static shape shape_of(const cm3_call *call) {
     s.width = s.channels / s.groups;
     s.chunk = CHUNK_FLOATS / s.channels > 16 ? CHUNK_FLOATS / s.channels : 16;
     s.chunks = (s.pixels + s.chunk - 1) / s.chunk;
-    s.shared = s.batch * s.pixels * s.channels >= SMALLEST_SHARED;
-    s.by_picture = s.batch >= omp_get_max_threads();
+    s.by_image = s.batch >= cm3_threads_count();
     return s;
 }
 
-/* For each picture that is worked on: sums (chunks, 2, channels) and the tables (TABLES, channels). */
+/* For each image that is worked on: sums (chunks, 2, channels) and the tables (TABLES, channels). */
 static int64_t floats_in_work(const shape *s) {
     return (2 * s->chunks + TABLES) * s->channels;
 }
 
-static int64_t pictures_in_work(const shape *s) {
-    return s->by_picture ? omp_get_max_threads() : 1;
+static int64_t images_in_work(const shape *s) {
+    return s->by_image ? cm3_threads_count() : 1;
 }
 
 static size_t forward_workspace(const cm3_call *call) {
     const shape s = shape_of(call);
-    return sizeof(float) * (size_t)(pictures_in_work(&s) * floats_in_work(&s));
+    return sizeof(float) * (size_t)(images_in_work(&s) * floats_in_work(&s));
 }
 
-/* and the sums of each picture for gain and bias (batch, 2, channels) */
+/* and the sums of each image for gain and bias (batch, 2, channels) */
 static size_t backward_workspace(const cm3_call *call) {
     const shape s = shape_of(call);
     return forward_workspace(call) + sizeof(float) * (size_t)(2 * s.batch * s.channels);
 }
 
-/* Runs `loop` over the chunks of the picture that `whole` points at. */
+typedef struct chunk_loop {
+    const shape *s;
+    const cm3__group_norm *whole;
+    float *sums;
+    void (*loop)(const cm3__group_norm *);
+} chunk_loop;
+
+static void run_chunk(const void *context, int64_t pixel, int64_t end) {
+    const chunk_loop *l = context;
+    cm3__group_norm part = *l->whole;
+    const int64_t channels = l->s->channels, start = pixel * channels;
+    part.pixels = end - pixel;
+    part.channels = channels;
+    part.x += start;
+    if (part.y) part.y += start;
+    if (part.g) part.g += start;
+    part.sum = l->sums + 2 * (pixel / l->s->chunk) * channels;
+    part.product = part.sum + channels;
+    l->loop(&part);
+}
+
+/* Runs `loop` over the chunks of the image that `whole` points at. */
 static void over_chunks(const shape *s, const cm3__group_norm *whole, float *sums,
                         void (*loop)(const cm3__group_norm *)) {
-#pragma omp parallel for schedule(static) if (s->shared && !s->by_picture)
-    for (int64_t i = 0; i < s->chunks; i++) {
-        cm3__group_norm part = *whole;
-        const int64_t pixel = i * s->chunk, start = pixel * s->channels;
-        part.pixels = s->pixels - pixel < s->chunk ? s->pixels - pixel : s->chunk;
-        part.channels = s->channels;
-        part.x += start;
-        if (part.y) part.y += start;
-        if (part.g) part.g += start;
-        part.sum = sums + 2 * i * s->channels;
-        part.product = part.sum + s->channels;
-        loop(&part);
-    }
+    cm3_parallel_for(s->pixels, s->chunk, run_chunk, &(chunk_loop){s, whole, sums, loop});
+}
+
+/* Calls `images` for all of a call: on all threads, or on this one, which shares the chunks of each. */
+static void over_images(const cm3_call *call, const shape *s, cm3_piece_function images) {
+    if (s->by_image)
+        cm3_parallel_for(s->batch, cm3__grain(s->pixels * s->channels), images, call);
+    else
+        images(call, 0, s->batch);
+}
+
+static float *work_of(const cm3_call *call, const shape *s) {
+    return (float *)call->workspace + (s->by_image ? cm3_thread_index() : 0) * floats_in_work(s);
 }
 
 /* Channel c of all chunks. */
@@ -99,7 +115,7 @@ static void moments_of_group(const shape *s, const float *sums, const float *piv
     *variance = fmax(0, squares / count - offset * offset);
 }
 
-static void forward_picture(const cm3_call *call, const shape *s, int64_t image, float *work) {
+static void forward_image(const cm3_call *call, const shape *s, int64_t image, float *work) {
     const int64_t start = image * s->pixels * s->channels;
     float *sums = work, *factor = work + 2 * s->chunks * s->channels, *offset = factor + s->channels,
           *pivot = offset + s->channels;
@@ -127,11 +143,15 @@ static void forward_picture(const cm3_call *call, const shape *s, int64_t image,
     over_chunks(s, &n, sums, cm3__simd()->group_norm_apply);
 }
 
+static void forward_images(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const shape s = shape_of(call);
+    for (int64_t image = first; image < last; image++) forward_image(call, &s, image, work_of(call, &s));
+}
+
 static cm3_status forward(const cm3_call *call) {
     const shape s = shape_of(call);
-#pragma omp parallel for schedule(static) if (s.shared && s.by_picture)
-    for (int64_t image = 0; image < s.batch; image++)
-        forward_picture(call, &s, image, (float *)call->workspace + omp_get_thread_num() * floats_in_work(&s));
+    over_images(call, &s, forward_images);
     return CM3_OK;
 }
 
@@ -139,7 +159,7 @@ static cm3_status forward(const cm3_call *call) {
 
 /* With n = (x - mean) rstd, u the value before the activation, and g its gradient: dgain = sum g n, dbias = sum g,
  * dx = rstd (g gain - mean over the group of (g gain) - n * mean over the group of (g gain n)). */
-static void backward_picture(const cm3_call *call, const shape *s, int64_t image, float *work, float *totals) {
+static void backward_image(const cm3_call *call, const shape *s, int64_t image, float *work, float *totals) {
     const int64_t start = image * s->pixels * s->channels, channels = s->channels;
     float *sums = work, *factor = work + 2 * s->chunks * channels, *offset = factor + channels,
           *slope = offset + channels;
@@ -182,8 +202,8 @@ static void backward_picture(const cm3_call *call, const shape *s, int64_t image
     if (n.y) over_chunks(s, &n, sums, cm3__simd()->group_norm_gradient);
 }
 
-/* to = [to +] the pictures' sums, in their order */
-static void add_pictures(const shape *s, const float *totals, float *to, bool accumulate) {
+/* to = [to +] the images' sums, in their order */
+static void add_images(const shape *s, const float *totals, float *to, bool accumulate) {
     for (int64_t c = 0; to && c < s->channels; c++) {
         double sum = accumulate ? to[c] : 0;
         for (int64_t image = 0; image < s->batch; image++) sum += totals[2 * image * s->channels + c];
@@ -191,15 +211,23 @@ static void add_pictures(const shape *s, const float *totals, float *to, bool ac
     }
 }
 
+static float *totals_of(const cm3_call *call, const shape *s) {
+    return (float *)call->workspace + images_in_work(s) * floats_in_work(s);
+}
+
+static void backward_images(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const shape s = shape_of(call);
+    for (int64_t image = first; image < last; image++)
+        backward_image(call, &s, image, work_of(call, &s), totals_of(call, &s) + 2 * image * s.channels);
+}
+
 static cm3_status backward(const cm3_call *call) {
     const shape s = shape_of(call);
-    float *totals = (float *)call->workspace + pictures_in_work(&s) * floats_in_work(&s);
-#pragma omp parallel for schedule(static) if (s.shared && s.by_picture)
-    for (int64_t image = 0; image < s.batch; image++)
-        backward_picture(call, &s, image, (float *)call->workspace + omp_get_thread_num() * floats_in_work(&s),
-                         totals + 2 * image * s.channels);
-    add_pictures(&s, totals, call->grad_in[1].data, call->accumulate[1]);
-    add_pictures(&s, totals + s.channels, call->grad_in[2].data, call->accumulate[2]);
+    const float *totals = totals_of(call, &s);
+    over_images(call, &s, backward_images);
+    add_images(&s, totals, call->grad_in[1].data, call->accumulate[1]);
+    add_images(&s, totals + s.channels, call->grad_in[2].data, call->accumulate[2]);
     return CM3_OK;
 }
 

@@ -1,12 +1,11 @@
-/* Small things that kernels of every family use. */
+/* Small things that kernels of every family use. A kernel's loop is a function of its call and a range of items. */
 #ifndef CM3_CORE_KERNELS_CPU_KERNEL_H
 #define CM3_CORE_KERNELS_CPU_KERNEL_H
 
 #include "core/kernels/cpu/cpu.h"
 #include "core/kernels/cpu/dispatch.h"
 #include "core/kernels/cpu/gemm.h"
-
-#include <omp.h>
+#include "core/threads.h"
 
 static inline int64_t cm3__dim(const cm3_tensor *tensor, int i) {
     return tensor->shape.dim[i];
@@ -16,17 +15,13 @@ static inline bool cm3__has(const cm3_tensor *tensor) { /* is this optional inpu
     return tensor->shape.rank > 0;
 }
 
-/* Threads of a loop over `items` of `cost` floats each: one when there is too little for two. */
-static inline int cm3__threads(int64_t items, int64_t cost) {
-    enum { SMALLEST = 1 << 14 };
-    const int most = omp_get_max_threads();
-    if (items < 2 || items * cost < SMALLEST) return 1;
-    return items < most ? (int)items : most;
+/* Items of `cost` floats each in a piece: handing out a piece should cost little beside it. */
+static inline int64_t cm3__grain(int64_t cost) {
+    enum { FLOATS = 1 << 13 };
+    return cost < FLOATS ? FLOATS / (cost > 0 ? cost : 1) : 1;
 }
 
-/* The share of the calling thread of a parallel region. */
-static inline void cm3__my_share(int64_t count, int64_t unit, int64_t *first, int64_t *last) {
-    cm3__share(count, unit, omp_get_thread_num(), omp_get_num_threads(), first, last);
-}
+/* to = [to +] from; nothing where `to` is NULL or `from` itself. */
+void cm3__add_to(float *to, const float *from, int64_t count, bool accumulate);
 
 #endif

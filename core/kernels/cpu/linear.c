@@ -53,17 +53,16 @@ static cm3_status forward(const cm3_call *call) {
 }
 
 /* Gradient of what the product gave, in place of the gradient of what the activation gave. */
-static void activation_backward(const cm3_call *call, int64_t n, int64_t m) {
+static void activation_backward(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
     const cm3_activation act = call->attr->activation;
-    if (act == CM3_ACT_NONE || call->attr->masked) return;
-    const bool relu = act == CM3_ACT_RELU;
-    uint32_t *mask = relu ? call->out[1].data : NULL;
-    const float *pre = relu ? NULL : call->out[1].data;
+    const int64_t m = cm3__dim(&call->in[1], 0);
+    uint32_t *mask = call->out[1].data; /* RELU's; other activations leave what they were given */
+    const float *pre = call->out[1].data;
     float *g = call->grad_out.data;
     const cm3_simd *simd = cm3__simd();
-#pragma omp parallel for schedule(static) num_threads(cm3__threads(n, m))
-    for (int64_t i = 0; i < n; i++) {
-        if (relu)
+    for (int64_t i = first; i < last; i++) {
+        if (act == CM3_ACT_RELU)
             simd->mask_apply(g + i * m, mask_at(mask, m, i, 0), m);
         else
             simd->activate_backward(g + i * m, g + i * m, pre + i * m, act, false, m);
@@ -84,30 +83,25 @@ static void mask_piece(void *context, int64_t row, int64_t rows, int64_t column,
         m->simd->mask_apply(m->grad + i * m->width + column, mask_at(m->mask, m->width, i, column), columns);
 }
 
-/* Sums of columns; a thread has its own columns, and rows are added in order. */
-static void sum_columns(float *sum, const float *g, int64_t n, int64_t m, bool accumulate) {
-    enum { LINE = 16 };
-#pragma omp parallel num_threads(cm3__threads((m + LINE - 1) / LINE, n * LINE))
-    {
-        int64_t first, last;
-        cm3__my_share(m, LINE, &first, &last);
-        for (int64_t c = first; c < last && !accumulate; c++) sum[c] = 0;
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t c = first; c < last; c++) sum[c] += g[i * m + c];
-    }
+/* Gradient of the bias: sums of columns, to which rows are added in order. */
+static void bias_backward(const void *context, int64_t first, int64_t last) {
+    const cm3_call *call = context;
+    const int64_t n = cm3__dim(&call->in[0], 0), m = cm3__dim(&call->in[1], 0);
+    const float *g = call->grad_out.data;
+    float *sum = call->grad_in[2].data;
+    for (int64_t c = first; c < last && !call->accumulate[2]; c++) sum[c] = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = first; c < last; c++) sum[c] += g[i * m + c];
 }
 
 static cm3_status backward(const cm3_call *call) {
+    enum { COLUMNS = 64 };
     const int64_t n = cm3__dim(&call->in[0], 0), k = cm3__dim(&call->in[0], 1), m = cm3__dim(&call->in[1], 0);
     const float *g = call->grad_out.data;
-    float *dresidual = call->grad_in[3].data;
-    if (dresidual && dresidual != g) {
-        const bool accumulate = call->accumulate[3];
-#pragma omp parallel for simd schedule(static) num_threads(cm3__threads(n *m, 1))
-        for (int64_t i = 0; i < n * m; i++) dresidual[i] = accumulate ? dresidual[i] + g[i] : g[i];
-    }
-    activation_backward(call, n, m);
-    if (call->grad_in[2].data) sum_columns(call->grad_in[2].data, g, n, m, call->accumulate[2]);
+    cm3__add_to(call->grad_in[3].data, g, n * m, call->accumulate[3]);
+    if (call->attr->activation != CM3_ACT_NONE && !call->attr->masked)
+        cm3_parallel_for(n, cm3__grain(m), activation_backward, call);
+    if (call->grad_in[2].data) cm3_parallel_for(m, COLUMNS, bias_backward, call);
     if (call->grad_in[1].data)
         cm3__gemm(&(cm3_gemm){.m = m,
                               .n = k,

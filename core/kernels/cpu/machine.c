@@ -4,16 +4,17 @@
 #include "core/kernels/cpu/cpu.h"
 #include "core/kernels/cpu/dispatch.h"
 #include "core/kernels/cpu/gemm.h"
+#include "core/threads.h"
 
+#include <cblas.h>
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static double product_rate(double seconds, bool library, double *mean) {
     enum { SIDE = 1024 };
-    const int64_t columns = SIDE * omp_get_max_threads();
+    const int64_t columns = SIDE * cm3_threads_count();
     float *a = aligned_alloc(64, sizeof(float) * SIDE * SIDE);
     float *b = aligned_alloc(64, sizeof(float) * SIDE * (size_t)columns);
     float *c = aligned_alloc(64, sizeof(float) * SIDE * (size_t)columns);
@@ -43,20 +44,28 @@ double cm3_machine_sgemm_rate(double seconds, double *mean) {
     return product_rate(seconds, true, mean);
 }
 
+const char *cm3_machine_sgemm_kernel(void) {
+    return openblas_get_corename();
+}
+
+/* Each piece its own FLOPs. */
+static void multiply_adds(const void *context, int64_t piece, int64_t end) {
+    enum { ROUNDS = 1 << 13 }; /* some 15 microseconds */
+    double *const *flops = context;
+    for (float result = 1; piece < end; piece++) cm3__simd()->multiply_adds(ROUNDS, *flops + piece, &result);
+}
+
 double cm3_machine_peak(double seconds) {
-    enum { ROUNDS = 1 << 15 }; /* some 100 microseconds */
-    const cm3_simd *simd = cm3__simd();
-    double best = 0;
+    enum { PIECES = 256 };
+    double each[PIECES], *flops = each, best = 0;
     const double begin = cm3_clock_seconds();
     do {
-        double flops = 0;
         const double from = cm3_clock_seconds();
-#pragma omp parallel reduction(+ : flops)
-        {
-            float result = 1;
-            simd->multiply_adds(ROUNDS, &flops, &result);
-        }
-        best = fmax(best, flops / (cm3_clock_seconds() - from));
+        cm3_parallel_for(PIECES, 1, multiply_adds, &flops);
+        const double spent = cm3_clock_seconds() - from;
+        double sum = 0;
+        for (int i = 0; i < PIECES; i++) sum += each[i];
+        best = fmax(best, sum / spent);
     } while (cm3_clock_seconds() - begin < seconds);
     return best;
 }
@@ -70,6 +79,16 @@ void cm3_machine_warm_up(void) {
     product_rate(0, false, NULL);
 }
 
+typedef struct copying {
+    char *to;
+    const char *from;
+} copying;
+
+static void copy_range(const void *context, int64_t first, int64_t last) {
+    const copying *c = context;
+    memcpy(c->to + first, c->from + first, (size_t)(last - first));
+}
+
 double cm3_machine_copy_rate(double seconds) {
     const int64_t bytes = 128 << 20;
     char *from = aligned_alloc(64, (size_t)bytes), *to = aligned_alloc(64, (size_t)bytes);
@@ -80,12 +99,7 @@ double cm3_machine_copy_rate(double seconds) {
         const double begin = cm3_clock_seconds();
         do {
             const double start = cm3_clock_seconds();
-#pragma omp parallel
-            {
-                int64_t first, last;
-                cm3__share(bytes, 4096, omp_get_thread_num(), omp_get_num_threads(), &first, &last);
-                memcpy(to + first, from + first, (size_t)(last - first));
-            }
+            cm3_parallel_for(bytes, (bytes - 1) / cm3_threads_count() + 1, copy_range, &(copying){to, from});
             const double rate = 2.0 * (double)bytes / (cm3_clock_seconds() - start);
             if (rate > best) best = rate;
         } while (cm3_clock_seconds() - begin < seconds);

@@ -2,10 +2,14 @@
 #ifndef CM3_CORE_KERNELS_CPU_MACHINE_H
 #define CM3_CORE_KERNELS_CPU_MACHINE_H
 
+/* The name of the processor whose kernels OpenBLAS has chosen. */
+const char *cm3_machine_sgemm_kernel(void);
+
 /* FLOP/s of large sgemm calls of OpenBLAS on the threads of this process, one call a thread: the best of the
  * calls within about `seconds`, and the rate of all of them together (NULL: not asked for). */
 double cm3_machine_sgemm_rate(double seconds, double *mean);
-/* FLOP/s of multiply-adds in registers on all threads: no product can be faster. The best within `seconds`. */
+/* FLOP/s of multiply-adds in registers on all threads: no product can be faster. The best within about
+ * `seconds`. */
 double cm3_machine_peak(double seconds);
 /* Takes what matrix products keep as long as the program runs: threads, OpenBLAS's buffers and ours. */
 void cm3_machine_warm_up(void);

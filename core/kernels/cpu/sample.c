@@ -1,6 +1,7 @@
 #include "core/tensor/sample.h"
 
 #include "core/kernels/cpu/cpu.h"
+#include "core/threads.h"
 
 #include <math.h>
 
@@ -145,14 +146,18 @@ static int32_t draw_one(const scratch *w, const cm3_sampling *s, const cm3_sampl
     return r->temperature <= 0 || count == 1 ? likeliest(c, count) : draw_from_nucleus(c, count, r);
 }
 
-static cm3_status draw(const cm3_sampling *s) {
-#pragma omp parallel for schedule(dynamic, 1) if (s->count > 1)
-    for (int64_t i = 0; i < s->count; i++) {
+static void draw_range(const void *context, int64_t first, int64_t last) {
+    const cm3_sampling *s = context;
+    for (int64_t i = first; i < last; i++) {
         char *own = (char *)s->workspace + (size_t)(i * s->vocabulary) * WORKSPACE;
         const scratch w = {.candidates = (candidate *)own,
                            .other = (double *)(own + (size_t)s->vocabulary * sizeof(candidate))};
         s->ids[i] = draw_one(&w, s, &s->requests[i]);
     }
+}
+
+static cm3_status draw(const cm3_sampling *s) {
+    cm3_parallel_for(s->count, 1, draw_range, s);
     return CM3_OK;
 }
 

@@ -1,9 +1,9 @@
 /* Norm and clipping of the host's flat passes (core/tensor/flat.h); tests/optim has AdamW. */
 #include "core/rng.h"
 #include "core/tensor/op.h"
+#include "core/threads.h"
 
 #include <math.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -46,14 +46,14 @@ static void its_bits_do_not_depend_on_threads(void **state) {
     float *values = malloc(COUNT * sizeof *values);
     cm3_rng rng = cm3_rng_stream(9, CM3_RNG_TEST, 0, 1);
     for (int i = 0; i < COUNT; i++) values[i] = (float)cm3_rng_normal(&rng);
-    const int threads = omp_get_max_threads();
+    const int threads = cm3_threads_count();
     double sums[4];
     for (int t = 0; t < 4; t++) {
-        omp_set_num_threads(t + 1);
+        cm3_threads_set(t + 1);
         sums[t] = sum_of_squares(values, COUNT);
         assert_true(sums[t] == sums[0]);
     }
-    omp_set_num_threads(threads);
+    cm3_threads_set(threads);
     free(values);
 }
 

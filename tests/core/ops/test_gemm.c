@@ -22,7 +22,7 @@ static float *random_matrix(int64_t count, uint64_t number) {
 /* The product on one thread without packing, in pieces of 10 columns. */
 static void multiply_few(const cm3__gemm_block *g) {
     enum { COLUMNS = 10 };
-    for (int64_t j = 0; j < g->n; j += COLUMNS) cm3__simd()->gemm_few(g, j, g->n - j < COLUMNS ? g->n : j + COLUMNS);
+    for (int64_t j = 0; j < g->n; j += COLUMNS) cm3__simd()->gemm_skinny(g, j, g->n - j < COLUMNS ? g->n : j + COLUMNS);
 }
 
 /* The same packed, in pieces of 28 rows. */
@@ -72,7 +72,7 @@ static void check(int64_t m, int64_t n, int64_t k, int form) {
                                    .accumulate = accumulate};
     for (size_t way = 0; way < 6; way++) {
         const bool few = way >= 3;
-        if (few && (m > CM3__GEMM_FEW || a_transposed || !b_transposed)) continue;
+        if (few && (m > CM3__GEMM_SKINNY || a_transposed || !b_transposed)) continue;
         setenv("CM3_SIMD", LEVELS[way % 3], 1);
         memcpy(c, before, (size_t)size * sizeof *c);
         if (few)

@@ -1,9 +1,9 @@
 #include "core/rng.h"
+#include "core/threads.h"
 #include "tests/core/ops/reference.h"
 
 #include <float.h>
 #include <math.h>
-#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -163,7 +163,7 @@ static const int THREADS[] = {1, 2, 3};
 typedef void (*check)(trial *t, const char *how);
 
 static void for_every_case(cm3_op_mode mode, check run) {
-    const int threads_before = omp_get_max_threads();
+    const int threads_before = cm3_threads_count();
     size_t count;
     const cm3_op_case *cases = cm3_op_cases(&count);
     for (size_t c = 0; c < count; c++) {
@@ -174,13 +174,13 @@ static void for_every_case(cm3_op_mode mode, check run) {
             char how[64];
             snprintf(how, sizeof how, "%s, %d threads", LEVELS[i / 3], THREADS[i % 3]);
             setenv("CM3_SIMD", LEVELS[i / 3], 1);
-            omp_set_num_threads(THREADS[i % 3]);
+            cm3_threads_set(THREADS[i % 3]);
             run(&t, how);
         }
         trial_close(&t);
     }
     unsetenv("CM3_SIMD");
-    omp_set_num_threads(threads_before);
+    cm3_threads_set(threads_before);
 }
 
 static void every_operation_has_a_case_of_every_mode(void **state) {

@@ -102,7 +102,7 @@ void CM3_SIMD(cm3__conv_pack)(const cm3__conv_pack *job) {
     if (o < job->outputs) pack_rows(job, o, job->outputs - o);
 }
 
-/* One block of windows, copied: (pixels, vectors * LANES). In the picture their distance may be a power of two, and
+/* One block of windows, copied: (pixels, vectors * LANES). In the image their distance may be a power of two, and
  * then a few sets of the first-level cache would have to hold all of them. */
 INLINE int64_t copy_windows(const cm3__conv_outer *job, float *to, const int vectors) {
     const float *start = to;

@@ -7,7 +7,7 @@
 /* Results (m, n) start at `start` + row * start_stride (NULL: at zero; a stride of 0: all from one row, a bias) and are
  * written to y + row * y_stride; start may be y. */
 typedef struct cm3__conv_rows {
-    const float *a; /* row i, element k at a[i * a_stride + k]: rows may overlap, as windows of a picture do */
+    const float *a; /* row i, element k at a[i * a_stride + k]: rows may overlap, as windows of an image do */
     int64_t a_stride;
     const float *panel; /* (depth, panel width) */
     int64_t depth;

@@ -8,8 +8,8 @@
  * Threads share the packed B: they pack it together, then take pieces as they come (core/kernels/cpu/gemm.c). An
  * element of C is summed in the same order however the product was cut along m and n.
  *
- * Of at most CM3__GEMM_FEW rows, columns [first, last) are made without any of this (gemm_few); a_column and b_row must
- * be 1. */
+ * Of at most CM3__GEMM_SKINNY rows, columns [first, last) are made without any of this (gemm_skinny); a_column and
+ * b_row must be 1. */
 #ifndef CM3_CORE_KERNELS_CPU_SIMD_GEMM_H
 #define CM3_CORE_KERNELS_CPU_SIMD_GEMM_H
 
@@ -33,7 +33,7 @@ typedef struct cm3__gemm_slice {
 } cm3__gemm_slice;
 
 enum {
-    CM3__GEMM_FEW = 16,
+    CM3__GEMM_SKINNY = 16,
     CM3__GEMM_DEPTH = 400,     /* most of k in a slice */
     CM3__GEMM_TILE = 14,       /* rows of a tile */
     CM3__GEMM_HEIGHT = 196,    /* most rows of a piece of A: a multiple of a tile's */

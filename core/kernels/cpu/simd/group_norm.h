@@ -1,4 +1,4 @@
-/* A run of pixels of one picture, for GROUP_NORM. Everything of a group is given for each of its channels. */
+/* A run of pixels of one image, for GROUP_NORM. Everything of a group is given for each of its channels. */
 #ifndef CM3_CORE_KERNELS_CPU_SIMD_GROUP_NORM_H
 #define CM3_CORE_KERNELS_CPU_SIMD_GROUP_NORM_H
 

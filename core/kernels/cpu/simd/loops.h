@@ -45,7 +45,7 @@
     X(gemm_pack, (const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t first, int64_t last, float *b))         \
     X(gemm_rows, (const cm3__gemm_block *g, const cm3__gemm_slice *s, int64_t row, int64_t rows, const float *b,      \
                   float *a))                                                                                          \
-    X(gemm_few, (const cm3__gemm_block *g, int64_t first, int64_t last))                                              \
+    X(gemm_skinny, (const cm3__gemm_block *g, int64_t first, int64_t last))                                           \
     X(conv_sizes_of, (cm3__conv_sizes *sizes))                                                                        \
     X(conv_rows, (const cm3__conv_rows *job))                                                                         \
     X(conv_pack, (const cm3__conv_pack *job))                                                                         \

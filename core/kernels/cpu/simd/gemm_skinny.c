@@ -58,7 +58,7 @@ TILE(6)
 static void (*const tile_of[])(const cm3__gemm_block *, int64_t, int64_t, int64_t) = {tile_1, tile_2, tile_3,
                                                                                       tile_4, tile_5, tile_6};
 
-void CM3_SIMD(cm3__gemm_few)(const cm3__gemm_block *p, int64_t first, int64_t last) {
+void CM3_SIMD(cm3__gemm_skinny)(const cm3__gemm_block *p, int64_t first, int64_t last) {
     for (int64_t j = first; j < last; j += COLUMNS) {
         const int64_t columns = last - j < COLUMNS ? last - j : COLUMNS;
         for (int64_t i = 0, rows, parts = (p->m + ROWS - 1) / ROWS; i < p->m; i += rows, parts--) {
