@@ -40,11 +40,14 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
     cm3_device device;
     const int choice = recipe->run.device == CM3_DEVICE_AUTO ? recipe->cluster.device : recipe->run.device;
     cm3_device_count((cm3_device_choice)choice, &device);
+    CM3_TRY(cm3_session_check_compute(&recipe->run, &device));
     CM3_TRY(cm3_plan_pretrain(recipe, device.backend, ranks, &model));
     const char *type = cm3_dtype_name(cm3_recipe_compute(recipe, device.backend));
     /* The paper's recipes take a released image tokenizer as given; its cost is that of one GPU's training. */
-    const int share = recipe->image_tokenizer.data.batch % ranks ? 1 : ranks;
-    CM3_TRY(cm3_plan_image_tokenizer(recipe, device.backend, share, &images));
+    cm3_batch_share share;
+    const bool shared = cm3_stage_share(recipe, cm3_stage_find("image-tokenizer"), ranks, &share) == CM3_OK;
+    const int image_ranks = shared ? ranks : 1;
+    CM3_TRY(cm3_plan_image_tokenizer(recipe, device.backend, image_ranks, &images));
     if (json) {
         cm3_json_writer w = cm3_json_writer_on(stdout);
         cm3_json_begin_object(&w, NULL);
@@ -53,13 +56,17 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
         cm3_json_put_string(&w, "compute", type);
         put_plan(&w, &model);
         cm3_json_begin_object(&w, "image_tokenizer");
+        cm3_json_put_int(&w, "ranks", image_ranks);
         put_plan(&w, &images);
         cm3_json_end_object(&w);
         cm3_json_end_object(&w);
         cm3_json_end_line(&w);
         return CM3_OK;
     }
-    print_stage("image-tokenizer", device.text, "f32", "images", &images, recipe->image_tokenizer.train.steps, share);
+    print_stage("image-tokenizer", device.text, "f32", "images", &images, recipe->image_tokenizer.train.steps,
+                image_ranks);
+    if (!shared)
+        printf("  ranks                 1: its batch is not divisible among %d ranks and their micro-batches\n", ranks);
     print_stage("pretrain", device.text, type, "tokens", &model, recipe->pretrain.train.steps, ranks);
     if (!device.backend->memory->host && model.peak_bytes > recipe->cluster.gpu_memory_gib * 0x1p30)
         printf("  does not fit          a GPU of the cluster has %.4g GiB (cluster.gpu_memory_gib)\n",

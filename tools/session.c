@@ -16,26 +16,39 @@ cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session) 
     return cm3_recipe_text(&session->recipe, &session->config_text);
 }
 
-/* RUN, or the folder above if RUN is a stage's. */
-static cm3_status load_of_run(const char *folder, const char *const *overrides, int override_count,
-                              cm3_session *session) {
+static bool is_run(const char *folder) {
     char *path = cm3_path_join(folder, "config.yaml");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    const bool is = path && cm3_path_exists(path);
+    free(path);
+    return is;
+}
+
+/* RUN, or the folder above if RUN has the name of a stage and lies in a run. */
+static cm3_status find_run(const char *run, char **out) {
+    char *full = realpath(run, NULL), *above = cm3_path_join(run, "..");
+    const char *slash = full ? strrchr(full, '/') : NULL;
+    const bool inside = slash && cm3_stage_find(slash + 1) && above && is_run(above);
+    *out = inside ? strdup(above) : strdup(run);
+    free(full);
+    free(above);
+    if (!*out) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    if (is_run(*out)) return cm3_stages_check_version(*out);
+    return cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not the folder of a run: it has no config.yaml", run);
+}
+
+static cm3_status load_of_run(const char *out, const char *const *overrides, int override_count, cm3_session *session) {
+    char *path = cm3_path_join(out, "config.yaml");
     const cm3_status status =
-        cm3_path_exists(path)
-            ? cm3_config_load(&cm3_recipe_schema, path, overrides, override_count, &session->recipe)
-            : cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not the folder of a run: it has no config.yaml", folder);
+        path ? cm3_config_load(&cm3_recipe_schema, path, overrides, override_count, &session->recipe)
+             : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     free(path);
     return status;
 }
 
 cm3_status cm3_session_of_run(const char *run, const char *const *overrides, int override_count, cm3_session *session) {
-    char *record = cm3_path_join(run, "stage.json");
-    char *out = record && cm3_path_exists(record) ? cm3_path_join(run, "..") : strdup(run);
-    free(record);
-    if (!out) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    cm3_status status = cm3_stages_check_version(out);
-    if (status == CM3_OK) status = load_of_run(run, overrides, override_count, session);
+    char *out;
+    cm3_status status = find_run(run, &out);
+    if (status == CM3_OK) status = load_of_run(out, overrides, override_count, session);
     if (status != CM3_OK) {
         free(out);
         return status;
@@ -60,11 +73,15 @@ static cm3_status take_lock(cm3_session *session) {
     return cm3_lock_take(session->recipe.run.out, &session->lock);
 }
 
-static cm3_status open_alone(const cm3_run_config *run, int local, cm3_device *device) {
-    CM3_TRY(cm3_device_open((cm3_device_choice)run->device, local, device));
-    if (run->compute == CM3_COMPUTE_BF16 && !device->backend->has_bf16)
+cm3_status cm3_session_check_compute(const cm3_run_config *run, const cm3_device *device) {
+    if (run->compute == CM3_COMPUTE_BF16 && (!device->backend->has_bf16 || device->backend->memory->host))
         return cm3_fail(CM3_ERR_RECIPE, "compute: bf16 needs a GPU, but this runs on the %s", device->text);
     return CM3_OK;
+}
+
+static cm3_status open_alone(const cm3_run_config *run, int local, cm3_device *device) {
+    CM3_TRY(cm3_device_open((cm3_device_choice)run->device, local, device));
+    return cm3_session_check_compute(run, device);
 }
 
 cm3_status cm3_session_open_device(const cm3_session *session, cm3_device *device) {
@@ -90,10 +107,10 @@ static cm3_status run_stages(cm3_session *session, const cm3_stage *stages, int 
     const bool first = cm3_comm_rank(comm) == 0;
     cm3_status status = CM3_OK;
     if (first) status = cm3_stages_check(&session->recipe, cm3_comm_size(comm), stages, count);
-    if (first && status == CM3_OK) status = take_lock(session);
     CM3_TRY(cm3_comm_agree_status(comm, status));
     cm3_device device;
     CM3_TRY(cm3_session_open_device(session, &device));
+    CM3_TRY(cm3_comm_agree_status(comm, first ? take_lock(session) : CM3_OK));
     /* All ranks measure at once, so that what they share is shared here too. */
     double rate = cm3_machine_peak(0.1);
     CM3_TRY(cm3_comm_reduce_f64(comm, &rate, 1, CM3_REDUCE_SUM));
@@ -132,9 +149,12 @@ static cm3_status load_and_run(const cm3_command_line *line, cm3_session *sessio
         if (first) fputs(session->config_text, stdout);
         return CM3_OK;
     }
-    if (cm3_option_given(line, "dry-run"))
-        return cm3_comm_agree_status(comm,
-                                     first ? cm3_print_plan(&session->recipe, cm3_comm_size(comm), false) : CM3_OK);
+    if (cm3_option_given(line, "dry-run")) {
+        const int ranks = cm3_comm_size(comm);
+        cm3_status status = first ? cm3_stages_check(&session->recipe, ranks, stages, count) : CM3_OK;
+        if (first && status == CM3_OK) status = cm3_print_plan(&session->recipe, ranks, false);
+        return cm3_comm_agree_status(comm, status);
+    }
     return run_stages(session, stages, count);
 }
 

@@ -98,9 +98,14 @@ static const cm3_rename renames[] = {{"source.heldout", "source.validation"},
                                      {"schedule", "pretrain.schedule"},
                                      {NULL, NULL}};
 
+/* A micro-batch of so many items: all of them, unless the recipe has less. */
+static int64_t micro_batch(const cm3_train_config *train, int64_t items) {
+    return train->micro_batch && train->micro_batch < items ? train->micro_batch : items;
+}
+
 static void check_micro_batch(const cm3_train_config *train, int64_t batch, const char *section, const char *name,
                               cm3_faults *faults) {
-    if (train->micro_batch && batch % train->micro_batch)
+    if (batch % micro_batch(train, batch))
         cm3_faults_add(faults, section, "micro_batch", "the global batch (%s = %lld) is not divisible by %lld", name,
                        (long long)batch, (long long)train->micro_batch);
 }
@@ -164,7 +169,7 @@ cm3_status cm3_recipe_share(const char *section, int64_t batch, const cm3_train_
         return cm3_fail(CM3_ERR_RECIPE, "the global batch (%s.data.batch = %lld) is not divisible by %d ranks", section,
                         (long long)batch, ranks);
     share->local = batch / ranks;
-    share->micro = train->micro_batch && train->micro_batch < share->local ? train->micro_batch : share->local;
+    share->micro = micro_batch(train, share->local);
     if (share->local % share->micro)
         return cm3_fail(
             CM3_ERR_RECIPE,

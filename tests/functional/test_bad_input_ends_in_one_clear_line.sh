@@ -26,6 +26,13 @@ expect 2 'model.heads.*5 heads do not divide' "$cm3leon" plan "$tiny" model.head
 expect 2 'the global batch \(pretrain.data.batch = 8\) is not divisible by 3 ranks' ranks 3 "$cm3leon" pretrain "$tiny" out="$work/run"
 expect 1 'Debian package unicode-data' "$cm3leon" text-tokenizer "$tiny" out="$work/nofont" source.path="$work/nothing"
 expect 1 'text-tokenizer' "$cm3leon" tokenize "$tiny" out="$work/empty"
+expect 1 'text-tokenizer' "$cm3leon" tokenize "$tiny" out="$work/empty" --dry-run
+if [ ! -e /dev/nvidiactl ]; then # what needs a GPU
+  expect 1 'device: cuda|GPU|CUDA|cuda' "$cm3leon" run "$tiny" out="$work/empty" device=cuda
+  expect 2 'compute: bf16 needs a GPU' "$cm3leon" run "$tiny" out="$work/empty" device=auto compute=bf16
+  expect 2 'compute: bf16 needs a GPU' "$cm3leon" plan "$tiny" device=auto compute=bf16
+fi
+[ ! -e "$work/empty" ] || fail "a refused command left files"
 expect 2 'did you mean pretrain' "$cm3leon" pretrian "$tiny"
 expect 1 'not in this version' "$cm3leon" finetune "$tiny"
 expect 1 'not the folder of a run' "$cm3leon" generate "$work" --prompt x

@@ -27,14 +27,27 @@ refused 2 'pretrain.data.mask_mean was 1, is 2' pretrain pretrain.train.steps=9 
 refused 2 'pretrain.optimizer.learning_rate was 0.001, is 0.01' run pretrain.train.steps=9 pretrain.optimizer.learning_rate=1e-2
 refused 2 'image_tokenizer.network.codes was 32, is 64' run image_tokenizer.network.codes=64
 refused 2 'the global batch (pretrain.data.batch = 6) is not divisible by 4' run pretrain.data.batch=6 pretrain.train.micro_batch=4
+refused 2 'model.width was 32, is 64' text-tokenizer model.width=64
+refused 2 "image_tokenizer.train.steps is 10, its newest checkpoint's step 8" run image_tokenizer.train.steps=10
+refused 2 'vocab.sentinels was 8, is 9' run vocab.sentinels=9
+refused 2 'text_tokenizer.vocabulary was 300, is 290' run text_tokenizer.vocabulary=290
 refused 2 'data.lanes: renamed to pretrain.data.batch' run data.lanes=8
 
 # More steps of the image tokenizer make other codes: the pairs are encoded again, and the model of the old codes is not trained on them.
 cp -r "$work/run" "$work/kept"
 run image-tokenizer image_tokenizer.train.steps=10 || { cat "$work/log" >&2; fail "more steps"; }
+refused 2 'tokenize is out of date; run `cm3leon tokenize`' pretrain pretrain.train.steps=9
+refused 2 'was trained on other results of tokenize' run image_tokenizer.train.steps=10
 run tokenize image_tokenizer.train.steps=10 && ! grep -q 'up to date' "$work/log" || { cat "$work/log" >&2; fail "tokens of old codes are up to date"; }
 refused 2 'was trained on other results of tokenize' pretrain pretrain.train.steps=9
 rm -r "$work/run" && mv "$work/kept" "$work/run"
+
+# Tokens that are lost are made again as they were, and the model goes on with them.
+rm -r "$work/run/tokenize"
+run run pretrain.train.steps=7 || { cat "$work/log" >&2; fail "tokens that are made again are refused"; }
+rm "$work/run/tokenize/stage.json" # as while tokenize is at work: the folder still stands for its run
+"$cm3leon" generate "$work/run/tokenize" --prompt x --out "$work/x.png" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "a stage's folder is not its run"; }
+run tokenize || fail "tokenize"
 
 # A global batch that the ranks do not divide: nothing is written, by no stage.
 ranks 3 "$cm3leon" run "$tiny" out="$work/none" >"$work/log" 2>&1

@@ -15,6 +15,12 @@
 
 enum { CM3_STAGE_SECTIONS = 8, CM3_STAGE_READS = 4, CM3_STAGE_RESULTS = 4 };
 
+/* Where the recipe has what a training loop reads. */
+typedef struct cm3_stage_loop {
+    const char *section;
+    size_t batch, train; /* offsets of SECTION.data.batch and SECTION.train in cm3_recipe */
+} cm3_stage_loop;
+
 typedef struct cm3_stage {
     const char *name;                                    /* of the command and of the folder */
     const char *summary;                                 /* one line of `cm3leon --help` */
@@ -24,15 +30,16 @@ typedef struct cm3_stage {
     const char *reads[CM3_STAGE_READS];                  /* stages whose results it reads */
     const char *results[CM3_STAGE_RESULTS];              /* files that it leaves; not where it trains */
     bool trains;
-    /* What must hold of the recipe on so many ranks, asked before any stage begins; NULL: nothing. */
-    cm3_status (*check)(const cm3_recipe *recipe, int ranks);
+    cm3_stage_loop loop;                                 /* where it trains */
 } cm3_stage;
 
 extern const cm3_stage cm3_stages[]; /* in the order in which `run` goes through them; ends with a NULL name */
 const cm3_stage *cm3_stage_find(const char *name); /* NULL if there is none */
 
-/* Whether these stages can begin: ranks, the version of the run folder, settings of runs that would be resumed. Writes
- * nothing; not collective. */
+/* What a rank of so many has of a step of a stage that trains. */
+cm3_status cm3_stage_share(const cm3_recipe *recipe, const cm3_stage *stage, int ranks, cm3_batch_share *share);
+/* Whether these stages can begin and each one after those before it: ranks, the version of the run folder, settings of
+ * every stage that has trained there, what the stages read. Writes nothing; not collective. */
 cm3_status cm3_stages_check(const cm3_recipe *recipe, int ranks, const cm3_stage *stages, int count);
 /* Collective. Runs those of `count` stages that are not up to date and are in this version, in order. */
 cm3_status cm3_stages_run(const cm3_stage_context *context, const cm3_stage *stages, int count);

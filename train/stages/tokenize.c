@@ -20,7 +20,8 @@ typedef struct tokenizing {
     cm3_images *images;
     cm3_store_writer *writer; /* rank 0 */
     float *pixels;            /* (CHUNK, side, side, 3) */
-    int32_t *codes, *all;     /* (CHUNK, C) and (ranks, CHUNK, C) */
+    int32_t *codes;           /* (CHUNK, C) */
+    int32_t *all;             /* (ranks, CHUNK, C) on rank 0, NULL on others */
     cm3_tokens text;          /* of one caption */
     cm3_document document;
 } tokenizing;
@@ -92,8 +93,10 @@ static cm3_status open_source(tokenizing *t) {
     CM3_TRY(cm3_images_open(t->source, side, 0, &t->images));
     t->pixels = malloc((size_t)(CHUNK * side * side * 3) * sizeof(float));
     t->codes = calloc((size_t)(CHUNK * per_image), sizeof(int32_t));
-    t->all = calloc((size_t)(cm3_comm_size(t->stage->comm) * CHUNK * per_image), sizeof(int32_t));
-    if (!t->pixels || !t->codes || !t->all) return cm3_fail(CM3_ERR_MEMORY, "out of memory for %d images", CHUNK);
+    const bool first = cm3_stage_is_first(t->stage);
+    if (first) t->all = calloc((size_t)(cm3_comm_size(t->stage->comm) * CHUNK * per_image), sizeof(int32_t));
+    if (!t->pixels || !t->codes || (first && !t->all))
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory for %d images", CHUNK);
     return CM3_OK;
 }
 
