@@ -74,7 +74,11 @@ static const char *kind_of(const yaml_node_t *node) {
 }
 
 static bool is_empty_value(const yaml_node_t *node) {
-    return node->type == YAML_SCALAR_NODE && node->data.scalar.length == 0;
+    static const char *const words[] = {"", "~", "null", "Null", "NULL"};
+    if (node->type != YAML_SCALAR_NODE || node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE) return false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp((const char *)node->data.scalar.value, words[i]) == 0) return true;
+    return false;
 }
 
 static void bind_field(binding *b, const cm3_section *section, const cm3_field *field, const yaml_node_t *key,
@@ -130,7 +134,7 @@ static void bind_pair(binding *b, const cm3_section *section, const yaml_node_t 
 }
 
 static void bind_section(binding *b, const cm3_section *section, const yaml_node_t *node) {
-    if (is_empty_value(node)) return; /* "train:" with all of its fields left out */
+    if (is_empty_value(node)) return; /* "train:" with all of its fields left out, "train: null" */
     if (node->type != YAML_MAPPING_NODE) {
         if (*section->name)
             cm3__fault(b->faults, line_of(node), "%s: found %s, expected fields as key: value", section->name,

@@ -100,26 +100,36 @@ const char *cm3__renamed(const cm3_schema *schema, const char *old) {
     return NULL;
 }
 
-/* The new name of `path` by its own entry, or by that of a section above. */
-static bool fault_renamed(cm3_faults *faults, int origin, const char *path) {
-    const char *now = cm3__renamed(faults->schema, path);
-    if (now) {
-        faults->renamed = true;
-        cm3__fault(faults, origin, "%s: renamed to %s", path, now);
-        return true;
+/* How the document writes a name of several parts: "; write it nested: `train:` / `steps:`". */
+static void describe_nested(const char *path, char *text, size_t size) {
+    size_t used = (size_t)snprintf(text, size, "; write it nested: ");
+    while (*path && used < size) {
+        const size_t length = strcspn(path, ".");
+        const bool last = path[length] == '\0';
+        used += (size_t)snprintf(text + used, size - used, "`%.*s:`%s", (int)length, path, last ? "" : " / ");
+        path += length + !last;
     }
+}
+
+static bool fault_renamed_to(cm3_faults *faults, int origin, bool dotted, const char *old, const char *now) {
+    char nested[2 * CM3__FULL_NAME_SIZE] = "";
+    if (dotted && strchr(now, '.')) describe_nested(now, nested, sizeof nested);
+    faults->renamed = true;
+    cm3__fault(faults, origin, "%s: renamed to %s%s", old, now, nested);
+    return true;
+}
+
+/* The new name of `path` by its own entry, or by that of a section above. `dotted`: it is so in a document. */
+static bool fault_renamed(cm3_faults *faults, int origin, bool dotted, const char *path) {
+    const char *now = cm3__renamed(faults->schema, path);
+    if (now) return fault_renamed_to(faults, origin, dotted, path, now);
     for (const cm3_rename *rename = faults->schema->renames; rename && rename->old; rename++) {
         if (!cm3__is_below(path, rename->old)) continue;
         char moved[CM3__FULL_NAME_SIZE];
         snprintf(moved, sizeof moved, "%s%s", rename->now, path + strlen(rename->old));
-        if (exists(faults->schema, moved))
-            cm3__fault(faults, origin, "%s: renamed to %s", path, moved);
-        else if (exists(faults->schema, rename->old))
-            continue; /* the section of that name is another one now */
-        else
-            cm3__fault(faults, origin, "%s: renamed to %s", rename->old, rename->now);
-        faults->renamed = true;
-        return true;
+        if (exists(faults->schema, moved)) return fault_renamed_to(faults, origin, dotted, path, moved);
+        if (!exists(faults->schema, rename->old)) /* or the section of that name is another one now */
+            return fault_renamed_to(faults, origin, dotted, rename->old, rename->now);
     }
     return false;
 }
@@ -199,7 +209,14 @@ bool cm3__fault_name(cm3_faults *faults, int origin, const char *section, const 
     if (length < sizeof path - before && !memchr(name, '\0', length)) {
         memcpy(path + before, name, length);
         path[before + length] = '\0';
-        if (faults->total < CM3__FAULTS_KEPT && fault_renamed(faults, origin, path)) return true;
+        const bool dotted = origin != CM3__ORIGIN_OVERRIDE && memchr(name, '.', length);
+        if (faults->total < CM3__FAULTS_KEPT && fault_renamed(faults, origin, dotted, path)) return true;
+        if (dotted && exists(faults->schema, path)) {
+            char nested[2 * CM3__FULL_NAME_SIZE];
+            describe_nested(path, nested, sizeof nested);
+            cm3__fault(faults, origin, "%s: dots are of the command line%s", path, nested);
+            return false;
+        }
         /* The first name of the path that does not exist. */
         for (const cm3_section *other = faults->schema->sections; other->name; other++)
             if (cm3__is_below(path, other->name) && strlen(other->name) > strlen(known->name)) known = other;

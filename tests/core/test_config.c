@@ -56,7 +56,7 @@ static void every_kind_of_value_is_read(void **state) {
 static void what_is_left_out_has_its_default(void **state) {
     (void)state;
     test_recipe r;
-    assert_int_equal(parse_with("train: {steps: 5}\nmodel:\n", NULL, 0, &r), CM3_OK);
+    assert_int_equal(parse_with("train: {steps: 5}\nmodel:\ntune: {train: ~, network: null}\n", NULL, 0, &r), CM3_OK);
     assert_string_equal(r.top.out, "out/test");
     assert_string_equal(r.train.note, "");
     assert_true(r.train.lr == 6e-4);
@@ -177,8 +177,15 @@ static void names_of_nested_sections_are_checked(void **state) {
                    "r.yaml:2: tune.train: given again; it is already on line 2");
     expect_message("train: {steps: 1}\ntune:\n  train:\n    steps: 0\n",
                    "r.yaml:4: tune.train.steps: found \"0\", expected an integer from 1 to 1000000 (steps)");
-    expect_message("train: {steps: 1}\ntune.train: {steps: 2}\n", "r.yaml:2: tune: no section or field \"train\"; "
-                                                                  "did you mean tune.train?");
+    expect_message("train: {steps: 1}\ntune.train: {steps: 2}\n", "r.yaml:2: tune.train: dots are of the command "
+                                                                  "line; write it nested: `tune:` / `train:`");
+    expect_message("train.steps: 1\n", "2 errors in the recipe:\n"
+                                       "  r.yaml:1: train.steps: dots are of the command line; write it nested: "
+                                       "`train:` / `steps:`\n"
+                                       "  r.yaml: train.steps: missing, expected an integer from 1 to 1000000 (steps)");
+    expect_message("train: {steps: 1}\ntune:\n  train.steps: 2\n",
+                   "r.yaml:3: tune.train.steps: dots are of the command line; write it nested: `tune:` / `train:` / "
+                   "`steps:`");
     expect_message("train: {steps: 1}\nnetwrok: {heads: 2}\n",
                    "r.yaml:2: no section or field \"netwrok\"; did you mean tune.network?");
     expect_override_message("tune.train.stepz=2",
@@ -196,6 +203,8 @@ static void old_names_are_answered_with_the_new_ones(void **state) {
                                                                 "  r.yaml:2: tuning: renamed to tune.train\n"
                                                                 "  r.yaml:3: tuning.length: renamed to "
                                                                 "tune.train.steps");
+    expect_message("train: {steps: 1}\ntuning.length: 3\n", "r.yaml:2: tuning.length: renamed to tune.train.steps; "
+                                                            "write it nested: `tune:` / `train:` / `steps:`");
     expect_override_message("tuning.length=3", "command line: tuning.length: renamed to tune.train.steps");
     expect_override_message("tuning.note=x", "command line: tuning.note: renamed to tune.train.note");
     expect_override_message("tuning.what=x", "command line: tuning: renamed to tune.train");
