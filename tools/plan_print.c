@@ -40,7 +40,7 @@ cm3_status cm3_print_plan(const cm3_recipe *recipe, int ranks, bool json) {
     cm3_device device;
     const int choice = recipe->run.device == CM3_DEVICE_AUTO ? recipe->cluster.device : recipe->run.device;
     cm3_device_count((cm3_device_choice)choice, &device);
-    CM3_TRY(cm3_session_check_compute(&recipe->run, &device));
+    CM3_TRY(cm3_recipe_check_compute(recipe, &device));
     CM3_TRY(cm3_plan_pretrain(recipe, device.backend, ranks, &model));
     const char *type = cm3_dtype_name(cm3_recipe_compute(recipe, device.backend));
     /* The paper's recipes take a released image tokenizer as given; its cost is that of one GPU's training. */

@@ -73,22 +73,16 @@ static cm3_status take_lock(cm3_session *session) {
     return cm3_lock_take(session->recipe.run.out, &session->lock);
 }
 
-cm3_status cm3_session_check_compute(const cm3_run_config *run, const cm3_device *device) {
-    if (run->compute == CM3_COMPUTE_BF16 && (!device->backend->has_bf16 || device->backend->memory->host))
-        return cm3_fail(CM3_ERR_RECIPE, "compute: bf16 needs a GPU, but this runs on the %s", device->text);
-    return CM3_OK;
-}
-
-static cm3_status open_alone(const cm3_run_config *run, int local, cm3_device *device) {
-    CM3_TRY(cm3_device_open((cm3_device_choice)run->device, local, device));
-    return cm3_session_check_compute(run, device);
+static cm3_status open_alone(const cm3_recipe *recipe, int local, cm3_device *device) {
+    CM3_TRY(cm3_device_open((cm3_device_choice)recipe->run.device, local, device));
+    return cm3_recipe_check_compute(recipe, device);
 }
 
 cm3_status cm3_session_open_device(const cm3_session *session, cm3_device *device) {
-    const cm3_run_config *run = &session->recipe.run;
+    const cm3_recipe *recipe = &session->recipe;
     cm3_comm *comm = session->comm;
-    if (!comm) return open_alone(run, 0, device);
-    CM3_TRY(cm3_comm_agree_status(comm, open_alone(run, cm3_comm_local_rank(comm), device)));
+    if (!comm) return open_alone(recipe, 0, device);
+    CM3_TRY(cm3_comm_agree_status(comm, open_alone(recipe, cm3_comm_local_rank(comm), device)));
     const bool on_host = device->backend->memory->host;
     int any_host, any_gpu;
     CM3_TRY(cm3_comm_agree(comm, on_host, &any_host));

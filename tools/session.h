@@ -22,8 +22,6 @@ cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session);
 /* The recipe that a run folder was made with (RUN/config.yaml), with overrides. A stage's folder in a run stands for
  * the run. */
 cm3_status cm3_session_of_run(const char *run, const char *const *overrides, int override_count, cm3_session *session);
-/* CM3_ERR_RECIPE if the device, opened or counted, does not compute in what the recipe says. */
-cm3_status cm3_session_check_compute(const cm3_run_config *run, const cm3_device *device);
 /* Opens the device that the recipe asks for: the same kind on all ranks (one rank where none were joined), and one that
  * computes in what the recipe says. */
 cm3_status cm3_session_open_device(const cm3_session *session, cm3_device *device);

@@ -163,6 +163,12 @@ cm3_dtype cm3_recipe_compute(const cm3_recipe *r, const cm3_backend *backend) {
     return r->run.compute == CM3_COMPUTE_BF16 ? CM3_BF16 : CM3_F32;
 }
 
+cm3_status cm3_recipe_check_compute(const cm3_recipe *recipe, const cm3_device *device) {
+    const cm3_backend *backend = device->backend;
+    if (recipe->run.compute != CM3_COMPUTE_BF16 || (backend->has_bf16 && !backend->memory->host)) return CM3_OK;
+    return cm3_fail(CM3_ERR_RECIPE, "compute: bf16 needs a GPU, but this runs on the %s", device->text);
+}
+
 cm3_status cm3_recipe_share(const char *section, int64_t batch, const cm3_train_config *train, int ranks,
                             cm3_batch_share *share) {
     if (batch % ranks)

@@ -85,6 +85,8 @@ cm3_status cm3_recipe_text(const cm3_recipe *recipe, char **text);
 cm3_network_options cm3_recipe_network(const cm3_recipe *recipe, const char *kind);
 /* The type that the transformer computes in on this backend. */
 cm3_dtype cm3_recipe_compute(const cm3_recipe *recipe, const cm3_backend *backend);
+/* CM3_ERR_RECIPE if the device, opened or counted, does not compute in what the recipe says. */
+cm3_status cm3_recipe_check_compute(const cm3_recipe *recipe, const cm3_device *device);
 /* What a rank has of a step: sequences or images. */
 typedef struct cm3_batch_share {
     int64_t local, micro; /* all of its share, and one micro-batch of it */
