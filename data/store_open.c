@@ -121,6 +121,21 @@ static bool is_chunked(hid_t dataset, int rank, size_t size) {
     return good;
 }
 
+/* Exactly the filters that the writer makes: the checksums are promised, and no other filter's code is to run. */
+static bool has_filters(hid_t dataset, bool deflated) {
+    static const H5Z_filter_t expected[] = {H5Z_FILTER_SHUFFLE, H5Z_FILTER_DEFLATE, H5Z_FILTER_FLETCHER32};
+    const hid_t create = H5Dget_create_plist(dataset);
+    const int first = deflated ? 0 : 2;
+    bool good = H5Pget_nfilters(create) == 3 - first;
+    for (int i = first; i < 3 && good; i++) {
+        size_t values = 0;
+        unsigned flags, config;
+        good = H5Pget_filter2(create, (unsigned)(i - first), &flags, &values, NULL, 0, NULL, &config) == expected[i];
+    }
+    H5Pclose(create);
+    return good;
+}
+
 /* `rows` -1: as found. */
 static cm3_status open_column(cm3_store *store, enum cm3__column which, int64_t rows) {
     cm3__column_in *c = &store->columns[which];
@@ -139,6 +154,9 @@ static cm3_status open_column(cm3_store *store, enum cm3__column which, int64_t 
         (rows >= 0 && dims[0] != (hsize_t)rows))
         return cm3_fail(CM3_ERR_FORMAT, "%s: /%s: its shape or type is not what the attributes say", store->path,
                         c->layout.name);
+    if (!has_filters(c->dataset, c->layout.deflated))
+        return cm3_fail(CM3_ERR_FORMAT, "%s: /%s: not as written: its checksums are gone, or it has other filters",
+                        store->path, c->layout.name);
     c->rows = (int64_t)dims[0];
     return CM3_OK;
 }
@@ -218,6 +236,9 @@ static cm3_status open_file(cm3_store *store) {
 }
 
 static cm3_status open_store(cm3_store *store, int64_t memory_limit) {
+    hbool_t safe = false;
+    if (H5is_library_threadsafe(&safe) < 0 || !safe)
+        return cm3_fail(CM3_ERR_UNSUPPORTED, "%s: this HDF5 library is not built for threads", store->path);
     store->transfer = H5Pcreate(H5P_DATASET_XFER);
     if (store->transfer < 0 || H5Pset_buffer(store->transfer, CONVERSION_BYTES, NULL, NULL) < 0)
         return cm3__hdf5_fail(CM3_ERR_MEMORY, store->path, "cannot set up reading");

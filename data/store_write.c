@@ -140,7 +140,7 @@ static void writer_free(cm3_store_writer *writer) {
 
 static cm3_status open_file(cm3_store_writer *writer, const char *path) {
     writer->path = strdup(path);
-    if (!writer->path || asprintf(&writer->aside, "%s.tmp-%ld", path, (long)getpid()) < 0) {
+    if (!writer->path || asprintf(&writer->aside, "%s.tmp", path) < 0) {
         writer->aside = NULL;
         return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for its name", path);
     }

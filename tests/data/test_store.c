@@ -345,6 +345,46 @@ static void a_store_of_another_version_is_refused_in_one_line(void **state) {
     unlink(other);
 }
 
+/* As a tool would rewrite it: the same rows, with other filters. */
+static void replace_filters(hid_t file, const char *name, bool checksums, bool deflated) {
+    char values[SMALL_CODES * SAMPLES * 8];
+    const hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT), space = H5Dget_space(dataset), type = H5Dget_type(dataset),
+                create = H5Dget_create_plist(dataset);
+    assert_true(H5Sget_simple_extent_npoints(space) * (hssize_t)H5Tget_size(type) <= (hssize_t)sizeof values);
+    assert_true(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+    H5Dclose(dataset);
+    H5Ldelete(file, name, H5P_DEFAULT);
+    H5Premove_filter(create, H5Z_FILTER_ALL);
+    if (deflated) H5Pset_deflate(create, 1);
+    if (checksums) H5Pset_fletcher32(create);
+    const hid_t made = H5Dcreate2(file, name, type, space, H5P_DEFAULT, create, H5P_DEFAULT);
+    assert_true(H5Dwrite(made, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+    H5Dclose(made);
+    H5Pclose(create);
+    H5Tclose(type);
+    H5Sclose(space);
+}
+
+static void a_store_without_its_checksums_is_refused_in_one_line(void **state) {
+    (void)state;
+    static const char *const names[] = {"sample", "segment", "text", "code", "split", "caption"};
+    char other[600], expected[700];
+    snprintf(other, sizeof other, "%s.bare", path);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (int way = 0; way < 3; way++) {
+            const hid_t file = copy_of_store(other);
+            replace_filters(file, names[i], way == 1, way > 0);
+            H5Fclose(file);
+            cm3_store *store;
+            assert_int_equal(cm3_store_open(other, 0, &store), CM3_ERR_FORMAT);
+            snprintf(expected, sizeof expected,
+                     "%s: /%s: not as written: its checksums are gone, or it has other filters",
+                     other, names[i]);
+            assert_string_equal(cm3_message(), expected);
+        }
+    unlink(other);
+}
+
 /* Writes other numbers over a row of a dataset, with right checksums. */
 static void overwrite(hid_t file, const char *name, hsize_t row, hsize_t columns, const uint64_t *values) {
     const hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT), space = H5Dget_space(dataset);
@@ -514,6 +554,7 @@ int main(void) {
         cmocka_unit_test(documents_of_any_segments_and_grids_read_back_whole_and_in_part),
         cmocka_unit_test(embeddings_and_neighbours_can_be_added_to_a_store_of_this_version),
         cmocka_unit_test(a_store_of_another_version_is_refused_in_one_line),
+        cmocka_unit_test(a_store_without_its_checksums_is_refused_in_one_line),
         cmocka_unit_test(places_and_sizes_that_cannot_be_are_one_clear_error),
         cmocka_unit_test(a_store_cut_anywhere_is_refused),
         cmocka_unit_test(a_flipped_bit_never_becomes_a_wrong_token),

@@ -54,7 +54,7 @@ static void put_text(hid_t file, const char *name, const char *text) {
 }
 
 /* A dataset of `rows` rows, of which the first few are given and the rest are never written. */
-static void put_rows(hid_t file, const char *name, hid_t type, hsize_t width, input *in) {
+static void put_rows(hid_t file, const char *name, hid_t type, hsize_t width, bool deflated, input *in) {
     enum { MOST = 64 };
     uint64_t values[MOST * 3];
     const uint8_t kind = next(in);
@@ -65,6 +65,11 @@ static void put_rows(hid_t file, const char *name, hid_t type, hsize_t width, in
     const int rank = width == 1 ? 1 : 2;
     const hid_t space = H5Screate_simple(rank, dims, most), create = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_chunk(create, rank, chunk);
+    if (deflated) {
+        H5Pset_shuffle(create);
+        H5Pset_deflate(create, 1);
+    }
+    if (kind != 254) H5Pset_fletcher32(create);
     const hid_t dataset = H5Dcreate2(file, name, type, space, H5P_DEFAULT, create, H5P_DEFAULT);
     if (given && rows >= given) {
         const hid_t memory = H5Screate_simple(rank, count, NULL);
@@ -98,15 +103,15 @@ static void write_store(const char *path, input *in) {
     put_number(file, "images", number(in));
     put_number(file, "image_codebook", 256);
     put_number(file, "text_vocabulary", 1000);
-    put_rows(file, "sample", H5T_STD_U64LE, 3, in);
-    put_rows(file, "segment", H5T_STD_U32LE, 2, in);
-    put_rows(file, "text", H5T_STD_U16LE, 1, in);
-    put_rows(file, "code", H5T_STD_U8LE, 1, in);
-    put_rows(file, "split", H5T_STD_U8LE, 1, in);
-    put_rows(file, "string", H5T_STD_U64LE, 3, in);
-    put_rows(file, "name", H5T_STD_U8LE, 1, in);
-    put_rows(file, "caption", H5T_STD_U8LE, 1, in);
-    put_rows(file, "origin", H5T_STD_U8LE, 1, in);
+    put_rows(file, "sample", H5T_STD_U64LE, 3, false, in);
+    put_rows(file, "segment", H5T_STD_U32LE, 2, false, in);
+    put_rows(file, "text", H5T_STD_U16LE, 1, false, in);
+    put_rows(file, "code", H5T_STD_U8LE, 1, false, in);
+    put_rows(file, "split", H5T_STD_U8LE, 1, false, in);
+    put_rows(file, "string", H5T_STD_U64LE, 3, true, in);
+    put_rows(file, "name", H5T_STD_U8LE, 1, true, in);
+    put_rows(file, "caption", H5T_STD_U8LE, 1, true, in);
+    put_rows(file, "origin", H5T_STD_U8LE, 1, true, in);
     H5Fclose(file);
 }
 
