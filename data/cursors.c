@@ -10,12 +10,14 @@ static void put_identity(cm3_json_writer *w, const cm3_data_config *config, cons
     const cm3_store_info *info = cm3_store_get_info(store);
     char hex[CM3_HASH_HEX];
     cm3_json_put_string(w, "format", "cm3leon slots");
-    cm3_json_put_int(w, "version", 1);
+    cm3_json_put_int(w, "version", 2);
     cm3_json_put_int(w, "seed", config->seed);
     cm3_json_put_int(w, "batch", config->batch);
     cm3_json_put_int(w, "training_samples", info->samples - info->validation);
     cm3_hash_to_hex(info->content, hex);
     cm3_json_put_string(w, "content", hex);
+    cm3_hash_to_hex(info->vocabulary, hex);
+    cm3_json_put_string(w, "vocabulary", hex);
 }
 
 cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors,
@@ -90,11 +92,12 @@ static cm3_status read_cursors(const json_t *root, const char *name, const cm3_d
     CM3_TRY(cm3_json_need_string(root, name, "format", &format));
     if (strcmp(format, "cm3leon slots") != 0)
         return cm3_fail(CM3_ERR_FORMAT, "%s: format: found \"%.40s\", expected \"cm3leon slots\"", name, format);
-    CM3_TRY(same_int(root, name, "version", 1));
+    CM3_TRY(same_int(root, name, "version", 2));
     CM3_TRY(same_int(root, name, "seed", config->seed));
     CM3_TRY(same_int(root, name, "batch", config->batch));
     CM3_TRY(same_int(root, name, "training_samples", info->samples - info->validation));
     CM3_TRY(same_hash(root, name, "content", info->content));
+    CM3_TRY(same_hash(root, name, "vocabulary", info->vocabulary));
     CM3_TRY(cm3_json_need_array(root, name, "cursors", &items));
     if (json_array_size(items) != (size_t)config->batch)
         return cm3_fail(CM3_ERR_FORMAT, "%s: cursors: found %zu, expected %" PRId64, name, json_array_size(items),
@@ -109,6 +112,17 @@ cm3_status cm3_cursors_load(const cm3_data_config *config, const cm3_store *stor
     json_t *root;
     CM3_TRY(cm3_json_parse(name, text, strlen(text), &root));
     const cm3_status status = read_cursors(root, name, config, store, cursors);
+    json_decref(root);
+    return status;
+}
+
+cm3_status cm3_cursors_vocabulary(const char *name, const char *text, cm3_hash *fingerprint) {
+    json_t *root;
+    const char *hex;
+    CM3_TRY(cm3_json_parse(name, text, strlen(text), &root));
+    cm3_status status = cm3_json_need_string(root, name, "vocabulary", &hex);
+    if (status == CM3_OK && !cm3_hash_from_hex(hex, fingerprint))
+        status = cm3_fail(CM3_ERR_FORMAT, "%s: vocabulary: found \"%.40s\", expected 32 hexadecimal digits", name, hex);
     json_decref(root);
     return status;
 }

@@ -77,6 +77,8 @@ cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *stor
  * `name` stands for the file in messages; `cursors` has room for config->batch. */
 cm3_status cm3_cursors_load(const cm3_data_config *config, const cm3_store *store, const char *name, const char *text,
                             cm3_cursor *cursors);
+/* The fingerprint of the vocabulary that they were saved with: a model's own. */
+cm3_status cm3_cursors_vocabulary(const char *name, const char *text, cm3_hash *fingerprint);
 
 /* A micro-batch of `rows` blocks, S = context. */
 typedef struct cm3_batch {

@@ -1,6 +1,5 @@
 #include "train/token_store.h"
 
-#include "core/file.h"
 #include "data/image/image.h"
 #include "train/run_folder.h"
 
@@ -18,31 +17,6 @@ cm3_store_inputs cm3_token_store_inputs(const cm3_recipe *recipe, const cm3_voca
     snprintf(inputs.fit, sizeof inputs.fit, "%s", cm3_fit_names[source->fit]);
     snprintf(inputs.background, sizeof inputs.background, "#%02x%02x%02x", colour.red, colour.green, colour.blue);
     return inputs;
-}
-
-static cm3_status same_hash(const char *path, const char *field, cm3_hash found, cm3_hash expected) {
-    char a[CM3_HASH_HEX], b[CM3_HASH_HEX];
-    cm3_hash_to_hex(found, a);
-    cm3_hash_to_hex(expected, b);
-    if (cm3_hash_equal(found, expected)) return CM3_OK;
-    return cm3_fail(CM3_ERR_FORMAT,
-                    "%s: %s: found %s, expected %s; run `cm3leon tokenize` and `cm3leon pretrain` again", path, field,
-                    a, b);
-}
-
-cm3_status cm3_token_store_check_vocab(const cm3_recipe *recipe, const cm3_vocab *vocab) {
-    cm3_vocab found;
-    char *path = cm3_stage_path(recipe, "tokenize", "vocab.json");
-    cm3_status status = path ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    if (status == CM3_OK && cm3_path_exists(path)) {
-        status = cm3_vocab_load(path, &found);
-        if (status == CM3_OK) status = same_hash(path, "text_tokenizer", found.text_tokenizer, vocab->text_tokenizer);
-        if (status == CM3_OK)
-            status = same_hash(path, "image_tokenizer", found.image_tokenizer, vocab->image_tokenizer);
-        if (status == CM3_OK) status = same_hash(path, "fingerprint", found.fingerprint, vocab->fingerprint);
-    }
-    free(path);
-    return status;
 }
 
 cm3_status cm3_token_store_open(const cm3_recipe *recipe, const cm3_vocab *vocab, cm3_store **store) {

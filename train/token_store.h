@@ -7,8 +7,6 @@
 
 /* What token ids of this recipe depend on; the vocabulary names the tokenizers. */
 cm3_store_inputs cm3_token_store_inputs(const cm3_recipe *recipe, const cm3_vocab *vocab);
-/* CM3_ERR_FORMAT if OUT/tokenize/vocab.json names other tokenizers than the run has now: its model knows the former. */
-cm3_status cm3_token_store_check_vocab(const cm3_recipe *recipe, const cm3_vocab *vocab);
 /* Opens the store; CM3_ERR_FORMAT if it was made with other inputs. */
 cm3_status cm3_token_store_open(const cm3_recipe *recipe, const cm3_vocab *vocab, cm3_store **store);
 /* The codes of a sample that is a pair [text, image of `codes` codes]; CM3_ERR_FORMAT if it is not. */

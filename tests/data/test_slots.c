@@ -174,6 +174,9 @@ static void resuming_from_saved_cursors_is_exact(void **state) {
     assert_int_equal(cm3_cursors_save(&b.config, store, cursors, &text), CM3_OK);
     assert_int_equal(cm3_cursors_load(&b.config, store, "state", text, loaded), CM3_OK);
     assert_memory_equal(cursors, loaded, sizeof cursors);
+    cm3_hash vocabulary;
+    assert_int_equal(cm3_cursors_vocabulary("state", text, &vocabulary), CM3_OK);
+    assert_true(cm3_hash_equal(vocabulary, cm3_store_get_info(store)->vocabulary));
     free(text);
     bench_close(&b);
 }

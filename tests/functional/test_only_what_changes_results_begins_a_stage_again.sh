@@ -40,6 +40,8 @@ refused 2 'tokenize is out of date; run `cm3leon tokenize`' pretrain pretrain.tr
 refused 2 'was trained on other results of tokenize' run image_tokenizer.train.steps=10
 run tokenize image_tokenizer.train.steps=10 && ! grep -q 'up to date' "$work/log" || { cat "$work/log" >&2; fail "tokens of old codes are up to date"; }
 refused 2 'was trained on other results of tokenize' pretrain pretrain.train.steps=9
+"$cm3leon" generate "$work/run" --prompt x >"$work/log" 2>&1
+[ $? = 1 ] && grep -q 'pretrain/checkpoints/step-6: vocabulary: found [0-9a-f]*, expected ' "$work/log" || { cat "$work/log" >&2; fail "a model of other codes draws"; }
 rm -r "$work/run" && mv "$work/kept" "$work/run"
 
 # Tokens that are lost are made again as they were, and the model goes on with them.

@@ -3,6 +3,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "data/image/sheet.h"
+#include "data/slots.h"
 #include "train/run_folder.h"
 #include "train/token_store.h"
 
@@ -24,6 +25,18 @@ static cm3_status find_checkpoint(const cm3_recipe *recipe, const char *wanted, 
     return status;
 }
 
+/* A model knows the token ids of the vocabulary that it was trained with, and no others. `path` says that it was. */
+static cm3_status check_vocabulary(const cm3_pipeline *a, const char *path, cm3_hash trained) {
+    char found[CM3_HASH_HEX], expected[CM3_HASH_HEX];
+    if (cm3_hash_equal(trained, a->tokenizers.vocab.fingerprint)) return CM3_OK;
+    cm3_hash_to_hex(trained, found);
+    cm3_hash_to_hex(a->tokenizers.vocab.fingerprint, expected);
+    return cm3_fail(CM3_ERR_FORMAT,
+                    "%s: vocabulary: found %s, expected that of the run's tokenizers, %s; run `cm3leon tokenize` and "
+                    "`cm3leon pretrain` again",
+                    path, found, expected);
+}
+
 cm3_status cm3_pipeline_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_pipeline *a) {
     *a = (cm3_pipeline){.recipe = recipe, .model = model};
     const cm3_backend *backend = cm3_params_tape_options(cm3_transformer_params(model)).backend;
@@ -40,7 +53,10 @@ static cm3_status load_model(cm3_pipeline *a, const cm3_backend *backend, const 
     of.use = CM3_USE_INFER;
     of.backend = backend;
     of.compute = cm3_recipe_compute(a->recipe, backend);
+    cm3_hash trained;
     cm3_status status = cm3_weights_open(checkpoint, of.kind, &state, &of.source);
+    if (status == CM3_OK) status = cm3_cursors_vocabulary(checkpoint, state.data, &trained);
+    if (status == CM3_OK) status = check_vocabulary(a, checkpoint, trained);
     if (status == CM3_OK) status = cm3_network_open(&of, &a->network);
     if (status == CM3_OK) a->model = a->network->model;
     a->step = state.step;
@@ -50,11 +66,10 @@ static cm3_status load_model(cm3_pipeline *a, const cm3_backend *backend, const 
 }
 
 cm3_status cm3_pipeline_open(const cm3_recipe *recipe, const cm3_backend *backend, const char *checkpoint,
-                           cm3_pipeline *a) {
+                             cm3_pipeline *a) {
     *a = (cm3_pipeline){.recipe = recipe};
     char *found = NULL;
     cm3_status status = cm3_tokenizers_open(recipe, backend, &a->tokenizers);
-    if (status == CM3_OK) status = cm3_token_store_check_vocab(recipe, &a->tokenizers.vocab);
     if (status == CM3_OK && (!checkpoint || strcmp(checkpoint, "best") == 0)) {
         status = find_checkpoint(recipe, checkpoint, &found);
         checkpoint = found;
@@ -271,7 +286,8 @@ cm3_status cm3_pipeline_write_samples(const cm3_recipe *recipe, const cm3_transf
                                       int64_t step, cm3_metrics *metrics) {
     cm3_pipeline pipeline;
     CM3_TRY(cm3_pipeline_around(recipe, model, &pipeline));
-    const cm3_status status = draw_sheet(&pipeline, store, step, metrics);
+    cm3_status status = check_vocabulary(&pipeline, cm3_store_path(store), cm3_store_get_info(store)->vocabulary);
+    if (status == CM3_OK) status = draw_sheet(&pipeline, store, step, metrics);
     cm3_pipeline_close(&pipeline);
     return status;
 }
