@@ -146,9 +146,7 @@ cm3_status cm3_checkpoint_read_info(const char *path, cm3_checkpoint_info *info)
 void cm3_checkpoint_info_free(cm3_checkpoint_info *info);
 
 /* One hash of names, shapes and values of all tensors of one buffer ("parameters", "m", "v"), in the table's order:
- * equal for equal bits, however many ranks wrote them. The first reads a checkpoint and checks it on the way, the
- * second takes what is in memory. */
+ * equal for equal bits, however many ranks wrote them. What is read is checked. */
 cm3_status cm3_checkpoint_digest(const char *path, const char *buffer, cm3_hash *digest);
-cm3_hash cm3_checkpoint_digest_values(const cm3_checkpoint_table *table, const float *values);
 
 #endif

@@ -52,6 +52,9 @@ cm3_status cm3__manifest_write(const char *folder, const cm3__manifest *manifest
 cm3_status cm3__manifest_read(const char *folder, cm3__manifest *manifest);
 cm3_status cm3__manifest_parse(const char *name, const char *text, size_t length, cm3__manifest *manifest);
 void cm3__manifest_free(cm3__manifest *manifest);
+/* Indices of a shard's regions that hold anything, in order of their offsets in the file, which is not that of the
+ * datasets: HDF5 puts small ones into gaps before those that it aligns. Gives their number. */
+int cm3__regions_in_file(const cm3__shard_entry *entry, int regions, int order[CM3__DATASETS_MAX]);
 
 /* --- a shard ----------------------------------------------------------------------------------------------------- */
 

@@ -215,15 +215,32 @@ static cm3_status read_source(cm3_weights_source *source, const cm3_param *param
     return read_tensor(&s->reader, tensor, "parameters", range, values);
 }
 
+/* "transformer, teacher": what stands before the first '/' of names, which lie by groups. */
+static const char *list_networks(const checkpoint_source *s, char list[256]) {
+    const char *last = "";
+    size_t last_length = 0, at = 0;
+    for (int64_t t = 0; t < s->reader.model.tensor_count && at < 256; t++) {
+        const char *name = s->reader.model.tensors[t].name;
+        const size_t length = strcspn(name, "/");
+        if (length == last_length && strncmp(name, last, length) == 0) continue;
+        at += (size_t)snprintf(list + at, 256 - at, "%s%.*s", at ? ", " : "", (int)length, name);
+        last = name;
+        last_length = length;
+    }
+    return list;
+}
+
 static cm3_status prepare_source(checkpoint_source *s, const char *network, cm3_checkpoint_state *state) {
     cm3_checkpoint_state present = {0};
+    char names[256] = "nothing";
     CM3_TRY(reader_open(s->path, &s->reader));
     snprintf(s->prefix, sizeof s->prefix, "%s/", network);
     s->stored = stored_of(&s->reader, s->prefix, &s->count);
     if (!s->stored) return cm3_fail(CM3_ERR_MEMORY, "out of memory to load %s", s->path);
     CM3_TRY(cm3__model_read_state(&s->reader.model, &present));
     const cm3_status status =
-        s->count ? CM3_OK : cm3_fail(CM3_ERR_FORMAT, "%s: holds a %s, expected a %s", s->path, present.kind, network);
+        s->count ? CM3_OK
+                 : cm3_fail(CM3_ERR_FORMAT, "%s: holds no %s, but %s", s->path, network, list_networks(s, names));
     if (state && status == CM3_OK)
         *state = present;
     else
@@ -341,18 +358,6 @@ cm3_status cm3_checkpoint_digest(const char *path, const char *buffer, cm3_hash 
     free(piece);
     reader_close(&r);
     return status;
-}
-
-cm3_hash cm3_checkpoint_digest_values(const cm3_checkpoint_table *table, const float *values) {
-    cm3_hasher *hasher = cm3_hasher_new();
-    for (int64_t t = 0; t < table->count; t++) {
-        const cm3_checkpoint_tensor *tensor = &table->tensors[t];
-        add_header(hasher, tensor->name, tensor->shape);
-        cm3_hasher_add(hasher, values + tensor->offset, (size_t)cm3_shape_count(tensor->shape) * sizeof *values);
-    }
-    const cm3_hash digest = cm3_hasher_value(hasher);
-    cm3_hasher_free(hasher);
-    return digest;
 }
 
 /* --- groups ------------------------------------------------------------------------------------------------------ */

@@ -106,6 +106,31 @@ static cm3_status read_hash(const json_t *object, const char *name, const char *
     return CM3_OK;
 }
 
+int cm3__regions_in_file(const cm3__shard_entry *entry, int regions, int order[CM3__DATASETS_MAX]) {
+    int count = 0;
+    for (int r = 0; r < regions; r++) {
+        if (entry->regions[r].bytes == 0) continue;
+        int at = count++;
+        for (; at > 0 && entry->regions[order[at - 1]].offset > entry->regions[r].offset; at--)
+            order[at] = order[at - 1];
+        order[at] = r;
+    }
+    return count;
+}
+
+static cm3_status check_offsets(const char *name, const cm3__shard_entry *entry, int regions) {
+    int order[CM3__DATASETS_MAX];
+    const int count = cm3__regions_in_file(entry, regions, order);
+    int64_t end_of_last = 0;
+    for (int i = 0; i < count; i++) {
+        const cm3__region *region = &entry->regions[order[i]];
+        if (region->offset < end_of_last || region->bytes > entry->bytes - region->offset)
+            return cm3_fail(CM3_ERR_FORMAT, "%s: datasets of a shard overlap or reach beyond its file", name);
+        end_of_last = region->offset + region->bytes;
+    }
+    return CM3_OK;
+}
+
 /* `at`: where the shards so far end in each dataset: no gap, no overlap. */
 static cm3_status read_regions(const json_t *shard, const char *name, const cm3__manifest *manifest,
                                cm3__shard_entry *entry, int64_t *at) {
@@ -114,7 +139,6 @@ static cm3_status read_regions(const json_t *shard, const char *name, const cm3_
     if ((int)json_array_size(datasets) != manifest->dataset_count)
         return cm3_fail(CM3_ERR_FORMAT, "%s: a shard has %zu datasets, expected %d", name, json_array_size(datasets),
                         manifest->dataset_count);
-    int64_t end_of_last = 0;
     for (int d = 0; d < manifest->dataset_count; d++) {
         const json_t *dataset = json_array_get(datasets, (size_t)d);
         cm3__region *region = &entry->regions[d];
@@ -124,12 +148,8 @@ static cm3_status read_regions(const json_t *shard, const char *name, const cm3_
         CM3_TRY(read_hash(dataset, name, "hash", &region->hash));
         at[d] = region->range.end;
         region->bytes = cm3_range_length(region->range) * (int64_t)sizeof(float);
-        if (region->bytes == 0) continue;
-        if (region->offset < end_of_last || region->bytes > entry->bytes - region->offset)
-            return cm3_fail(CM3_ERR_FORMAT, "%s: datasets of a shard overlap or reach beyond its file", name);
-        end_of_last = region->offset + region->bytes;
     }
-    return CM3_OK;
+    return check_offsets(name, entry, manifest->dataset_count);
 }
 
 static cm3_status read_shards(const json_t *root, const char *name, cm3__manifest *manifest) {
@@ -186,6 +206,11 @@ static cm3_status read_datasets(const json_t *root, const char *name, cm3__manif
         CM3_TRY(cm3_json_need_int(dataset, name, "total", 0, INT64_MAX / 8, &read.total));
         if (cm3__manifest_find(manifest, read.buffer, read.group) >= 0)
             return cm3_fail(CM3_ERR_FORMAT, "%s: datasets: /%s/%s is there twice", name, read.buffer, read.group);
+        for (int e = 0; e < manifest->dataset_count; e++)
+            if (strcmp(manifest->datasets[e].group, read.group) == 0 && manifest->datasets[e].total != read.total)
+                return cm3_fail(CM3_ERR_FORMAT, "%s: datasets: /%s/%s has %lld elements, /%s/%s has %lld", name,
+                                read.buffer, read.group, (long long)read.total, manifest->datasets[e].buffer,
+                                read.group, (long long)manifest->datasets[e].total);
         manifest->datasets[manifest->dataset_count++] = read;
     }
     return CM3_OK;

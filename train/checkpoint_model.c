@@ -243,11 +243,13 @@ static bool get_shape(hid_t set, cm3_shape *shape) {
     return good;
 }
 
-/* A text that is an attribute or a dataset: its own type tells its length. NULL if there is none. */
-static char *get_text(hid_t id, hid_t (*type_of_id)(hid_t), herr_t (*read)(hid_t, hid_t, void *)) {
-    const hid_t type = type_of_id(id);
+/* One text that is an attribute or a dataset: its own type tells its length. NULL if there is none. */
+static char *get_text(hid_t id, hid_t (*type_of_id)(hid_t), hid_t (*space_of_id)(hid_t),
+                      herr_t (*read)(hid_t, hid_t, void *)) {
+    const hid_t type = type_of_id(id), space = space_of_id(id);
     char *text = NULL;
-    if (type >= 0 && H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0) {
+    if (type >= 0 && space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && H5Tget_class(type) == H5T_STRING &&
+        H5Tis_variable_str(type) == 0) {
         const size_t size = H5Tget_size(type);
         text = calloc(1, size + 1);
         if (text != NULL && read(id, type, text) < 0) {
@@ -255,6 +257,7 @@ static char *get_text(hid_t id, hid_t (*type_of_id)(hid_t), herr_t (*read)(hid_t
             text = NULL;
         }
     }
+    if (space >= 0) H5Sclose(space);
     if (type >= 0) H5Tclose(type);
     return text;
 }
@@ -265,14 +268,14 @@ static herr_t read_whole(hid_t set, hid_t type, void *data) {
 
 static char *get_text_dataset(hid_t file, const char *path) {
     const hid_t set = H5Dopen2(file, path, H5P_DEFAULT);
-    char *text = set < 0 ? NULL : get_text(set, H5Dget_type, read_whole);
+    char *text = set < 0 ? NULL : get_text(set, H5Dget_type, H5Dget_space, read_whole);
     if (set >= 0) H5Dclose(set);
     return text;
 }
 
 static char *get_text_attribute(hid_t file, const char *name) {
     const hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
-    char *text = attribute < 0 ? NULL : get_text(attribute, H5Aget_type, H5Aread);
+    char *text = attribute < 0 ? NULL : get_text(attribute, H5Aget_type, H5Aget_space, H5Aread);
     if (attribute >= 0) H5Aclose(attribute);
     return text;
 }
@@ -416,12 +419,13 @@ cm3_status cm3__model_check_frozen(const cm3__model *model, const cm3_checkpoint
     char *saved = get_text_dataset(model->file, path);
     cm3_status status = CM3_OK;
     if (saved == NULL)
-        status = cm3_fail(CM3_ERR_SHAPE, "%s: group %s is frozen now, but was not when it was saved", model->path,
-                          group->name);
+        status =
+            cm3_fail(CM3_ERR_SHAPE, "%s: holds no fingerprint of the frozen group %s: it was not frozen, or not there",
+                     model->path, group->name);
     else if (strcmp(saved, hex) != 0)
         status =
-            cm3_fail(CM3_ERR_SHAPE, "%s: was saved with other values of the frozen group %s: found %s, expected %s",
-                     model->path, group->name, hex, saved);
+            cm3_fail(CM3_ERR_SHAPE, "%s: was saved with other values of the frozen group %s: fingerprint %s, now %s",
+                     model->path, group->name, saved, hex);
     free(saved);
     return status;
 }

@@ -184,17 +184,19 @@ static cm3_status hash_gap(int fd, const char *path, cm3_hasher *hasher, char *b
     return CM3_OK;
 }
 
-/* The hash of all bytes of the file that lie in no region: HDF5's own structures. Regions ascend. */
+/* The hash of all bytes of the file that lie in no region: HDF5's own structures. */
 static cm3_status hash_structure(int fd, const char *path, const cm3__shard_entry *entry, int regions, cm3_hash *hash) {
     cm3_hasher *hasher = cm3_hasher_new();
     char *buffer = malloc(PIECE_BYTES);
     cm3_status status =
         hasher == NULL || buffer == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a checksum") : CM3_OK;
+    int order[CM3__DATASETS_MAX];
+    const int count = cm3__regions_in_file(entry, regions, order);
     int64_t at = 0;
-    for (int r = 0; r < regions && status == CM3_OK; r++) {
-        if (entry->regions[r].bytes == 0) continue;
-        status = hash_gap(fd, path, hasher, buffer, at, entry->regions[r].offset);
-        at = entry->regions[r].offset + entry->regions[r].bytes;
+    for (int i = 0; i < count && status == CM3_OK; i++) {
+        const cm3__region *region = &entry->regions[order[i]];
+        status = hash_gap(fd, path, hasher, buffer, at, region->offset);
+        at = region->offset + region->bytes;
     }
     if (status == CM3_OK) status = hash_gap(fd, path, hasher, buffer, at, entry->bytes);
     *hash = cm3_hasher_value(hasher);

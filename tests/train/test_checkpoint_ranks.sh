@@ -15,4 +15,5 @@ for ranks in 1 2 3 4; do
     cmp "$run/four" "$run/again"
     (cd / && mpi 1 "$program" load "$run" 5) # views are found from any folder
 done
+mpi 3 "$program" sizes "$run/sizes" # two of the small group's pieces are empty
 mpi 3 "$program" fault "$run/fault"
