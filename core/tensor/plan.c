@@ -316,13 +316,14 @@ static void emit_backward(cm3_tape *tape, int n) {
     const cm3__node *node = &tape->nodes[n];
     cm3_var *out = var_of(tape, node->out[0]);
     if (!node->active) return;
-    if (out->is_loss && !out->grad_started) {
-        bool first;
-        gradient_buffer(tape, out, CM3__NONE, &first);
+    if (out->is_loss) {
+        bool first = !out->grad_started; /* not if another root follows from it */
+        const int one = first ? gradient_buffer(tape, out, CM3__NONE, &first) : new_buffer(tape, &out->grad, 0, false);
         cm3__instruction *seed = new_instruction(tape, CM3__SEED, CM3__NONE);
         if (!seed) return;
-        seed->grad_out = out->grad_buffer;
+        seed->grad_out = one;
         seed->call.grad_out = out->grad;
+        if (!first) emit_add_into(tape, out, one);
     }
     if (out->is_seeded) {
         const cm3_tensor seed = {.type = out->grad.type, .shape = out->grad.shape, .data = out->seed};

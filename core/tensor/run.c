@@ -98,8 +98,7 @@ static cm3_status run_one(const cm3_tape *tape, const cm3__instruction *at, cons
     case CM3__ZERO:
         return accumulate ? CM3_OK : memory->clear(call->grad_in[0].data, cm3_tensor_bytes(&call->grad_in[0]));
     case CM3__READY:
-        if (options->bucket_ready) options->bucket_ready(options->context, at->bucket);
-        return CM3_OK;
+        return options->bucket_ready ? options->bucket_ready(options->context, at->bucket) : CM3_OK;
     }
     return CM3_OK;
 }
@@ -117,7 +116,7 @@ static cm3_status walk(cm3_tape *tape, const cm3_tape_run_options *options) {
         if (guards) arm_guards(tape, i, base);
         CM3_TRY(run_one(tape, at, options));
         if (guards) CM3_TRY(check_guards(tape, at, base));
-        if (options->progress && at->action == CM3__BACKWARD) options->progress(options->context);
+        if (options->progress && at->action == CM3__BACKWARD) CM3_TRY(options->progress(options->context));
     }
     return options->all_ready ? options->all_ready(options->context) : CM3_OK;
 }

@@ -13,11 +13,11 @@ typedef struct cm3_staged_buffer {
 
 /* Zeroed. `what` completes the message of a failure: "no memory for WHAT". Give it back after a failure, too; of a
  * zeroed one nothing is given. */
-cm3_status cm3_staged_buffer_alloc(const cm3_memory *memory, size_t bytes, const char *what, cm3_staged_buffer *mirror);
-void cm3_staged_buffer_free(cm3_staged_buffer *mirror);
+cm3_status cm3_staged_buffer_alloc(const cm3_memory *memory, size_t bytes, const char *what, cm3_staged_buffer *buffer);
+void cm3_staged_buffer_free(cm3_staged_buffer *buffer);
 
 /* The whole of it, from the host and back to it. Nothing happens where both are the same block. */
-cm3_status cm3_staged_buffer_upload(const cm3_staged_buffer *mirror);
-cm3_status cm3_staged_buffer_download(const cm3_staged_buffer *mirror);
+cm3_status cm3_staged_buffer_upload(const cm3_staged_buffer *buffer);
+cm3_status cm3_staged_buffer_download(const cm3_staged_buffer *buffer);
 
 #endif

@@ -101,8 +101,8 @@ cm3_var *cm3_tape_input(cm3_tape *tape, cm3_dtype type, cm3_shape shape, void *d
 }
 
 cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *grad, int bucket) {
-    const cm3_tensor tensor = {.type = tape->options.compute, .shape = shape, .data = value};
-    cm3_var *var = add_var(tape, CM3__PARAMETER, tensor);
+    const cm3_dtype type = tape ? tape->options.compute : CM3_F32;
+    cm3_var *var = add_var(tape, CM3__PARAMETER, (cm3_tensor){.type = type, .shape = shape, .data = value});
     if (!var) return NULL;
     var->grad.data = grad;
     var->bucket = bucket;
@@ -110,7 +110,7 @@ cm3_var *cm3_tape_parameter(cm3_tape *tape, cm3_shape shape, void *value, void *
 }
 
 void cm3_tape_bucket(cm3_tape *tape, int bucket) {
-    tape->bucket = bucket;
+    if (tape) tape->bucket = bucket;
 }
 
 cm3_var *cm3_tape_record(cm3_tape *tape, cm3_op op, const cm3_op_attr *attr, cm3_var *const in[], int inputs) {
@@ -144,23 +144,35 @@ cm3_var *cm3_tape_output(cm3_var *var, int index) {
     return var->tape->vars[var->tape->nodes[var->node].out[index]];
 }
 
+static bool takes(const cm3_tape *tape, const cm3_var *var) {
+    return tape && tape->status == CM3_OK && var;
+}
+
+/* Where the backward pass can start. */
+static bool takes_root(cm3_tape *tape, const cm3_var *var, const char *what) {
+    if (!takes(tape, var)) return false;
+    if (var->node != CM3__NONE && var->output == 0) return true;
+    cm3__tape_fail(tape, cm3_fail(CM3_ERR_INTERNAL, "a %s is the first output of an operation, not %s", what,
+                                  var->node == CM3__NONE ? "a leaf" : "a further one"));
+    return false;
+}
+
 void cm3_tape_keep(cm3_tape *tape, cm3_var *var) {
-    if (tape->status == CM3_OK && var) var->kept = true;
+    if (takes(tape, var)) var->kept = true;
 }
 
 void cm3_tape_loss(cm3_tape *tape, cm3_var *loss) {
-    if (tape->status != CM3_OK || !loss) return;
-    loss->kept = loss->is_loss = true;
+    if (takes_root(tape, loss, "loss")) loss->kept = loss->is_loss = true;
 }
 
 void cm3_tape_seed(cm3_tape *tape, cm3_var *var, void *gradient) {
-    if (tape->status != CM3_OK || !var) return;
+    if (!takes_root(tape, var, "value with a seed")) return;
     var->kept = var->is_seeded = true;
     var->seed = gradient;
 }
 
 void cm3_tape_want_gradient(cm3_tape *tape, cm3_var *input) {
-    if (tape->status == CM3_OK && input) input->wants_gradient = true;
+    if (takes(tape, input)) input->wants_gradient = true;
 }
 
 const cm3_tensor *cm3_var_tensor(const cm3_var *var) {

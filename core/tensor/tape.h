@@ -13,7 +13,7 @@
  *     cm3_var *h = cm3_linear(tape, a, w_up, NULL, NULL, CM3_ACT_RELU);
  *     x = cm3_linear(tape, h, w_down, NULL, x, CM3_ACT_NONE);
  *
- * A tape of NULL records nothing: every operation and input gives NULL. (A network's walk that only declares.)
+ * A tape of NULL records nothing: every operation and leaf gives NULL. (A network's walk that only declares.)
  *
  * A bucket (one transformer block, say) is the unit of recomputation and of gradient reduction. */
 #ifndef CM3_CORE_TENSOR_TAPE_H
@@ -116,11 +116,12 @@ cm3_var *cm3_tape_output(cm3_var *var, int output);
 
 /* The value stays readable after a run. */
 void cm3_tape_keep(cm3_tape *tape, cm3_var *var);
-/* A loss (1): the backward pass starts from 1 at every one of them. Kept, too. */
+/* A loss (1): the backward pass starts from 1 at every one of them, adding to what another root that follows from it
+ * brings. The first output of an operation. Kept, too. */
 void cm3_tape_loss(cm3_tape *tape, cm3_var *loss);
 /* A value whose gradient is given from outside, of another tape's input, say: the backward pass starts from it, too.
  * `gradient` is the caller's, of the value's type and shape, in the backend's memory, read at every run; NULL while
- * only planning. Kept, too. */
+ * only planning. The first output of an operation. Kept, too. */
 void cm3_tape_seed(cm3_tape *tape, cm3_var *var, void *gradient);
 /* Wants the gradient of an input, readable after a run by cm3_var_grad() (tests; parameters always have theirs). */
 void cm3_tape_want_gradient(cm3_tape *tape, cm3_var *input);
@@ -139,10 +140,11 @@ const cm3_tape_stats *cm3_tape_get_stats(const cm3_tape *tape);
 
 typedef struct cm3_tape_run_options {
     bool accumulate; /* parameter gradients: add to what they hold (later micro-batches), or overwrite */
-    /* Called in the backward pass as soon as no later operation of it touches the gradients of this bucket. */
-    void (*bucket_ready)(void *context, int bucket);
+    /* Called in the backward pass as soon as no later operation of it touches the gradients of this bucket.
+     * A failure of a callback ends the run. */
+    cm3_status (*bucket_ready)(void *context, int bucket);
     /* Called after every backward operation: a place to move communication along. */
-    void (*progress)(void *context);
+    cm3_status (*progress)(void *context);
     /* Called at the end: what bucket_ready() queued is waited for, on the device, by what follows. */
     cm3_status (*all_ready)(void *context);
     /* The callbacks only queue work on the device: they are captured with the run's graph and not called again. Without

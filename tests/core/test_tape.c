@@ -223,10 +223,11 @@ typedef struct ready_log {
     float seen[8];
 } ready_log;
 
-static void note_ready(void *context, int bucket) {
+static cm3_status note_ready(void *context, int bucket) {
     ready_log *log = context;
     log->seen[log->count] = log->n->grad[bucket == 0 ? 0 : bucket == 1 ? 1 : 3][3];
     log->order[log->count++] = bucket;
+    return CM3_OK;
 }
 
 static void buckets_are_ready_last_first_and_with_their_final_gradients(void **state) {
@@ -375,6 +376,56 @@ static void no_gradient_passes_where_a_value_is_cut_from_the_tape(void **state) 
     cm3_tape_free(one[0]), cm3_tape_free(two[0]);
 }
 
+/* A loss is a root, and part of a sum of losses that is another. */
+static void a_loss_that_another_root_follows_from_counts_for_itself_too(void **state) {
+    (void)state;
+    float grad[2][8] = {{0}}, value[8], goal[8], scale = 1;
+    fill(value, 8, 1), fill(goal, 8, 2);
+    for (int i = 0; i < 2; i++) {
+        cm3_tape *t;
+        assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu(), .guards = true}, &t),
+                         CM3_OK);
+        cm3_var *x = cm3_tape_parameter(t, cm3_shape_of(8), value, grad[i], 0),
+                *y = cm3_tape_input(t, CM3_F32, cm3_shape_of(8), goal),
+                *s = cm3_tape_input(t, CM3_F32, cm3_shape_of(1), &scale);
+        cm3_var *loss = cm3_pixel_loss(t, x, y, s, 0, 1), *other = cm3_pixel_loss(t, x, y, s, 0, i ? 3 : 2);
+        cm3_tape_loss(t, loss);
+        cm3_tape_loss(t, i ? other : cm3_add(t, loss, other));
+        if (cm3_tape_run(t, NULL) != CM3_OK) fail_msg("%s", cm3_message());
+        cm3_tape_free(t);
+    }
+    for (int k = 0; k < 8; k++) assert_true(fabsf(grad[0][k] - grad[1][k]) <= 1e-6f * fabsf(grad[1][k]));
+}
+
+static void only_the_first_output_of_an_operation_is_a_root(void **state) {
+    (void)state;
+    float value[8] = {0};
+    for (int i = 0; i < 2; i++) {
+        cm3_tape *t;
+        assert_int_equal(cm3_tape_create(&(cm3_tape_options){.backend = cm3_backend_cpu()}, &t), CM3_OK);
+        cm3_var *x = cm3_tape_input(t, CM3_F32, cm3_shape_of(2, 4), value);
+        cm3_tape_seed(t, i ? cm3_tape_output(cm3_layer_norm(t, x, NULL, NULL, 1e-5f), 1) : x, NULL);
+        assert_int_equal(cm3_tape_plan(t), CM3_ERR_INTERNAL);
+        assert_non_null(strstr(cm3_message(), i ? "not a further one" : "not a leaf"));
+        cm3_tape_free(t);
+    }
+}
+
+static cm3_status refuse_once(void *context, int bucket) {
+    return bucket == 1 && (*(int *)context)++ == 0 ? cm3_fail(CM3_ERR_IO, "refused") : CM3_OK;
+}
+
+static void a_failure_of_a_callback_ends_that_run_alone(void **state) {
+    (void)state;
+    network n;
+    int calls = 0;
+    build(&n, CM3_RECOMPUTE_NONE, false);
+    const cm3_tape_run_options options = {.bucket_ready = refuse_once, .context = &calls};
+    assert_int_equal(cm3_tape_run(n.tape, &options), CM3_ERR_IO);
+    assert_int_equal(cm3_tape_run(n.tape, &options), CM3_OK);
+    drop(&n);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_those_of_finite_differences),
@@ -387,6 +438,9 @@ int main(void) {
         cmocka_unit_test(the_first_failure_of_recording_is_reported_once_by_the_plan),
         cmocka_unit_test(a_gradient_from_another_tape_seeds_the_backward_pass),
         cmocka_unit_test(no_gradient_passes_where_a_value_is_cut_from_the_tape),
+        cmocka_unit_test(a_loss_that_another_root_follows_from_counts_for_itself_too),
+        cmocka_unit_test(only_the_first_output_of_an_operation_is_a_root),
+        cmocka_unit_test(a_failure_of_a_callback_ends_that_run_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
