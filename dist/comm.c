@@ -104,7 +104,7 @@ enum { REDUCE_PIECE = 8192 };
             for (int rank = 1; rank < comm->size; rank++) combine_##suffix(all, all + rank * n, n, how);               \
             memcpy(values + at, all, (size_t)n * sizeof(type));                                                        \
         }                                                                                                              \
-        free(all);                                                                                                     \
+        if (status != CM3_ERR_COMM) free(all); /* MPI may still fill it */                                             \
         return status;                                                                                                 \
     }
 

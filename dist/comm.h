@@ -7,7 +7,8 @@
  * Unless it says otherwise, a function is a collective: all ranks of the group call it, in the same order, with the
  * same arguments but for the data. Groups are independent: a rank may wait in one group while others of its groups
  * have started operations; whoever waits moves all of them along. A waiting rank polls for a moment, then sleeps
- * between polls: it leaves its core to ranks that compute. Failures are CM3_ERR_COMM.
+ * between polls: it leaves its core to ranks that compute. Failures of the transport are CM3_ERR_COMM: what it was
+ * given may still be in its hands (memory of its own is left to it), and groups are in no state to go on. End the job.
  *
  * Sums are made in the order of ranks 0, 1, ... N-1, whatever arrives first: the result has the same bits on every rank
  * and in every run of N ranks. */
@@ -100,7 +101,8 @@ cm3_status cm3_comm_all_gather_shards_start(cm3_comm *comm, void *data, int64_t 
 /* Moves all requests of this process along, of whatever group, without waiting. Cheap when there is nothing to do. Not
  * collective. */
 cm3_status cm3_comm_progress(cm3_comm *comm);
-/* Waits until the operation is done on this rank, and frees the request. NULL is allowed. Not collective. */
+/* Waits until the operation is done on this rank, and frees the request; not after a failure, when the transport may
+ * still have it. NULL is allowed. Not collective. */
 cm3_status cm3_comm_wait(cm3_comm_request *request);
 
 /* --- devices ----------------------------------------------------------------------------------------------------- */

@@ -41,17 +41,18 @@ static cm3_status gather_piece(cm3_comm *comm, const void *mine, int n, void *to
 static cm3_status mpi_gather(cm3_comm *comm, const void *mine, int64_t bytes, void *all, int root) {
     const int64_t piece = STAGING_BYTES / comm->size + 1;
     if (bytes <= piece) return gather_piece(comm, mine, (int)bytes, all, root);
-    char *staging = malloc((size_t)piece * (size_t)comm->size);
-    CM3_TRY(cm3_comm_agree_status(comm, staging ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory to gather")));
-    cm3_status status = CM3_OK;
+    const bool receives = root < 0 || root == comm->rank;
+    char *staging = receives ? malloc((size_t)piece * (size_t)comm->size) : NULL;
+    cm3_status status = receives && !staging ? cm3_fail(CM3_ERR_MEMORY, "out of memory to gather") : CM3_OK;
+    status = cm3_comm_agree_status(comm, status);
     for (int64_t at = 0; at < bytes && status == CM3_OK; at += piece) {
         const int n = (int)(bytes - at < piece ? bytes - at : piece);
         status = gather_piece(comm, (const char *)mine + at, n, staging, root);
-        if (status != CM3_OK || (root >= 0 && root != comm->rank)) continue;
+        if (status != CM3_OK || !receives) continue;
         for (int rank = 0; rank < comm->size; rank++)
             memcpy((char *)all + rank * bytes + at, staging + (int64_t)rank * n, (size_t)n);
     }
-    free(staging);
+    if (status != CM3_ERR_COMM) free(staging); /* MPI may still fill it */
     return status;
 }
 

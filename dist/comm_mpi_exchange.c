@@ -109,6 +109,7 @@ static cm3_status post_one(cm3_mpi_engine *engine, struct chunk *chunk, int peer
     const void *from = (const char *)chunk->owner->what.data + piece.begin * width;
     if (bytes == 0) return CM3_OK;
     MPI_Request *posted = &chunk->requests[chunk->posted++];
+    *posted = MPI_REQUEST_NULL; /* if it cannot be posted */
     if (to == NULL)
         return cm3__mpi_check(MPI_Isend(from, bytes, MPI_BYTE, peer, tag, engine->comm, posted), "MPI_Isend");
     return cm3__mpi_check(MPI_Irecv(to, bytes, MPI_BYTE, peer, tag, engine->comm, posted), "MPI_Irecv");

@@ -63,9 +63,13 @@ void cm3_params_add_group(cm3_params *params, const cm3_group_options *o) {
         stick(params, cm3_fail(CM3_ERR_MEMORY, "out of memory for a group of parameters"));
         return;
     }
+    bool taken = false;
+    for (int g = 0; g < params->group_count; g++) taken |= strcmp(params->groups[g].name, group.name) == 0;
     params->groups[params->group_count++] = group;
     if (params->laid_out)
         stick(params, cm3_fail(CM3_ERR_INTERNAL, "group %s is added after the layout", o->name));
+    else if (!*group.name || taken)
+        stick(params, cm3_fail(CM3_ERR_INTERNAL, "parameter group \"%s\": expected a name of its own", o->name));
     else if (group.type != CM3_F32 && (group.trainable || group.type != CM3_BF16))
         stick(params, cm3_fail(CM3_ERR_UNSUPPORTED, "parameter group %s: %s values cannot be kept in %s", o->name,
                                group.trainable ? "trained" : "frozen", cm3_dtype_name(group.type)));

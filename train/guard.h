@@ -19,8 +19,7 @@ extern const cm3_field cm3_guard_fields[];
 
 typedef struct cm3_guard {
     cm3_guard_config config;
-    int64_t skips; /* of the whole run; kept in checkpoints, so the caller may set it */
-    int64_t skips_in_row;
+    int64_t skips, skips_in_row; /* of the whole run; kept in checkpoints, so the caller may set them */
 } cm3_guard;
 
 cm3_guard cm3_guard_new(const cm3_guard_config *config);

@@ -43,7 +43,9 @@ cm3_status cm3_train_state_open(cm3_params *params, cm3_comm *comm, cm3_train_st
 void cm3_train_state_close(cm3_train_state *s) {
     if (!s->params) return;
     const cm3_memory *memory = s->backend->memory;
-    memory->sync(); /* after a failure, copies may still be queued */
+    memory
+        ->sync(); /* after a failure, copies may still be queued, and sums on their way to memory that is freed next */
+    for (int i = 0; s->requests && i <= cm3_params_bucket_count(s->params); i++) cm3_comm_wait(s->requests[i]);
     memory->free_pinned(s->verdicts, CM3_STEPS_QUEUED * sizeof *s->verdicts);
     for (int i = 0; i < CM3_STEPS_QUEUED; i++) memory->event_free(s->events[i]);
     cm3_staged_buffer_free(&s->loss);
@@ -64,18 +66,15 @@ cm3_status cm3_train_state_reduce(cm3_train_state *s, int bucket) {
     const cm3_param_range range = cm3_param_group_bucket(s->group, bucket);
     float *host = s->group->host.gradients + range.offset, *there = s->group->there.gradients + range.offset;
     if (s->collective) return s->backend->collective->all_reduce(s->collective, there, range.count);
-    cm3_status status = CM3_OK;
-    if (host != there) status = s->backend->memory->download(host, there, (size_t)range.count * sizeof *host);
-    if (status == CM3_OK) status = cm3_comm_all_reduce_start(s->comm, host, range.count, &s->requests[bucket]);
-    if (s->started == CM3_OK) s->started = status;
-    return status;
+    if (host != there) CM3_TRY(s->backend->memory->download(host, there, (size_t)range.count * sizeof *host));
+    return cm3_comm_all_reduce_start(s->comm, host, range.count, &s->requests[bucket]);
 }
 
 /* Through host memory: nothing of it is on its way when this returns. */
 static cm3_status wait_for_sums(cm3_train_state *s) {
     const int buckets = cm3_params_bucket_count(s->params);
-    cm3_status status = s->started;
-    if (s->watches && status == CM3_OK) status = cm3_staged_buffer_download(&s->loss);
+    cm3_status status = CM3_OK;
+    if (s->watches) status = cm3_staged_buffer_download(&s->loss);
     if (s->watches && status == CM3_OK)
         status = cm3_comm_all_reduce_start(s->comm, s->loss.host, 1, &s->requests[buckets]);
     for (int i = 0; i <= buckets; i++) {

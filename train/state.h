@@ -20,7 +20,6 @@ typedef struct cm3_train_state {
     cm3_comm *comm;              /* NULL: alone */
     void *collective;            /* the devices' group, or NULL: gradients go through host memory */
     cm3_comm_request **requests; /* through host memory: one a bucket, and one of the loss */
-    cm3_status started;          /* first failure of starting one */
     cm3_staged_buffer loss;      /* (1) of the present step */
     bool watches;                /* a loss was given */
     cm3_flat_verdict *verdicts;  /* (CM3_STEPS_QUEUED), pinned */

@@ -44,7 +44,6 @@ typedef struct trainer {
     cm3_checkpoint_group *groups; /* of all networks */
     int group_count;
     int running;       /* network whose tape runs */
-    cm3_status moved;  /* first failure of moving all-reduces along */
     cm3_status logged; /* of this rank's metrics, which the next collective tells the others */
     cm3_guard guard;
     int64_t step, tokens; /* done */
@@ -167,16 +166,13 @@ static cm3_status settle(trainer *t) {
 
 /* --- one step ---------------------------------------------------------------------------------------------------- */
 
-static void bucket_ready(void *context, int bucket) {
+static cm3_status bucket_ready(void *context, int bucket) {
     trainer *t = context;
-    const cm3_status status = cm3_train_state_reduce(&t->states[t->running], bucket);
-    if (t->moved == CM3_OK) t->moved = status;
+    return cm3_train_state_reduce(&t->states[t->running], bucket);
 }
 
-static void move_along(void *context) {
-    trainer *t = context;
-    const cm3_status status = cm3_comm_progress(t->comm);
-    if (t->moved == CM3_OK) t->moved = status;
+static cm3_status move_along(void *context) {
+    return cm3_comm_progress(((trainer *)context)->comm);
 }
 
 /* The devices' own sums: queued, like everything else of the run. */
@@ -222,9 +218,7 @@ static cm3_status queue_network(trainer *t, int n, const step_record *now, doubl
             CM3_TRY(cm3_train_state_watch(state, cm3_var_tensor(network->losses[i]), micro == 0 && i == 0));
         CM3_TRY(learner->queue_readback(learner->context, n, t->step, micro));
     }
-    const cm3_status reduced = cm3_train_state_reduced(state);
-    CM3_TRY(t->moved);
-    CM3_TRY(reduced);
+    CM3_TRY(cm3_train_state_reduced(state));
     return cm3_train_state_queue(state, network->adamw, now->updates[n], now->rates[n]);
 }
 
@@ -242,6 +236,17 @@ static step_record plan_step(const trainer *t) {
     return now;
 }
 
+/* What a stage does behind an update, which a skipped one does not call for. */
+static cm3_status care(trainer *t, const step_record *now) {
+    for (int n = 0; n < t->learner->network_count; n++) {
+        cm3_flat_verdict verdict;
+        if (!now->updates[n]) continue;
+        CM3_TRY(cm3_train_state_reach(&t->states[n], now->updates[n], &verdict));
+        if (!verdict.finite) return CM3_OK;
+    }
+    return t->learner->updated(t->learner->context, t->comm, t->step);
+}
+
 /* Queues a step, then logs the one before. */
 static cm3_status train_step(trainer *t) {
     const cm3_learner *learner = t->learner;
@@ -251,7 +256,7 @@ static cm3_status train_step(trainer *t) {
     CM3_TRY(load_batch(t, &weight));
     for (int n = 0; n < learner->network_count; n++)
         if (now.updates[n]) CM3_TRY(queue_network(t, n, &now, weight));
-    if (learner->updated) CM3_TRY(learner->updated(learner->context, t->comm, t->step));
+    if (learner->updated) CM3_TRY(care(t, &now));
     CM3_TRY(flush(t));
     t->last = now;
     t->pending = true;
@@ -277,13 +282,16 @@ enum { OWN_ARRAYS = 1 };
 
 typedef struct parts_storage {
     cm3_checkpoint_array arrays[OWN_ARRAYS + CM3_LEARNER_ARRAYS];
-    int32_t skips;
+    int64_t skips[2]; /* of the run, and in a row */
 } parts_storage;
 
 static cm3_checkpoint_parts checkpoint_parts(trainer *t, parts_storage *s) {
-    s->skips = (int32_t)t->guard.skips;
-    s->arrays[0] =
-        (cm3_checkpoint_array){.name = "skips", .type = CM3_I32, .shape = cm3_shape_of(1), .data = &s->skips};
+    s->skips[0] = t->guard.skips;
+    s->skips[1] = t->guard.skips_in_row;
+    s->arrays[0] = (cm3_checkpoint_array){.name = "skips",
+                                          .type = CM3_I32,
+                                          .shape = cm3_shape_of(2, 2),
+                                          .data = s->skips}; /* halves, the low one first */
     for (int i = 0; i < t->learner->array_count; i++) s->arrays[OWN_ARRAYS + i] = t->learner->arrays[i];
     return (cm3_checkpoint_parts){.groups = t->groups,
                                   .group_count = t->group_count,
@@ -302,7 +310,7 @@ static cm3_status save(trainer *t) {
     const cm3_checkpoint_parts parts = checkpoint_parts(t, &storage);
     char *data = NULL;
     CM3_TRY(cm3_comm_agree_status(t->comm, transfer(t, cm3_params_download)));
-    CM3_TRY(cm3_comm_agree_status(t->comm, t->learner->save(t->learner->context, t->comm, &data)));
+    cm3_status status = cm3_comm_agree_status(t->comm, t->learner->save(t->learner->context, t->comm, &data));
     const cm3_checkpoint_state state = {.step = t->step,
                                         .tokens = t->tokens,
                                         .seed = t->config->seed,
@@ -310,22 +318,33 @@ static cm3_status save(trainer *t) {
                                         .kind = (char *)(uintptr_t)network_of(t, 0)->name,
                                         .config = (char *)(uintptr_t)t->config->config_text,
                                         .data = data};
-    const cm3_status status = cm3_checkpoint_save(t->comm, t->config->run, t->config->checkpoint->keep, &parts, &state);
+    if (status == CM3_OK)
+        status = cm3_checkpoint_save(t->comm, t->config->run, t->config->checkpoint->keep, &parts, &state);
     free(data);
     if (status == CM3_OK) cm3_log_debug("saved step %lld", (long long)t->step);
     return status;
 }
 
-/* Resumes from the newest checkpoint, if there is one. */
-static cm3_status resume(trainer *t) {
-    char *path = NULL;
-    cm3_status status = cm3_checkpoint_latest(t->config->run, &path);
-    if (status == CM3_ERR_NOT_FOUND) return CM3_OK;
-    CM3_TRY(status);
+enum { PATH_LENGTH = 4096 };
+
+/* The newest checkpoint as rank 0 finds it, for all ranks: folders of hosts may differ. "" if there is none. */
+static cm3_status choose_checkpoint(trainer *t, char path[PATH_LENGTH]) {
+    char *latest = NULL;
+    cm3_status status = is_first(t) ? cm3_checkpoint_latest(t->config->run, &latest) : CM3_OK;
+    if (status == CM3_ERR_NOT_FOUND) status = CM3_OK;
+    if (snprintf(path, PATH_LENGTH, "%s", latest ? latest : "") >= PATH_LENGTH)
+        status = cm3_fail(CM3_ERR_IO, "%s: the path is too long", t->config->run);
+    free(latest);
+    CM3_TRY(cm3_comm_agree_status(t->comm, status));
+    return cm3_comm_broadcast(t->comm, path, PATH_LENGTH, 0);
+}
+
+/* Resumes from a checkpoint. */
+static cm3_status resume(trainer *t, const char *path) {
     parts_storage storage;
     const cm3_checkpoint_parts parts = checkpoint_parts(t, &storage);
     cm3_checkpoint_state state = {0};
-    status = cm3_checkpoint_load(path, &parts, &state);
+    cm3_status status = cm3_checkpoint_load(path, &parts, &state);
     if (status == CM3_OK && strcmp(state.kind, network_of(t, 0)->name) != 0)
         status = cm3_fail(CM3_ERR_FORMAT, "%s: holds a %s, expected a %s", path, state.kind, network_of(t, 0)->name);
     if (status == CM3_OK && state.seed != t->config->seed)
@@ -336,12 +355,12 @@ static cm3_status resume(trainer *t) {
     if (status == CM3_OK) {
         t->step = state.step;
         t->tokens = state.tokens;
-        t->guard.skips = storage.skips;
+        t->guard.skips = storage.skips[0];
+        t->guard.skips_in_row = storage.skips[1];
         t->best = state.best;
         if (is_first(t)) cm3_log_info("resuming from step %lld (%s)", (long long)t->step, path);
     }
     cm3_checkpoint_state_free(&state);
-    free(path);
     return status;
 }
 
@@ -397,11 +416,29 @@ static cm3_status list_groups(trainer *t) {
     return CM3_OK;
 }
 
+static cm3_status check_networks(const trainer *t) {
+    if (network_of(t, 0)->every > 1)
+        return cm3_fail(CM3_ERR_INTERNAL,
+                        "network %s is the first one, which takes its turn in every step, not in each %lldth",
+                        network_of(t, 0)->name, (long long)network_of(t, 0)->every);
+    for (int n = 0; n < t->learner->network_count; n++) {
+        const char *name = network_of(t, n)->name;
+        if (!*name) return cm3_fail(CM3_ERR_INTERNAL, "network %d of %d has no name", n, t->learner->network_count);
+        for (int m = 0; m < n; m++)
+            if (strcmp(network_of(t, m)->name, name) == 0)
+                return cm3_fail(CM3_ERR_INTERNAL, "two networks have the name %s", name);
+    }
+    return CM3_OK;
+}
+
 static cm3_status prepare(trainer *t) {
+    char path[PATH_LENGTH];
+    CM3_TRY(check_networks(t)); /* equal on all ranks */
     CM3_TRY(cm3_comm_agree_status(t->comm, list_groups(t)));
     for (int n = 0; n < t->learner->network_count; n++)
         CM3_TRY(cm3_train_state_open(network_of(t, n)->params, t->comm, &t->states[n]));
-    CM3_TRY(cm3_comm_agree_status(t->comm, resume(t)));
+    CM3_TRY(choose_checkpoint(t, path));
+    CM3_TRY(cm3_comm_agree_status(t->comm, *path ? resume(t, path) : CM3_OK));
     CM3_TRY(cm3_comm_agree_status(t->comm, transfer(t, cm3_params_upload)));
     return cm3_comm_agree_status(t->comm,
                                  is_first(t) ? cm3_metrics_open(t->config->run, t->step, &t->metrics) : CM3_OK);

@@ -14,7 +14,8 @@
  * is read when the next step is queued. The device decides whether an update is made (a loss or a norm that is not
  * finite makes none). Validation, sample images and checkpoints first flush the pending step record. There are two
  * small collectives on the host a step: before it, whether every rank has its batch, what the batch weighs, and who was
- * asked to stop; behind it, the sums of its record. */
+ * asked to stop; behind it, the sums of its record. A learner with `updated` waits for each step and may have
+ * collectives of its own there. */
 #ifndef CM3_TRAIN_TRAINER_H
 #define CM3_TRAIN_TRAINER_H
 
@@ -40,13 +41,13 @@ enum { CM3_SUMS_MAX = 16, CM3_LEARNER_ARRAYS = 4, CM3_LEARNER_NETWORKS = 4, CM3_
 
 /* A network of a learner, and the optimizer of its trained group. */
 typedef struct cm3_train_network {
-    const char *name;   /* in checkpoints: a row of model/networks.c */
+    const char *name;   /* in checkpoints, unique: a row of model/networks.c */
     cm3_params *params; /* allocated for training */
     cm3_tape *tape;     /* one micro-batch, planned; its losses are scaled so that a step's gradients simply add up */
     cm3_var *losses[CM3_NETWORK_LOSSES]; /* (1) each; an update is made if their sum is finite. NULL behind the last */
     const cm3_adamw_config *adamw;
     const cm3_schedule_config *schedule; /* over its own updates */
-    int64_t every;                       /* takes its turn in steps 0, k, 2 k, ...; 0: 1 */
+    int64_t every;                       /* takes its turn in steps 0, k, 2 k, ...; 0: 1, as for the first network */
 } cm3_train_network;
 
 /* What a stage trains. Functions get `context`; those that may be NULL say so. */
@@ -65,8 +66,8 @@ typedef struct cm3_learner {
     cm3_status (*queue_inputs)(void *context, int network, int64_t step, int64_t micro, double weight);
     /* After its run: queues the copies of what the micro-batch measured to the host. */
     cm3_status (*queue_readback)(void *context, int network, int64_t step, int64_t micro);
-    /* After the update of all networks was queued (image tokenizer: dead codes). May change parameters and moments,
-     * equally on all ranks. May be NULL. */
+    /* After the update of all networks, for which the loop waits; not if one was skipped (image tokenizer: dead codes).
+     * May change parameters and moments, equally on all ranks. May be NULL. */
     cm3_status (*updated)(void *context, cm3_comm *comm, int64_t step);
     /* Adds up what the micro-batches of `step` measured, all of which is there. sums[0] is the loss, the rest the
      * stage's own. The loop sums over the ranks. */

@@ -192,6 +192,12 @@ static void a_group_that_no_parameter_joins_is_one_clear_error(void **state) {
     assert_int_equal(cm3_params_layout(params, 1), CM3_ERR_RECIPE);
     assert_non_null(strstr(cm3_message(), "parameter gain joins none"));
     cm3_params_free(params);
+    assert_int_equal(cm3_params_create(&params), CM3_OK);
+    cm3_params_add_group(params, &adapters);
+    cm3_params_add_group(params, &adapters);
+    assert_int_equal(cm3_params_layout(params, 1), CM3_ERR_INTERNAL);
+    assert_string_equal(cm3_message(), "parameter group \"adapters\": expected a name of its own");
+    cm3_params_free(params);
 }
 
 static void a_frozen_group_has_no_gradients_and_no_moments(void **state) {

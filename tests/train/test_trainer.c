@@ -19,7 +19,7 @@ typedef struct pupil {
     cm3_var *loss;
     float goal[4], scale, losses[CM3_STEPS_QUEUED];
     double score; /* what validation gives */
-    int64_t validations;
+    int64_t validations, cares;
 } pupil;
 
 static void pupil_open(pupil *p, double score) {
@@ -80,6 +80,12 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
     return CM3_OK;
 }
 
+static cm3_status updated(void *context, cm3_comm *comm, int64_t step) {
+    (void)comm, (void)step;
+    ((pupil *)context)->cares++;
+    return CM3_OK;
+}
+
 static cm3_status save(void *context, cm3_comm *comm, char **text) {
     (void)context, (void)comm;
     *text = strdup("{}");
@@ -91,32 +97,31 @@ static cm3_status restore(void *context, const char *name, const char *text, int
     return CM3_OK;
 }
 
-/* A process of its own, as it were: trains a new pupil to `steps`, from the checkpoint of the folder if there is one.
- */
-static void train(const char *run, int64_t steps, double score) {
-    pupil p;
-    pupil_open(&p, score);
+/* A process of its own, as it were: trains a pupil to `steps`, from the checkpoint of the folder if there is one. */
+static cm3_status train_pupil(pupil *p, const char *run, int64_t steps) {
     const cm3_train_config loop = {.steps = steps, .log_every = 1000, .validate_every = 1};
+    const cm3_guard_config guard = {.on_nonfinite = CM3_NONFINITE_SKIP, .max_skips = 2};
     const cm3_trainer_config config = {.run = run,
                                        .config_text = "",
                                        .train = &loop,
                                        .checkpoint = &(cm3_checkpoint_config){.every = 1},
-                                       .guard = &(cm3_guard_config){0}};
+                                       .guard = &guard};
     const cm3_learner learner = {
         .networks = {{.name = "pupil",
-                      .params = p.params,
-                      .tape = p.tape,
-                      .losses = {p.loss},
+                      .params = p->params,
+                      .tape = p->tape,
+                      .losses = {p->loss},
                       .adamw = &(cm3_adamw_config){.learning_rate = 0.1, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
                       .schedule = &(cm3_schedule_config){.final_fraction = 1}}},
         .network_count = 1,
         .item = "item",
         .items_per_step = 1,
         .micro_batches = 1,
-        .context = &p,
+        .context = p,
         .load_batch = load_batch,
         .queue_inputs = queue_inputs,
         .queue_readback = queue_readback,
+        .updated = updated,
         .collect = collect,
         .report = report,
         .validate = validate,
@@ -124,9 +129,17 @@ static void train(const char *run, int64_t steps, double score) {
         .restore = restore};
     cm3_comm *comm;
     assert_int_equal(cm3_comm_open_self(&comm), CM3_OK);
-    if (cm3_train(&config, &learner, comm) != CM3_OK) fail_msg("%s", cm3_message());
-    assert_true(p.validations > 0);
+    const cm3_status status = cm3_train(&config, &learner, comm);
     cm3_comm_close(comm);
+    return status;
+}
+
+static void train(const char *run, int64_t steps, double score) {
+    pupil p;
+    pupil_open(&p, score);
+    if (train_pupil(&p, run, steps) != CM3_OK) fail_msg("%s", cm3_message());
+    assert_true(p.validations > 0);
+    assert_true(p.cares > 0);
     pupil_close(&p);
 }
 
@@ -173,9 +186,29 @@ static void a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(void **st
     assert_true(cm3_hash_equal(digest[0], digest[1]));
 }
 
+/* Two updates in a row may be skipped, wherever the run stops between. */
+static void skips_in_a_row_are_counted_over_a_resume_and_nothing_is_cared_for_behind_them(void **state) {
+    for (int stop = 0; stop < 3; stop++) {
+        char run[64];
+        snprintf(run, sizeof run, "%s/skips-%d", (char *)*state, stop);
+        assert_int_equal(cm3_folder_make(run), CM3_OK);
+        for (int part = stop > 0 ? 0 : 1; part < 2; part++) {
+            pupil p;
+            pupil_open(&p, 1);
+            p.goal[2] = NAN;
+            assert_int_equal(train_pupil(&p, run, part ? 5 : stop), part ? CM3_ERR_NUMERIC : CM3_OK);
+            if (part) assert_non_null(strstr(cm3_message(), "step 3: "));
+            assert_int_equal(p.cares, 0);
+            pupil_close(&p);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(resume_does_not_move_the_mark_of_the_best_on_an_equal_score,
+                                        temporary_folder_open, temporary_folder_close),
+        cmocka_unit_test_setup_teardown(skips_in_a_row_are_counted_over_a_resume_and_nothing_is_cared_for_behind_them,
                                         temporary_folder_open, temporary_folder_close),
         cmocka_unit_test_setup_teardown(a_resumed_run_ends_with_the_bits_of_one_that_never_stopped,
                                         temporary_folder_open, temporary_folder_close),

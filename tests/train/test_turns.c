@@ -195,6 +195,27 @@ static void the_second_network_is_updated_in_its_turns_alone(void **state) {
     assert_int_equal(turns, 3); /* steps 1, 4 and 7 */
 }
 
+static void networks_that_the_loop_cannot_list_are_refused(void **state) {
+    static const struct {
+        const char *names[2], *message;
+        int64_t every;
+    } cases[] = {{{"a", "b"}, "network a is the first one", 2},
+                 {{"a", "a"}, "two networks have the name a", 1},
+                 {{"a", ""}, "network 1 of 2 has no name", 1}};
+    cm3_comm *comm;
+    assert_int_equal(cm3_comm_open_self(&comm), CM3_OK);
+    for (int i = 0; i < 3; i++) {
+        const cm3_trainer_config config = {
+            .run = *state, .guard = &(cm3_guard_config){0}, .train = &(cm3_train_config){0}};
+        const cm3_learner learner = {
+            .networks = {{.name = cases[i].names[0], .every = cases[i].every}, {.name = cases[i].names[1]}},
+            .network_count = 2};
+        assert_int_equal(cm3_train(&config, &learner, comm), CM3_ERR_INTERNAL);
+        assert_non_null(strstr(cm3_message(), cases[i].message));
+    }
+    cm3_comm_close(comm);
+}
+
 int main(int count, char **words) {
     if (count > 2) {
         cm3_comm *comm;
@@ -211,6 +232,7 @@ int main(int count, char **words) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, temporary_folder_open, temporary_folder_close)
     const struct CMUnitTest tests[] = {
         TEST(two_networks_take_turns_and_resume_bit_exactly),
+        TEST(networks_that_the_loop_cannot_list_are_refused),
         TEST(the_second_network_is_updated_in_its_turns_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
