@@ -39,10 +39,6 @@ int cm3_comm_local_rank(const cm3_comm *comm) {
     return comm->local_rank;
 }
 
-int cm3_comm_local_size(const cm3_comm *comm) {
-    return comm->local_size;
-}
-
 const char *cm3_comm_kind(const cm3_comm *comm) {
     return comm->ops->kind;
 }

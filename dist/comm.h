@@ -45,7 +45,6 @@ void cm3_comm_abort(cm3_comm *comm, int exit_code);
 int cm3_comm_rank(const cm3_comm *comm);
 int cm3_comm_size(const cm3_comm *comm);
 int cm3_comm_local_rank(const cm3_comm *comm);
-int cm3_comm_local_size(const cm3_comm *comm);
 const char *cm3_comm_kind(const cm3_comm *comm); /* "self" or "mpi" */
 
 /* --- small, blocking --------------------------------------------------------------------------------------------- */
@@ -109,7 +108,10 @@ cm3_status cm3_comm_wait(cm3_comm_request *request);
 
 /* What `collective`, a backend's (core/tensor/op.h), calls the group of these ranks' devices: opened by the first call,
  * closed with the communicator. NULL where devices cannot talk to each other, which rank 0 logs: one rank, no NCCL, two
- * ranks on one GPU. Then data goes through host memory and the functions above. */
+ * ranks on one GPU. Then data goes through host memory and the functions above.
+ * Its reduce_scatter and all_gather take N equal pieces. Whoever shards a range by them pads it, and each bucket that
+ * is reduced alone, to a multiple of CM3_SHARD_UNIT * N elements: then cm3_shard_range() gives such pieces, which the
+ * host's functions do not need. all_reduce takes any count. */
 cm3_status cm3_comm_devices(cm3_comm *comm, const struct cm3_collective *collective, void **group);
 
 #endif

@@ -31,7 +31,7 @@ typedef struct cm3_comm_ops {
 struct cm3_comm {
     const cm3_comm_ops *ops;
     cm3_comm *world; /* itself for a world */
-    int rank, size, local_rank, local_size;
+    int rank, size, local_rank;
     bool failed_together;                    /* of a world */
     const struct cm3_collective *collective; /* that was asked for `devices`; NULL: none yet */
     void *devices;                           /* its group, or NULL */

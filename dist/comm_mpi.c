@@ -80,7 +80,6 @@ static cm3_status join(cm3_comm_mpi *mpi) {
     CM3_TRY(cm3__mpi_check(MPI_Comm_split_type(mpi->ranks, MPI_COMM_TYPE_SHARED, mpi->base.rank, MPI_INFO_NULL, &host),
                            "MPI_Comm_split_type"));
     MPI_Comm_rank(host, &mpi->base.local_rank);
-    MPI_Comm_size(host, &mpi->base.local_size);
     MPI_Comm_free(&host);
     return cm3__mpi_engine_new(mpi, &mpi->engine);
 }

@@ -59,6 +59,6 @@ static const cm3_comm_ops self_ops = {
 cm3_status cm3_comm_open_self(cm3_comm **comm) {
     *comm = malloc(sizeof **comm);
     if (*comm == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a communicator");
-    **comm = (cm3_comm){.ops = &self_ops, .world = *comm, .size = 1, .local_size = 1};
+    **comm = (cm3_comm){.ops = &self_ops, .world = *comm, .size = 1};
     return CM3_OK;
 }

@@ -1,23 +1,10 @@
 #include "dist/shard.h"
 
-int64_t cm3_shard_pad(int64_t count, int64_t unit) {
-    return (count + unit - 1) / unit * unit;
-}
-
-static int64_t piece_length(int64_t total, int64_t unit, int ranks) {
-    const int64_t units = (total + unit - 1) / unit;
-    return (units + ranks - 1) / ranks * unit;
-}
-
 cm3_range cm3_shard_range(int64_t total, int64_t unit, int ranks, int rank) {
-    const int64_t length = piece_length(total, unit, ranks);
+    const int64_t units = (total + unit - 1) / unit, length = (units + ranks - 1) / ranks * unit;
     const int64_t begin = length * rank < total ? length * rank : total;
     const int64_t end = begin + length < total ? begin + length : total;
     return (cm3_range){begin, end};
-}
-
-int cm3_shard_owner(int64_t total, int64_t unit, int ranks, int64_t index) {
-    return (int)(index / piece_length(total, unit, ranks));
 }
 
 /* Boxes of [begin, end) of the sub-tensor at `prefix` (its leading `level` indices are fixed): the rest of the first

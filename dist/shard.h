@@ -14,12 +14,8 @@
 
 enum { CM3_SHARD_UNIT = 64 }; /* elements: 256 bytes of f32, a multiple of any cache line or vector */
 
-/* `count` rounded up to a multiple of `unit`. */
-int64_t cm3_shard_pad(int64_t count, int64_t unit);
 /* The piece of `rank` out of `ranks`; empty where there is nothing left. */
 cm3_range cm3_shard_range(int64_t total, int64_t unit, int ranks, int rank);
-/* The rank that holds element `index`. */
-int cm3_shard_owner(int64_t total, int64_t unit, int ranks, int64_t index);
 
 /* A box of a tensor (a hyperslab): `start` and `count` in every dimension. */
 typedef struct cm3_box {

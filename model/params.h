@@ -7,7 +7,7 @@
  *
  *     cm3_params *params;
  *     CM3_TRY(cm3_params_create(&params));
- *     cm3_params_add_group(params, &(cm3_group_options){.name = "adapters", .match = "*" "/lora/" "*"});
+ *     cm3_params_add_group(params, &(cm3_group_options){.name = "adapters", .match = "*lora*"});
  *     cm3_params_add_group(params, &(cm3_group_options){.name = "base", .match = "*", .frozen = true});
  *     int table = cm3_params_add(params, cm3_shape_of(vocabulary, d), cm3_init_normal(0.006), CM3_DECAY, "embedding");
  *     for (int i = 0; i < layers; i++) {

@@ -72,12 +72,6 @@ void cm3_weights_close(cm3_weights_source *source) {
 
 /* --- loading ----------------------------------------------------------------------------------------------------- */
 
-static uint16_t round_to_bf16(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 /* What is kept in bf16 is read a block at a time. */
 static cm3_status load_rounded(const cm3_param *param, cm3_weights_source *source, uint16_t *values) {
     enum { BLOCK = 1 << 20 };
@@ -86,7 +80,7 @@ static cm3_status load_rounded(const cm3_param *param, cm3_weights_source *sourc
     for (int64_t first = 0; first < param->count && status == CM3_OK; first += BLOCK) {
         const int64_t count = param->count - first < BLOCK ? param->count - first : BLOCK;
         status = source->read(source, param, (cm3_param_range){first, count}, block);
-        for (int64_t i = 0; i < count && status == CM3_OK; i++) values[first + i] = round_to_bf16(block[i]);
+        for (int64_t i = 0; i < count && status == CM3_OK; i++) values[first + i] = cm3_bf16_of(block[i]);
     }
     free(block);
     return status;

@@ -38,10 +38,8 @@ typedef struct cm3_flat_verdict {
 } cm3_flat_verdict;
 
 typedef struct cm3_flat {
-    /* Sum of squares in double and in a fixed order, which does not depend on the number of threads; not finite if an
-     * element is not. Synchronous. */
-    cm3_status (*sum_of_squares)(const float *values, int64_t count, double *sum);
-    /* Measures the norm of grad (size), clips it to `limit` (0: no clipping) and applies AdamW, unless the norm or the
+    /* Measures the norm of grad (size) in double and in a fixed order, which does not depend on the number of threads
+     * (not finite if an element is not), clips it to `limit` (0: no clipping) and applies AdamW, unless the norm or the
      * loss (1; NULL: none) is not finite. Asynchronous: `verdict` is pinned memory (core/tensor/memory.h), complete
      * once an event recorded behind the call is; update and spans may change when it returns. */
     cm3_status (*clipped_adamw)(const cm3_flat_adamw *update, double limit, const float *loss,

@@ -219,7 +219,7 @@ typedef struct cm3_backend {
 
 /* ABI version of this header, by which the program refuses a libcm3_cuda.so of another build. It includes the sizes of
  * the structs; increment CM3_CONTRACT_EDITION for a change that leaves sizes as they are. */
-enum { CM3_CONTRACT_EDITION = 5 };
+enum { CM3_CONTRACT_EDITION = 6 };
 #define CM3_CONTRACT                                                                                                   \
     ((uint64_t)sizeof(cm3_backend) << 48 | (uint64_t)sizeof(cm3_call) << 32 | (uint64_t)sizeof(cm3_op_attr) << 16 |    \
      (uint64_t)CM3_CONTRACT_EDITION << 8 | (uint64_t)CM3_OP_COUNT)

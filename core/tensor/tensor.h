@@ -33,4 +33,13 @@ size_t cm3_dtype_size(cm3_dtype type);
 const char *cm3_dtype_name(cm3_dtype type);
 size_t cm3_tensor_bytes(const cm3_tensor *tensor);
 
+/* The bits of the nearest bf16, ties to even, as a GPU rounds. */
+static inline uint16_t cm3_bf16_of(float value) {
+    const union {
+        float value;
+        uint32_t bits;
+    } x = {value};
+    return (uint16_t)((x.bits + 0x7fff + (x.bits >> 16 & 1)) >> 16);
+}
+
 #endif

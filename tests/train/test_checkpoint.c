@@ -38,6 +38,10 @@ typedef struct model {
     cm3_checkpoint_parts parts;
 } model;
 
+static int64_t pad(int64_t count, int64_t unit) {
+    return (count + unit - 1) / unit * unit;
+}
+
 static void model_new(model *m, int ranks, int64_t scale) {
     const cm3_checkpoint_tensor tensors[TENSORS] = {
         {"embedding", cm3_shape_of(37 * scale, 8), 0, 0},    {"layers.0.qkv", cm3_shape_of(5, 7, 3), 0, 0},
@@ -48,9 +52,9 @@ static void model_new(model *m, int ranks, int64_t scale) {
     int64_t at = 0;
     for (int t = 0; t < TENSORS; t++) {
         m->tensors[t].offset = at;
-        at = cm3_shard_pad(at + cm3_shape_count(m->tensors[t].shape), 16);
+        at = pad(at + cm3_shape_count(m->tensors[t].shape), 16);
     }
-    const int64_t total = cm3_shard_pad(at, 16 * (int64_t)ranks);
+    const int64_t total = pad(at, 16 * (int64_t)ranks);
     m->group = (cm3_checkpoint_group){.name = "all", .table = {m->tensors, TENSORS, total}, .buffer_count = BUFFERS};
     m->buffers = m->group.buffers;
     for (int b = 0; b < BUFFERS; b++)

@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* sums[] of a step: LOSS is the objective, z-loss included; the others are cross-entropies in nats and their counts. */
+/* sums[] of a step: LOSS is the objective, z-loss included; the others are cross-entropies in nats and their counts.
+ * ALL is by the weights of targets, as in training. */
 enum { LOSS, TEXT, TEXT_COUNT, IMAGE, IMAGE_COUNT, ALL, ALL_COUNT };
 
 typedef struct token_learner {
@@ -67,15 +68,15 @@ static cm3_status queue_readback(void *context, int network, int64_t step, int64
 static void add_losses(const token_learner *l, const cm3_token_page *page, double sums[CM3_SUMS_MAX]) {
     const float *losses = page->losses + 1;
     double of_class[CM3_TOKEN_RESERVED + 1] = {0};
-    for (int64_t i = 0; i < l->pages.tokens; i++) of_class[page->classes[i]] += (double)losses[i];
+    for (int64_t i = 0; i < l->pages.tokens; i++) {
+        of_class[page->classes[i]] += (double)losses[i];
+        sums[ALL] += (double)page->weights[i] * (double)losses[i];
+    }
+    sums[ALL_COUNT] += page->weight;
     sums[TEXT] += of_class[CM3_TOKEN_TEXT];
     sums[TEXT_COUNT] += (double)page->counts[CM3_TOKEN_TEXT];
     sums[IMAGE] += of_class[CM3_TOKEN_IMAGE];
     sums[IMAGE_COUNT] += (double)page->counts[CM3_TOKEN_IMAGE];
-    for (int c = 0; c < CM3_TOKEN_RESERVED; c++) {
-        sums[ALL] += of_class[c];
-        sums[ALL_COUNT] += (double)page->counts[c];
-    }
 }
 
 static cm3_status collect(void *context, int64_t step, double sums[CM3_SUMS_MAX]) {
@@ -89,18 +90,29 @@ static cm3_status collect(void *context, int64_t step, double sums[CM3_SUMS_MAX]
     return CM3_OK;
 }
 
+static double mean(const double sums[CM3_SUMS_MAX], int of) {
+    return sums[of + 1] > 0 ? sums[of] / sums[of + 1] : 0;
+}
+
+/* A step may have no token of a class. */
 static void put_losses(const double sums[CM3_SUMS_MAX], cm3_metrics *metrics) {
-    cm3_metrics_put(metrics, "loss", sums[ALL] / sums[ALL_COUNT]);
-    cm3_metrics_put(metrics, "loss_text", sums[TEXT] / sums[TEXT_COUNT]);
-    cm3_metrics_put(metrics, "loss_image", sums[IMAGE] / sums[IMAGE_COUNT]);
+    if (sums[ALL_COUNT] > 0) cm3_metrics_put(metrics, "loss", mean(sums, ALL));
+    if (sums[TEXT_COUNT] > 0) cm3_metrics_put(metrics, "loss_text", mean(sums, TEXT));
+    if (sums[IMAGE_COUNT] > 0) cm3_metrics_put(metrics, "loss_image", mean(sums, IMAGE));
+}
+
+static void describe_losses(const double sums[CM3_SUMS_MAX], char *text, size_t size) {
+    char of_text[32] = "no text", of_image[32] = "no image";
+    if (sums[TEXT_COUNT] > 0) snprintf(of_text, sizeof of_text, "text %.3f", mean(sums, TEXT));
+    if (sums[IMAGE_COUNT] > 0) snprintf(of_image, sizeof of_image, "image %.3f", mean(sums, IMAGE));
+    snprintf(text, size, "loss %.4f (%s, %s)", mean(sums, ALL), of_text, of_image);
 }
 
 static void report(void *context, const double sums[CM3_SUMS_MAX], cm3_metrics *metrics, char *text, size_t size) {
     const token_learner *l = context;
     put_losses(sums, metrics);
     cm3_metrics_put(metrics, "data_wait_seconds", l->waited);
-    snprintf(text, size, "loss %.4f (text %.3f, image %.3f)", sums[ALL] / sums[ALL_COUNT],
-             sums[TEXT] / sums[TEXT_COUNT], sums[IMAGE] / sums[IMAGE_COUNT]);
+    describe_losses(sums, text, size);
 }
 
 /* Every page is free: pending step records have been flushed. */
@@ -149,12 +161,12 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
     if (sums[ALL_COUNT] <= 0) return CM3_OK; /* nothing is validation */
     put_losses(sums, metrics);
     /* Perplexity in base 2, as the lineage reports it: 2^(loss in bits), which is e^(loss in nats). */
-    cm3_metrics_put(metrics, "perplexity_text", exp2(sums[TEXT] / sums[TEXT_COUNT] / M_LN2));
-    cm3_metrics_put(metrics, "perplexity_image", exp2(sums[IMAGE] / sums[IMAGE_COUNT] / M_LN2));
-    *score = sums[ALL] / sums[ALL_COUNT];
-    if (cm3_comm_rank(comm) == 0)
-        cm3_log_info("validation loss %.4f (text %.3f, image %.3f)", *score, sums[TEXT] / sums[TEXT_COUNT],
-                     sums[IMAGE] / sums[IMAGE_COUNT]);
+    if (sums[TEXT_COUNT] > 0) cm3_metrics_put(metrics, "perplexity_text", exp2(mean(sums, TEXT) / M_LN2));
+    if (sums[IMAGE_COUNT] > 0) cm3_metrics_put(metrics, "perplexity_image", exp2(mean(sums, IMAGE) / M_LN2));
+    *score = mean(sums, ALL);
+    char text[128];
+    describe_losses(sums, text, sizeof text);
+    if (cm3_comm_rank(comm) == 0) cm3_log_info("validation %s", text);
     return CM3_OK;
 }
 

@@ -31,11 +31,6 @@ static double add_squares(const float *values, int64_t count) {
     return sum;
 }
 
-static cm3_status sum_of_squares(const float *values, int64_t count, double *sum) {
-    *sum = add_squares(values, count);
-    return CM3_OK;
-}
-
 /* The first span that ends after element i. */
 static int64_t span_after(const cm3_flat_adamw *u, int64_t i) {
     int64_t low = 0, high = u->span_count;
@@ -86,4 +81,4 @@ static cm3_status clipped_adamw(const cm3_flat_adamw *update, double limit, cons
     return CM3_OK;
 }
 
-const cm3_flat cm3__cpu_flat = {.sum_of_squares = sum_of_squares, .clipped_adamw = clipped_adamw};
+const cm3_flat cm3__cpu_flat = {.clipped_adamw = clipped_adamw};

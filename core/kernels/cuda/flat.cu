@@ -61,13 +61,6 @@ static cm3_status take_sums(sums **kept) {
     return taken ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a sum of squares");
 }
 
-static cm3_status sum_of_squares(const float *values, int64_t count, double *sum) {
-    sums *s;
-    CM3_TRY(take_sums(&s));
-    CM3_TRY(cm3__flat_squares(values, count, false, s->work, &s->sum));
-    return cm3__device_memory.download(sum, &s->sum, sizeof *sum);
-}
-
 /* --- AdamW ------------------------------------------------------------------------------------------------------- */
 
 /* Spans travel with the launch. */
@@ -170,4 +163,4 @@ static cm3_status clipped_adamw(const cm3_flat_adamw *update, double limit, cons
     return cm3__device_memory.download_async(verdict, &s->verdict, sizeof *verdict);
 }
 
-extern "C" const cm3_flat cm3__cuda_flat = {sum_of_squares, clipped_adamw};
+extern "C" const cm3_flat cm3__cuda_flat = {clipped_adamw};
