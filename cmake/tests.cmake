@@ -84,7 +84,7 @@ file(GLOB fuzz_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/fuzz/fuzz_*.c
 foreach(source IN LISTS fuzz_sources)
   get_filename_component(name ${source} NAME_WE)
   add_executable(${name} ${source})
-  target_link_libraries(${name} PRIVATE cm3_tools)
+  target_link_libraries(${name} PRIVATE cm3_test_support)
   target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
   if(CM3_FUZZ)
     target_link_options(${name} PRIVATE -fsanitize=fuzzer)

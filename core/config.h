@@ -119,9 +119,14 @@ typedef struct cm3_schema {
  * fault, one a line. On failure `recipe` holds nothing that needs freeing. */
 cm3_status cm3_config_load(const cm3_schema *schema, const char *path, const char *const *overrides, int override_count,
                            void *recipe);
-/* The same from text; `name` stands for the path in messages. */
-cm3_status cm3_config_parse(const cm3_schema *schema, const char *name, const char *text, size_t length,
-                            const char *const *overrides, int override_count, void *recipe);
+/* The same from text. */
+typedef struct cm3_config_text {
+    const char *name; /* stands for the path in messages */
+    const char *text;
+    size_t length; /* bytes */
+} cm3_config_text;
+cm3_status cm3_config_parse(const cm3_schema *schema, const cm3_config_text *source, const char *const *overrides,
+                            int override_count, void *recipe);
 void cm3_config_free(const cm3_schema *schema, void *recipe);
 
 /* Writes the resolved recipe as YAML that loads to the same values. */

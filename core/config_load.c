@@ -57,19 +57,19 @@ static void check_missing(cm3_faults *faults) {
     }
 }
 
-cm3_status cm3_config_parse(const cm3_schema *schema, const char *name, const char *text, size_t length,
-                            const char *const *overrides, int override_count, void *recipe) {
+cm3_status cm3_config_parse(const cm3_schema *schema, const cm3_config_text *source, const char *const *overrides,
+                            int override_count, void *recipe) {
     memset(recipe, 0, schema->size);
     size_t fields = 0;
     FOR_EACH_FIELD(schema, section, field) fields++;
-    cm3_faults faults = {.schema = schema, .name = name, .origins = calloc(fields + 1, sizeof(int))};
-    if (!faults.origins) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for the recipe", name);
+    cm3_faults faults = {.schema = schema, .name = source->name, .origins = calloc(fields + 1, sizeof(int))};
+    if (!faults.origins) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for the recipe", source->name);
     set_defaults(&faults, recipe);
-    bool readable = length <= RECIPE_BYTES_MAX;
+    bool readable = source->length <= RECIPE_BYTES_MAX;
     if (readable)
-        readable = cm3__bind_yaml(&faults, text, length, recipe);
+        readable = cm3__bind_yaml(&faults, source->text, source->length, recipe);
     else
-        cm3__fault(&faults, CM3__ORIGIN_DEFAULT, "%zu bytes are too long for a recipe", length);
+        cm3__fault(&faults, CM3__ORIGIN_DEFAULT, "%zu bytes are too long for a recipe", source->length);
     for (int i = 0; i < override_count; i++) cm3__bind_override(&faults, overrides[i], recipe);
     /* Else everything behind the fault would seem to be missing. */
     if (readable && !faults.renamed) check_missing(&faults);
@@ -90,7 +90,8 @@ cm3_status cm3_config_load(const cm3_schema *schema, const char *path, const cha
     if (status == CM3_ERR_FORMAT) return CM3_ERR_RECIPE; /* too long: the message says so */
     if (status == CM3_ERR_NOT_FOUND) return CM3_ERR_IO;
     CM3_TRY(status);
-    const cm3_status parsed = cm3_config_parse(schema, path, text, length, overrides, override_count, recipe);
+    const cm3_status parsed =
+        cm3_config_parse(schema, &(cm3_config_text){path, text, length}, overrides, override_count, recipe);
     free(text);
     return parsed;
 }

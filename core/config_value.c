@@ -139,7 +139,7 @@ static bool read_choice(const cm3_field *field, const scalar *value, int *result
 
 /* A text that a C string and a YAML file can both hold. */
 static bool is_clean(const scalar *value) {
-    return cm3_utf8_is_valid(value->text, value->length) && !memchr(value->text, '\0', value->length);
+    return cm3_utf8_is_valid(value->text, value->length, NULL) && !memchr(value->text, '\0', value->length);
 }
 
 static void describe_scalar(const cm3_field *field, const scalar *value, char found[CM3__FOUND_SIZE]) {

@@ -22,7 +22,7 @@ static cm3_status read_open_file(int descriptor, const char *path, size_t limit,
         char *grown = realloc(bytes, capacity + 1);
         if (!grown) {
             free(bytes);
-            return cm3_fail(CM3_ERR_MEMORY, "%s: no memory for %zu bytes", path, capacity);
+            return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for %zu bytes", path, capacity);
         }
         bytes = grown;
         const ssize_t got = read(descriptor, bytes + used, capacity - used);
@@ -98,13 +98,13 @@ static void output_free(cm3_output *output) {
 cm3_status cm3_output_open(const char *path, cm3_output **result) {
     *result = NULL;
     cm3_output *output = calloc(1, sizeof *output);
-    if (!output) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to write it", path);
+    if (!output) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to write it", path);
     output->descriptor = -1;
     output->path = strdup(path);
     if (!output->path || asprintf(&output->aside, "%s.tmp-%ld", path, (long)getpid()) < 0) {
         output->aside = NULL;
         output_free(output);
-        return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to write it", path);
+        return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to write it", path);
     }
     output->descriptor = open(output->aside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (output->descriptor < 0) {
@@ -115,7 +115,7 @@ cm3_status cm3_output_open(const char *path, cm3_output **result) {
     output->stream = fopencookie(output, "w", (cookie_io_functions_t){.write = output_write, .seek = output_seek});
     if (!output->stream) {
         cm3_output_discard(output);
-        return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to write it", path);
+        return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to write it", path);
     }
     *result = output;
     return CM3_OK;
@@ -143,7 +143,7 @@ static cm3_status sync_folder_of(const char *path) {
     if (!slash) return cm3_path_sync(".");
     if (slash == path) return cm3_path_sync("/");
     char *folder = strndup(path, (size_t)(slash - path));
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to sync its folder", path);
+    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to sync its folder", path);
     const cm3_status status = cm3_path_sync(folder);
     free(folder);
     return status;
@@ -164,6 +164,13 @@ cm3_status cm3_output_commit(cm3_output *output) {
     const cm3_status status = sync_folder_of(output->path);
     output_free(output);
     return status;
+}
+
+cm3_status cm3_file_commit(const char *aside, const char *path) {
+    CM3_TRY(cm3_path_sync(aside));
+    if (rename(aside, path) != 0)
+        return cm3_fail(CM3_ERR_IO, "%s: cannot be given its name: %s", path, strerror(errno));
+    return sync_folder_of(path);
 }
 
 cm3_status cm3_file_write(const char *path, const void *data, size_t length) {

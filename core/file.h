@@ -30,13 +30,13 @@ void cm3_output_discard(cm3_output *output); /* NULL is allowed */
 
 bool cm3_path_exists(const char *path);
 bool cm3_path_is_folder(const char *path);
-/* "folder/name", the caller's to free; NULL when memory is out. */
+/* "folder/name", or "name" alone where the folder is ""; the caller's to free; NULL when memory is out. */
 char *cm3_path_join(const char *folder, const char *name);
 
 /* Makes a folder and those above it; one that exists is fine. */
 cm3_status cm3_folder_make(const char *path);
 /* The names in a folder without "." and "..", sorted by bytes, so that their order is the same on every machine. */
-typedef struct cm3_names { char **names; size_t count; } cm3_names;
+typedef struct cm3_names { char **names; size_t count, capacity; } cm3_names;
 cm3_status cm3_folder_list(const char *path, cm3_names *names);
 void cm3_names_free(cm3_names *names);
 /* Removes a folder and all in it, never following a symbolic link. One that is not there is fine. Meant for folders
@@ -45,14 +45,16 @@ cm3_status cm3_folder_remove(const char *path);
 /* Gives a folder that was written aside its final name: syncs every file in it, renames, syncs the folder above. Fails
  * if `path` exists. */
 cm3_status cm3_folder_commit(const char *aside, const char *path);
+/* The same for a file: syncs it, renames it over `path`, syncs the folder above. */
+cm3_status cm3_file_commit(const char *aside, const char *path);
 /* Waits until a file's or a folder's content is on the disk. */
 cm3_status cm3_path_sync(const char *path);
 
-/* A run folder belongs to one process at a time. Taking the lock of a folder that another process holds is
+/* A run folder belongs to one process at a time. Acquiring the lock of a folder that another process holds is
  * CM3_ERR_BUSY, and the message names the process and its host. The system drops the lock when its process dies,
  * however it dies. */
 typedef struct cm3_lock cm3_lock;
-cm3_status cm3_lock_take(const char *folder, cm3_lock **lock);
+cm3_status cm3_lock_acquire(const char *folder, cm3_lock **lock);
 void cm3_lock_release(cm3_lock *lock); /* NULL is allowed */
 
 #endif

@@ -1,5 +1,7 @@
 #include "core/file.h"
 
+#include "core/list.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +29,7 @@ char *cm3_path_join(const char *folder, const char *name) {
 
 cm3_status cm3_folder_make(const char *path) {
     char *part = strdup(path);
-    if (!part) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to make the folder", path);
+    if (!part) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to make the folder", path);
     int failed = 0;
     for (char *end = part + 1; *part && !failed; end++) {
         const char stop = *end;
@@ -53,7 +55,7 @@ static int by_bytes(const void *a, const void *b) {
 void cm3_names_free(cm3_names *names) {
     for (size_t i = 0; i < names->count; i++) free(names->names[i]);
     free(names->names);
-    *names = (cm3_names){NULL, 0};
+    *names = (cm3_names){0};
 }
 
 static bool is_dot_name(const char *name) {
@@ -61,20 +63,14 @@ static bool is_dot_name(const char *name) {
 }
 
 static cm3_status read_names(DIR *folder, const char *path, cm3_names *names) {
-    size_t capacity = 0;
     for (;;) {
         errno = 0;
         const struct dirent *entry = readdir(folder);
         if (!entry) break;
         if (is_dot_name(entry->d_name)) continue;
-        if (names->count == capacity) {
-            capacity = capacity ? 2 * capacity : 16;
-            char **grown = reallocarray(names->names, capacity, sizeof *grown);
-            if (!grown) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to list %zu names", path, capacity);
-            names->names = grown;
-        }
+        CM3_TRY(cm3__list_reserve(&names->names, names->count, &names->capacity, 1, sizeof *names->names));
         char *name = strdup(entry->d_name);
-        if (!name) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to list it", path);
+        if (!name) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to list it", path);
         names->names[names->count++] = name;
     }
     if (errno) return cm3_fail(CM3_ERR_IO, "%s: cannot be listed: %s", path, strerror(errno));
@@ -83,7 +79,7 @@ static cm3_status read_names(DIR *folder, const char *path, cm3_names *names) {
 }
 
 cm3_status cm3_folder_list(const char *path, cm3_names *names) {
-    *names = (cm3_names){NULL, 0};
+    *names = (cm3_names){0};
     DIR *folder = opendir(path);
     if (!folder) {
         const cm3_status status = errno == ENOENT ? CM3_ERR_NOT_FOUND : CM3_ERR_IO;
@@ -150,7 +146,7 @@ static cm3_status sync_tree(const char *path, int depth) {
     for (size_t i = 0; i < names.count && status == CM3_OK; i++) {
         char *below = cm3_path_join(path, names.names[i]);
         struct stat info;
-        if (!below) status = cm3_fail(CM3_ERR_MEMORY, "%s: no memory to sync it", path);
+        if (!below) status = cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to sync it", path);
         else if (lstat(below, &info) != 0) status = cm3_fail(CM3_ERR_IO, "%s: %s", below, strerror(errno));
         else if (S_ISDIR(info.st_mode)) status = sync_tree(below, depth + 1);
         else if (S_ISREG(info.st_mode)) status = cm3_path_sync(below);
@@ -171,7 +167,7 @@ cm3_status cm3_folder_commit(const char *aside, const char *path) {
         if (errno) return cm3_fail(CM3_ERR_IO, "%s: cannot be given its name: %s", path, strerror(errno));
     }
     char *above = cm3_path_join(path, "..");
-    if (!above) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to sync its folder", path);
+    if (!above) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to sync its folder", path);
     const cm3_status status = cm3_path_sync(above);
     free(above);
     return status;

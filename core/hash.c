@@ -1,6 +1,8 @@
 #include "core/hash.h"
 
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -52,33 +54,12 @@ void cm3_hasher_free(cm3_hasher *hasher) {
 /* --- hexadecimal ------------------------------------------------------------------------------------------------- */
 
 void cm3_hash_to_hex(cm3_hash hash, char hex[CM3_HASH_HEX]) {
-    static const char digits[] = "0123456789abcdef";
-    for (int i = 0; i < 16; i++) {
-        hex[i] = digits[hash.high >> (60 - 4 * i) & 15];
-        hex[16 + i] = digits[hash.low >> (60 - 4 * i) & 15];
-    }
-    hex[32] = '\0';
-}
-
-static bool half_from_hex(const char *hex, uint64_t *half) {
-    *half = 0;
-    for (int i = 0; i < 16; i++) {
-        const char c = hex[i];
-        unsigned digit;
-        if (c >= '0' && c <= '9') digit = (unsigned)(c - '0');
-        else if (c >= 'a' && c <= 'f') digit = (unsigned)(c - 'a') + 10;
-        else if (c >= 'A' && c <= 'F') digit = (unsigned)(c - 'A') + 10;
-        else return false;
-        *half = *half << 4 | digit;
-    }
-    return true;
+    snprintf(hex, CM3_HASH_HEX, "%016" PRIx64 "%016" PRIx64, hash.high, hash.low);
 }
 
 bool cm3_hash_from_hex(const char *hex, cm3_hash *hash) {
-    cm3_hash read;
-    if (strlen(hex) != 32 || !half_from_hex(hex, &read.high) || !half_from_hex(hex + 16, &read.low)) return false;
-    *hash = read;
-    return true;
+    if (strlen(hex) != 32 || strspn(hex, "0123456789abcdefABCDEF") != 32) return false;
+    return sscanf(hex, "%16" SCNx64 "%16" SCNx64, &hash->high, &hash->low) == 2;
 }
 
 /* --- CRC-32C ----------------------------------------------------------------------------------------------------- */

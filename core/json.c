@@ -80,20 +80,6 @@ void cm3_json_put_double(cm3_json_writer *writer, const char *key, double value)
     fputs(text, writer->file);
 }
 
-void cm3_json_put_float(cm3_json_writer *writer, const char *key, float value) {
-    if (!isfinite(value)) {
-        cm3_json_put_null(writer, key);
-        return;
-    }
-    char text[32];
-    for (int digits = 6; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)value);
-        if (strtof(text, NULL) == value) break;
-    }
-    begin_value(writer, key);
-    fputs(text, writer->file);
-}
-
 void cm3_json_put_int(cm3_json_writer *writer, const char *key, int64_t value) {
     begin_value(writer, key);
     fprintf(writer->file, "%lld", (long long)value);
@@ -117,6 +103,12 @@ void cm3_json_put_text(cm3_json_writer *writer, const char *key, const char *val
 void cm3_json_put_string(cm3_json_writer *writer, const char *key, const char *value) {
     if (value) cm3_json_put_text(writer, key, value, strlen(value));
     else cm3_json_put_null(writer, key);
+}
+
+void cm3_json_put_hash(cm3_json_writer *writer, const char *key, cm3_hash hash) {
+    char hex[CM3_HASH_HEX];
+    cm3_hash_to_hex(hash, hex);
+    cm3_json_put_string(writer, key, hex);
 }
 
 void cm3_json_end_line(cm3_json_writer *writer) {

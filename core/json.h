@@ -2,6 +2,7 @@
 #ifndef CM3_CORE_JSON_H
 #define CM3_CORE_JSON_H
 
+#include "core/hash.h"
 #include "core/status.h"
 
 #include <jansson.h>
@@ -33,14 +34,13 @@ void cm3_json_begin_array(cm3_json_writer *writer, const char *key);
 void cm3_json_end_array(cm3_json_writer *writer);
 /* A double is printed with the fewest digits that read back to the same value; NaN and infinities become null. */
 void cm3_json_put_double(cm3_json_writer *writer, const char *key, double value);
-/* The same for a value that was a float: the fewest digits that read back to the same float. */
-void cm3_json_put_float(cm3_json_writer *writer, const char *key, float value);
 void cm3_json_put_int(cm3_json_writer *writer, const char *key, int64_t value);
 void cm3_json_put_bool(cm3_json_writer *writer, const char *key, bool value);
 void cm3_json_put_null(cm3_json_writer *writer, const char *key);
 /* Bytes that are not UTF-8 become U+FFFD. NULL becomes null. */
 void cm3_json_put_string(cm3_json_writer *writer, const char *key, const char *value);
 void cm3_json_put_text(cm3_json_writer *writer, const char *key, const char *value, size_t length);
+void cm3_json_put_hash(cm3_json_writer *writer, const char *key, cm3_hash hash); /* 32 hexadecimal digits */
 /* Ends a top-level value with a newline and flushes the line. */
 void cm3_json_end_line(cm3_json_writer *writer);
 
@@ -57,6 +57,9 @@ cm3_status cm3_json_need_int(const json_t *object, const char *name, const char 
 cm3_status cm3_json_need_double(const json_t *object, const char *name, const char *key, double *value);
 cm3_status cm3_json_need_bool(const json_t *object, const char *name, const char *key, bool *value);
 cm3_status cm3_json_need_string(const json_t *object, const char *name, const char *key, const char **value);
+cm3_status cm3_json_need_hash(const json_t *object, const char *name, const char *key, cm3_hash *hash);
+/* The members "format" and "version" of a file, which must be these. */
+cm3_status cm3_json_need_format(const json_t *object, const char *name, const char *format, int64_t version);
 cm3_status cm3_json_need_array(const json_t *object, const char *name, const char *key, const json_t **value);
 cm3_status cm3_json_need_object(const json_t *object, const char *name, const char *key, const json_t **value);
 

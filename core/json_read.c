@@ -35,7 +35,7 @@ cm3_status cm3_json_parse(const char *name, const char *text, size_t length, jso
     *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
     if (*root) return CM3_OK;
     if (json_error_code(&error) == json_error_out_of_memory)
-        return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to read it", name);
+        return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to read it", name);
     return cm3_fail(CM3_ERR_FORMAT, "%s:%d: not valid JSON: %s", name, error.line > 0 ? error.line : 1, error.text);
 }
 
@@ -101,6 +101,22 @@ cm3_status cm3_json_need_string(const json_t *object, const char *name, const ch
     if (!json_is_string(member)) return wrong(member, name, key, "a string");
     *value = json_string_value(member);
     return CM3_OK;
+}
+
+cm3_status cm3_json_need_hash(const json_t *object, const char *name, const char *key, cm3_hash *hash) {
+    const char *hex = "";
+    CM3_TRY(cm3_json_need_string(object, name, key, &hex));
+    if (!cm3_hash_from_hex(hex, hash))
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: found \"%.40s\", expected 32 hexadecimal digits", name, key, hex);
+    return CM3_OK;
+}
+
+cm3_status cm3_json_need_format(const json_t *object, const char *name, const char *format, int64_t version) {
+    const char *found = "";
+    CM3_TRY(cm3_json_need_string(object, name, "format", &found));
+    if (strcmp(found, format) != 0)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: format: found \"%.40s\", expected \"%s\"", name, found, format);
+    return cm3_json_need_int(object, name, "version", version, version, &version);
 }
 
 cm3_status cm3_json_need_array(const json_t *object, const char *name, const char *key, const json_t **value) {

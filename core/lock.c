@@ -28,28 +28,28 @@ static void write_holder(int descriptor) {
     if (ftruncate(descriptor, 0) != 0 || pwrite(descriptor, note, (size_t)length, 0) != length) return;
 }
 
-cm3_status cm3_lock_take(const char *folder, cm3_lock **lock) {
+cm3_status cm3_lock_acquire(const char *folder, cm3_lock **lock) {
     *lock = NULL;
     char *path = cm3_path_join(folder, ".lock");
-    cm3_lock *taken = malloc(sizeof *taken);
-    if (!path || !taken) {
+    cm3_lock *held = malloc(sizeof *held);
+    if (!path || !held) {
         free(path);
-        free(taken);
-        return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to lock it", folder);
+        free(held);
+        return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to lock it", folder);
     }
-    taken->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    held->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     cm3_status status = CM3_OK;
-    if (taken->descriptor < 0) status = cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-    else if (flock(taken->descriptor, LOCK_EX | LOCK_NB) == 0) write_holder(taken->descriptor);
-    else if (errno == EWOULDBLOCK) status = fail_busy(taken->descriptor, folder);
+    if (held->descriptor < 0) status = cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    else if (flock(held->descriptor, LOCK_EX | LOCK_NB) == 0) write_holder(held->descriptor);
+    else if (errno == EWOULDBLOCK) status = fail_busy(held->descriptor, folder);
     else status = cm3_fail(CM3_ERR_IO, "%s: cannot be locked: %s", path, strerror(errno));
     free(path);
     if (status != CM3_OK) {
-        if (taken->descriptor >= 0) close(taken->descriptor);
-        free(taken);
+        if (held->descriptor >= 0) close(held->descriptor);
+        free(held);
         return status;
     }
-    *lock = taken;
+    *lock = held;
     return CM3_OK;
 }
 

@@ -1,4 +1,4 @@
-/* Log lines on stderr, for whoever watches a run: stdout belongs to results. Each begins with the seconds since the
+/* Log lines on stderr; stdout belongs to results. Each begins with the seconds since the
  * program started, "[   12.3s] pretrain: ...". */
 #ifndef CM3_CORE_LOG_H
 #define CM3_CORE_LOG_H

@@ -34,7 +34,7 @@ void cm3_pages_free(void *block, size_t bytes) {
     if (block) munmap(block, whole_pages(bytes));
 }
 
-void cm3_pages_forget(void *begin, size_t bytes) {
+void cm3_pages_discard(void *begin, size_t bytes) {
     const size_t before = to_huge_page(begin);
     if (bytes < before + CM3_HUGE_PAGE) return;
     madvise((char *)begin + before, (bytes - before) / CM3_HUGE_PAGE * CM3_HUGE_PAGE, MADV_DONTNEED);

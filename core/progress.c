@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Seconds between two requests. */
+/* Seconds between two progress lines. */
 static const double on_terminal = 0.2, in_a_log = 10.0;
 
 void cm3_progress_format_seconds(double seconds, char *text, int size) {

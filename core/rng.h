@@ -14,7 +14,7 @@ typedef enum cm3_rng_purpose {
     CM3_RNG_SHUFFLE,  /* order of an epoch                 a: epoch            b: 0                    */
     CM3_RNG_SAMPLE,   /* what is drawn for one sample      a: epoch            b: sample               */
     CM3_RNG_SPANS,    /* CM3 masks of one block            a: sequence slot    b: block of that slot   */
-    CM3_RNG_CROP,     /* images for the image tokenizer  a: step             b: position in batch    */
+    CM3_RNG_CROP,     /* images for the image tokenizer    a: step             b: position in batch    */
     CM3_RNG_RESTART,  /* codebook restarts                 a: step             b: code                 */
     CM3_RNG_SPLIT,    /* validation split                    a: 0                b: sample               */
     CM3_RNG_DECODE,   /* sampling while generating         a: sample           b: position             */

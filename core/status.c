@@ -6,17 +6,6 @@
 
 static _Thread_local char message[CM3_MESSAGE_MAX];
 
-const char *cm3_status_name(cm3_status status) {
-    switch (status) {
-#define X(name, value, text)                                                                                           \
-    case CM3_##name:                                                                                                   \
-        return #name;
-        CM3_STATUS_LIST(X)
-#undef X
-    }
-    return "UNKNOWN";
-}
-
 const char *cm3_status_text(cm3_status status) {
     switch (status) {
 #define X(name, value, text)                                                                                           \

@@ -33,8 +33,7 @@ typedef enum cm3_status {
 
 #define CM3_MESSAGE_MAX 2048
 
-/* The short name ("ERR_IO") and the general meaning of a status. Never NULL. */
-const char *cm3_status_name(cm3_status status);
+/* The general meaning of a status, never NULL. */
 const char *cm3_status_text(cm3_status status);
 
 /* Records the message of this thread and returns `status`, so that one line does both:

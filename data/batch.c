@@ -12,8 +12,9 @@ cm3_status cm3_batch_init(cm3_batch *batch, int64_t rows, int64_t context) {
                          .targets = malloc(count * sizeof *batch->targets),
                          .weights = calloc(count, sizeof *batch->weights),
                          .classes = malloc(count),
-                         .positions = malloc(count * sizeof *batch->positions)};
-    if (!batch->inputs || !batch->targets || !batch->weights || !batch->classes || !batch->positions) {
+                         .positions = malloc(count * sizeof *batch->positions),
+                         .row = calloc((size_t)rows, sizeof *batch->row)};
+    if (!batch->inputs || !batch->targets || !batch->weights || !batch->classes || !batch->positions || !batch->row) {
         cm3_batch_free(batch);
         return cm3_fail(CM3_ERR_MEMORY, "out of memory for a micro-batch of %" PRId64 " x %" PRId64 " tokens", rows,
                         context);
@@ -21,6 +22,7 @@ cm3_status cm3_batch_init(cm3_batch *batch, int64_t rows, int64_t context) {
     memset(batch->targets, 0xff, count * sizeof *batch->targets); /* -1: nothing to learn yet */
     memset(batch->classes, CM3_TOKEN_RESERVED, count);
     batch->counts[CM3_TOKEN_RESERVED] = (int64_t)count;
+    for (int64_t r = 0; r < rows; r++) batch->row[r].counts[CM3_TOKEN_RESERVED] = context;
     for (size_t i = 0; i < count; i++) batch->positions[i] = (int32_t)(i % (size_t)context);
     return CM3_OK;
 }
@@ -31,22 +33,33 @@ void cm3_batch_free(cm3_batch *batch) {
     free(batch->weights);
     free(batch->classes);
     free(batch->positions);
+    free(batch->row);
     *batch = (cm3_batch){0};
 }
 
-/* Adds a row to the sums over the batch, or takes it out of them (sign -1). */
-static void count_row(cm3_batch *batch, int64_t row, int sign) {
-    const uint8_t *classes = batch->classes + row * batch->context;
-    const float *weights = batch->weights + row * batch->context;
-    int64_t counts[CM3_TOKEN_RESERVED + 1] = {0};
-    double sums[8] = {0}, weight = 0; /* of every eighth: they do not wait for each other */
-    for (int64_t i = 0; i < batch->context; i++) counts[classes[i]]++;
-    for (int64_t i = 0; i + 8 <= batch->context; i += 8)
-        for (int k = 0; k < 8; k++) sums[k] += (double)weights[i + k];
-    for (int64_t i = batch->context / 8 * 8; i < batch->context; i++) weight += (double)weights[i];
-    for (int k = 0; k < 8; k++) weight += sums[k];
-    for (int c = 0; c <= CM3_TOKEN_RESERVED; c++) batch->counts[c] += sign * counts[c];
-    batch->weight += sign * weight;
+/* Writes the class of each id, and how many there are of each. All but a few ids are image codes or text: the loop over
+ * those has no branches, so that it is vectorised. */
+static void classify(const cm3_vocab *vocab, const int32_t *ids, int64_t count, uint8_t *classes, int64_t *counts) {
+    int32_t images = 0, texts = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const int32_t image = cm3_vocab_is(vocab, CM3_REGION_IMAGE, ids[i]),
+                      text = cm3_vocab_is(vocab, CM3_REGION_TEXT, ids[i]);
+        images += image;
+        texts += text;
+        classes[i] = (uint8_t)(text ? CM3_TOKEN_TEXT : image ? CM3_TOKEN_IMAGE : CM3_TOKEN_RESERVED);
+    }
+    counts[CM3_TOKEN_IMAGE] += images;
+    counts[CM3_TOKEN_TEXT] += texts;
+    const uint8_t *end = classes + count;
+    for (uint8_t *c = classes; (c = memchr(c, CM3_TOKEN_RESERVED, (size_t)(end - c))) != NULL; c++) {
+        *c = (uint8_t)cm3_vocab_class(vocab, ids[c - classes]);
+        counts[*c]++;
+    }
+}
+
+/* Fills values [from, to) of a row. */
+static void fill(int32_t *row, int64_t from, int64_t to, int32_t value) {
+    for (int64_t i = from; i < to; i++) row[i] = value;
 }
 
 void cm3_batch_set(cm3_batch *batch, const cm3_vocab *vocab, int64_t row, const cm3_block *block) {
@@ -55,17 +68,19 @@ void cm3_batch_set(cm3_batch *batch, const cm3_vocab *vocab, int64_t row, const 
     int32_t *input = batch->inputs + row * context, *target = batch->targets + row * context;
     float *weights = batch->weights + row * context;
     uint8_t *classes = batch->classes + row * context;
-    count_row(batch, row, -1);
+    cm3_batch_row *sums = &batch->row[row];
+    for (int c = 0; c <= CM3_TOKEN_RESERVED; c++) batch->counts[c] -= sums->counts[c];
     if (block) {
         memcpy(input, block->ids, (size_t)inputs * sizeof *input);
         memcpy(target, block->ids + 1, (size_t)targets * sizeof *target);
     }
-    for (int64_t i = 0; i < context; i++) weights[i] = i < targets;
-    for (int64_t i = 0; i < targets; i++) classes[i] = (uint8_t)cm3_vocab_class(vocab, target[i]);
-    for (int64_t i = inputs; i < context; i++) input[i] = cm3_vocab_id(vocab, CM3_REGION_PAD, 0);
-    for (int64_t i = targets; i < context; i++) {
-        target[i] = -1;
-        classes[i] = CM3_TOKEN_RESERVED;
-    }
-    count_row(batch, row, 1);
+    fill(input, inputs, context, cm3_vocab_id(vocab, CM3_REGION_PAD, 0));
+    fill(target, targets, context, -1);
+    memset(classes + targets, CM3_TOKEN_RESERVED, (size_t)(context - targets));
+    if (targets != sums->targets) /* every target weighs 1: nothing changes while their number stays */
+        for (int64_t i = 0; i < context; i++) weights[i] = i < targets;
+    batch->weight += (double)(targets - sums->targets);
+    *sums = (cm3_batch_row){.targets = targets, .counts = {[CM3_TOKEN_RESERVED] = context - targets}};
+    classify(vocab, target, targets, classes, sums->counts);
+    for (int c = 0; c <= CM3_TOKEN_RESERVED; c++) batch->counts[c] += sums->counts[c];
 }

@@ -156,28 +156,27 @@ static cm3_status measure_pipeline(const char *path, int64_t memory, const cm3_d
 
 static cm3_status measure_masks(const cm3_data_config *config, const cm3_vocab *vocab, double seconds, double *rate) {
     const int64_t length = config->context + 1;
-    int32_t *source = malloc((size_t)length * sizeof *source), *out = malloc((size_t)length * sizeof *out);
+    int32_t *source = calloc((size_t)length, sizeof *source), *out = malloc((size_t)length * sizeof *out);
+    int64_t *boundaries = malloc((size_t)length * sizeof *boundaries), count = 0;
     cm3_mask_spans *spans = malloc(sizeof *spans);
-    cm3_status status = source && out && spans
+    cm3_status status = source && out && boundaries && spans
                             ? CM3_OK
                             : cm3_fail(CM3_ERR_MEMORY, "out of memory for a block of %lld tokens", (long long)length);
     const cm3_mask_config masks = cm3_data_masks(config);
     for (int64_t i = 0; i < length && status == CM3_OK; i++)
-        source[i] = cm3_vocab_id(vocab,
-                                 i % 1035 == 0    ? CM3_REGION_EOS
-                                 : i % 1035 == 10 ? CM3_REGION_BREAK
-                                                  : CM3_REGION_IMAGE,
-                                 0);
+        if (i % 1035 == 0 || i % 1035 == 10) boundaries[count++] = i; /* pairs of 9 text tokens and 1,024 codes */
+    const cm3_mask_window window = {length, length, boundaries, count};
     const double start = cm3_clock_seconds();
     double spent = 0;
     for (uint64_t blocks = 0; spent < seconds && status == CM3_OK;) {
         cm3_rng rng = cm3_rng_stream(1, CM3_RNG_SPANS, 0, blocks);
-        cm3_mask_block block = {length, source, length, out, 0};
-        status = cm3_mask_tokens(&masks, vocab, &rng, &block, spans);
+        cm3_mask_spans_draw(&masks, &rng, &window, spans);
+        cm3_mask_spans_apply(spans, vocab, source, out);
         spent = cm3_clock_seconds() - start;
         *rate = (double)++blocks * (double)config->context / spent;
     }
     free(spans);
+    free(boundaries);
     free(out);
     free(source);
     return status;

@@ -1,4 +1,4 @@
-/* How fast blocks are made, on one core: what `cm3leon bench data` prints. */
+/* Throughput of the data pipeline on one core: what `cm3leon bench data` prints. */
 #ifndef CM3_DATA_BENCH_DATA_H
 #define CM3_DATA_BENCH_DATA_H
 

@@ -8,16 +8,13 @@
 /* What a set of cursors belongs to: any difference makes them point at other tokens. */
 static void put_identity(cm3_json_writer *w, const cm3_data_config *config, const cm3_store *store) {
     const cm3_store_info *info = cm3_store_get_info(store);
-    char hex[CM3_HASH_HEX];
     cm3_json_put_string(w, "format", "cm3leon slots");
     cm3_json_put_int(w, "version", 2);
     cm3_json_put_int(w, "seed", config->seed);
     cm3_json_put_int(w, "batch", config->batch);
     cm3_json_put_int(w, "training_samples", info->samples - info->validation);
-    cm3_hash_to_hex(info->content, hex);
-    cm3_json_put_string(w, "content", hex);
-    cm3_hash_to_hex(info->vocabulary, hex);
-    cm3_json_put_string(w, "vocabulary", hex);
+    cm3_json_put_hash(w, "content", info->content);
+    cm3_json_put_hash(w, "vocabulary", info->vocabulary);
 }
 
 cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *store, const cm3_cursor *cursors,
@@ -25,7 +22,7 @@ cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *stor
     *text = NULL;
     size_t length;
     FILE *file = open_memstream(text, &length);
-    if (!file) return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " slots", config->batch);
+    if (!file) return cm3_fail(CM3_ERR_MEMORY, "out of memory for the state of %" PRId64 " slots", config->batch);
     cm3_json_writer w = cm3_json_writer_on(file);
     cm3_json_begin_object(&w, NULL);
     put_identity(&w, config, store);
@@ -43,7 +40,7 @@ cm3_status cm3_cursors_save(const cm3_data_config *config, const cm3_store *stor
     if (fclose(file) == 0 && !failed) return CM3_OK;
     free(*text);
     *text = NULL;
-    return cm3_fail(CM3_ERR_MEMORY, "no memory for the state of %" PRId64 " slots", config->batch);
+    return cm3_fail(CM3_ERR_MEMORY, "out of memory for the state of %" PRId64 " slots", config->batch);
 }
 
 static cm3_status same_int(const json_t *root, const char *name, const char *key, int64_t expected) {
@@ -56,15 +53,15 @@ static cm3_status same_int(const json_t *root, const char *name, const char *key
 }
 
 static cm3_status same_hash(const json_t *root, const char *name, const char *key, cm3_hash expected) {
-    const char *found;
-    char hex[CM3_HASH_HEX];
-    CM3_TRY(cm3_json_need_string(root, name, key, &found));
+    cm3_hash found;
+    char saved[CM3_HASH_HEX], hex[CM3_HASH_HEX];
+    CM3_TRY(cm3_json_need_hash(root, name, key, &found));
+    if (cm3_hash_equal(found, expected)) return CM3_OK;
+    cm3_hash_to_hex(found, saved);
     cm3_hash_to_hex(expected, hex);
-    if (strcmp(found, hex) != 0)
-        return cm3_fail(CM3_ERR_FORMAT,
-                        "%s: %s: the saved slots belong to another token store (%.12s, this run's is %.12s)", name, key,
-                        found, hex);
-    return CM3_OK;
+    return cm3_fail(CM3_ERR_FORMAT,
+                    "%s: %s: the saved slots belong to another token store (%.12s, this run's is %.12s)", name, key,
+                    saved, hex);
 }
 
 static cm3_status read_cursor(const json_t *item, const char *name, int64_t slot, const cm3_data_config *config,
@@ -87,12 +84,8 @@ static cm3_status read_cursor(const json_t *item, const char *name, int64_t slot
 static cm3_status read_cursors(const json_t *root, const char *name, const cm3_data_config *config,
                                const cm3_store *store, cm3_cursor *cursors) {
     const cm3_store_info *info = cm3_store_get_info(store);
-    const char *format;
     const json_t *items;
-    CM3_TRY(cm3_json_need_string(root, name, "format", &format));
-    if (strcmp(format, "cm3leon slots") != 0)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: format: found \"%.40s\", expected \"cm3leon slots\"", name, format);
-    CM3_TRY(same_int(root, name, "version", 2));
+    CM3_TRY(cm3_json_need_format(root, name, "cm3leon slots", 2));
     CM3_TRY(same_int(root, name, "seed", config->seed));
     CM3_TRY(same_int(root, name, "batch", config->batch));
     CM3_TRY(same_int(root, name, "training_samples", info->samples - info->validation));

@@ -4,7 +4,7 @@
  *     sample := <eos> segment <break> segment <break> ... segment <eos>
  *
  * A pair is [text, image]; several pairs in one document are joined by <break> like any other segments. Rendered, n
- * segments take the tokens of all of them and n + 1 boundaries: one before each segment, one at the end.
+ * segments have the tokens of all of them and n + 1 boundaries: one before each segment, one at the end.
  *
  * A *blank* is a segment without tokens: what the model is to fill. It makes every prompt of the paper one rule:
  *
@@ -75,32 +75,20 @@ cm3_status cm3_document_render(const cm3_document *document, const cm3_vocab *vo
 /* Appends the document as a prompt, by the rule above. CM3_ERR_USAGE if it holds no blank. */
 cm3_status cm3_document_prompt(const cm3_document *document, const cm3_vocab *vocab, cm3_tokens *ids);
 
-/* --- parsing ----------------------------------------------------------------------------------------------------- */
-
-/* Appends the source of masked tokens: each infill `<sentinel:i> span <eoss>` goes back to where <sentinel:i> stands.
- * An infill without its <eoss>, cut by the end, is put back as far as it goes; a sentinel without infill stays; an
- * infill without a place is left out. Ids are not otherwise changed, so anything may be given. */
-cm3_status cm3_tokens_unmask(const cm3_vocab *vocab, const int32_t *ids, size_t count, cm3_tokens *source);
-
-/* Reads the next document of `ids`, from *at on, and moves *at behind it; an empty document when there are no more.
- * Tolerant: a sample may lack its beginning or its end, a segment that holds text and image codes becomes two, a
- * sentinel becomes a blank text, ids that mean nothing are left out. Grids of images are not known. Masked tokens are
- * unmasked first with cm3_tokens_unmask. */
-cm3_status cm3_document_next(const cm3_vocab *vocab, const int32_t *ids, size_t count, size_t *at,
-                             cm3_document *document);
-
 /* --- printing ---------------------------------------------------------------------------------------------------- */
 
 /* Turns text tokens into UTF-8. `*text` is malloc'ed, `*length` bytes, and freed by the caller. */
-typedef cm3_status (*cm3_text_decoder)(void *context, const int32_t *token_ids, size_t count, char **text,
-                                       size_t *length);
+typedef struct cm3_text_decoder {
+    cm3_status (*decode)(void *context, const int32_t *token_ids, size_t count, char **text, size_t *length);
+    void *context;
+} cm3_text_decoder;
 
 /* Prints text in quotes on one line, whatever it holds. */
 void cm3_text_print(FILE *file, const char *text, size_t length);
 
 /* Prints ids for a person: text as text, images as [image 64 codes], everything else by name, one line a document or
- * infill. Without a decoder text is printed as [text 9 tokens]. */
+ * infill. Without a decoder (NULL) text is printed as [text 9 tokens]. */
 cm3_status cm3_tokens_print(FILE *file, const cm3_vocab *vocab, const int32_t *ids, size_t count,
-                            cm3_text_decoder decoder, void *context);
+                            const cm3_text_decoder *decoder);
 
 #endif

@@ -19,7 +19,7 @@ void cm3_text_print(FILE *file, const char *text, size_t length) {
 }
 
 static cm3_status print_text(FILE *file, const cm3_vocab *vocab, const int32_t *ids, size_t count,
-                             cm3_text_decoder decoder, void *context) {
+                             const cm3_text_decoder *decoder) {
     if (!decoder) {
         fprintf(file, "[text %zu token%s]", count, count == 1 ? "" : "s");
         return CM3_OK;
@@ -29,7 +29,7 @@ static cm3_status print_text(FILE *file, const cm3_vocab *vocab, const int32_t *
     for (size_t i = 0; i < count; i++) token_ids[i] = cm3_vocab_token_id(vocab, CM3_REGION_TEXT, ids[i]);
     char *text;
     size_t length;
-    const cm3_status status = decoder(context, token_ids, count, &text, &length);
+    const cm3_status status = decoder->decode(decoder->context, token_ids, count, &text, &length);
     free(token_ids);
     if (status != CM3_OK) return status;
     cm3_text_print(file, text, length);
@@ -38,7 +38,7 @@ static cm3_status print_text(FILE *file, const cm3_vocab *vocab, const int32_t *
 }
 
 cm3_status cm3_tokens_print(FILE *file, const cm3_vocab *vocab, const int32_t *ids, size_t count,
-                            cm3_text_decoder decoder, void *context) {
+                            const cm3_text_decoder *decoder) {
     const int32_t eos = cm3_vocab_id(vocab, CM3_REGION_EOS, 0), eoss = cm3_vocab_id(vocab, CM3_REGION_EOSS, 0);
     size_t on_line = 0;
     for (size_t at = 0; at < count;) {
@@ -49,7 +49,7 @@ cm3_status cm3_tokens_print(FILE *file, const cm3_vocab *vocab, const int32_t *i
         if (on_line++) fputc(' ', file);
         char name[32];
         if (class == CM3_TOKEN_TEXT)
-            CM3_TRY(print_text(file, vocab, ids + at, end - at, decoder, context));
+            CM3_TRY(print_text(file, vocab, ids + at, end - at, decoder));
         else if (class == CM3_TOKEN_IMAGE)
             fprintf(file, "[image %zu code%s]", end - at, end - at == 1 ? "" : "s");
         else

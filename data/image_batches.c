@@ -6,11 +6,11 @@
 #include <string.h>
 
 #define C cm3_images_config
-const cm3_field cm3_images_fields[] = {CM3_FIELD_INT(C, batch, "32", 1, 1e6, "images", "of one step, over all ranks"),
-                                       CM3_FIELD_INT(C, memory, "1024", 0, 1e9, "MiB",
-                                                     "of decoded images that are kept in memory",
-                                                     .effect = CM3_CHANGES_MEMORY),
-                                       CM3_FIELD_INT(C, seed, "0", 0, 1e15, "", "of their order"), CM3_FIELD_END};
+const cm3_field cm3_images_fields[] = {
+    CM3_FIELD_INT(C, batch, "32", 1, 1e6, "images", "images of the global batch, over all ranks"),
+    CM3_FIELD_INT(C, memory, "1024", 0, 1e9, "MiB", "memory for decoded images", .effect = CM3_CHANGES_MEMORY),
+    CM3_FIELD_INT(C, seed, "0", 0, 1e15, "", "of the order of the images"),
+    CM3_FIELD_END};
 #undef C
 
 struct cm3_images {
@@ -24,7 +24,7 @@ struct cm3_images {
 cm3_status cm3_images_open(const cm3_source *source, int64_t side, int64_t memory_mib, cm3_images **out) {
     cm3_images *p = calloc(1, sizeof *p);
     *out = p;
-    if (!p) return cm3_fail(CM3_ERR_MEMORY, "no memory for images");
+    if (!p) return cm3_fail(CM3_ERR_MEMORY, "out of memory for images");
     p->source = source;
     p->side = side;
     p->count = cm3_source_count(source);
@@ -32,7 +32,8 @@ cm3_status cm3_images_open(const cm3_source *source, int64_t side, int64_t memor
     p->kept = calloc((size_t)p->count + 1, sizeof *p->kept);
     for (int s = 0; s < 2; s++) p->of_split[s] = calloc((size_t)p->count + 1, sizeof(int64_t));
     if (!p->kept || !p->of_split[0] || !p->of_split[1]) {
-        const cm3_status status = cm3_fail(CM3_ERR_MEMORY, "no memory for a list of %lld images", (long long)p->count);
+        const cm3_status status =
+            cm3_fail(CM3_ERR_MEMORY, "out of memory for a list of %lld images", (long long)p->count);
         cm3_images_close(p);
         *out = NULL;
         return status;

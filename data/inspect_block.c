@@ -43,7 +43,7 @@ static cm3_status print_piece(FILE *file, const cm3_piece *piece, int64_t at, cm
 }
 
 cm3_status cm3_block_print(FILE *file, const cm3_block *block, const cm3_data_config *config, const cm3_vocab *vocab,
-                           cm3_store *store, cm3_text_decoder decoder, void *context) {
+                           cm3_store *store, const cm3_text_decoder *decoder) {
     const cm3_mask_spans *masks = &block->masks;
     fprintf(file,
             "step %" PRId64 ", slot %" PRId64 " of %" PRId64 ": %" PRId64 " tokens, %" PRId64
@@ -61,5 +61,5 @@ cm3_status cm3_block_print(FILE *file, const cm3_block *block, const cm3_data_co
                 masks->spans[i].begin, masks->spans[i].end - 1, masks->spans[i].end - masks->spans[i].begin,
                 masks->spans[i].end - masks->spans[i].begin == 1 ? "" : "s");
     fprintf(file, "\ntokens\n");
-    return cm3_tokens_print(file, vocab, block->ids, (size_t)block->length, decoder, context);
+    return cm3_tokens_print(file, vocab, block->ids, (size_t)block->length, decoder);
 }

@@ -1,4 +1,4 @@
-/* What the model sees at a step, for a person: `cm3leon inspect RECIPE --step S --slot L`. */
+/* What the model sees at a step, for a person: `cm3leon inspect RECIPE --step S --slot N`. */
 #ifndef CM3_DATA_INSPECT_BLOCK_H
 #define CM3_DATA_INSPECT_BLOCK_H
 
@@ -11,6 +11,6 @@ cm3_status cm3_block_rebuild(cm3_packer *packer, const cm3_data_config *config, 
 
 /* Prints which samples are in it, which spans were masked, and the tokens as text. */
 cm3_status cm3_block_print(FILE *file, const cm3_block *block, const cm3_data_config *config, const cm3_vocab *vocab,
-                           cm3_store *store, cm3_text_decoder decoder, void *context);
+                           cm3_store *store, const cm3_text_decoder *decoder);
 
 #endif

@@ -15,10 +15,9 @@ typedef struct prepared {
 } prepared;
 
 struct cm3_loader {
-    const cm3_data_config *config;
-    const cm3_vocab *vocab;
-    int64_t first, count, rows;
-    double waited;
+    cm3_loader_options options;
+    int64_t count; /* slots */
+    double waited; /* seconds */
 
     /* The producer's: the thread's, or the caller's if there is none. */
     cm3_packer *packer;
@@ -45,14 +44,20 @@ struct cm3_loader {
     char message[CM3_MESSAGE_MAX];
 };
 
-/* Makes the next micro-batch: slots in turn, `rows` at a time. */
+/* The first of the slots that a micro-batch holds: slots in turn, `rows` at a time. */
+static int64_t row_base(const cm3_loader *loader, int64_t micro_batch) {
+    const int64_t rows = loader->options.rows;
+    return micro_batch % (loader->count / rows) * rows;
+}
+
+/* Makes the next micro-batch. */
 static cm3_status produce(cm3_loader *loader) {
     prepared *s = &loader->ring[loader->produced % loader->ring_size];
-    const int64_t base = loader->produced % (loader->count / loader->rows) * loader->rows;
-    for (int64_t row = 0; row < loader->rows; row++) {
+    const int64_t base = row_base(loader, loader->produced);
+    for (int64_t row = 0; row < loader->options.rows; row++) {
         cm3_cursor *cursor = &loader->ahead[base + row];
-        CM3_TRY(cm3_slot_next(loader->packer, loader->first + base + row, cursor, &loader->block));
-        cm3_batch_set(&s->batch, loader->vocab, row, &loader->block);
+        CM3_TRY(cm3_slot_next(loader->packer, loader->options.slots.begin + base + row, cursor, &loader->block));
+        cm3_batch_set(&s->batch, loader->options.vocab, row, &loader->block);
         s->cursors[row] = *cursor;
     }
     loader->produced++;
@@ -81,21 +86,23 @@ static void *produce_all(void *argument) {
     return NULL;
 }
 
-static cm3_status allocate(cm3_loader *loader, const cm3_cursor *cursors) {
+static cm3_status allocate(cm3_loader *loader) {
+    const cm3_cursor *cursors = loader->options.cursors;
     const size_t count = (size_t)loader->count;
     loader->ahead = malloc(count * sizeof *loader->ahead);
     loader->taken = malloc(count * sizeof *loader->taken);
     loader->ring = calloc((size_t)loader->ring_size, sizeof *loader->ring);
-    if (!loader->ahead || !loader->taken || !loader->ring) return cm3_fail(CM3_ERR_MEMORY, "no memory for the loader");
+    if (!loader->ahead || !loader->taken || !loader->ring)
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory for the loader");
     for (int64_t i = 0; i < loader->count; i++)
-        loader->ahead[i] = loader->taken[i] = cursors ? cursors[i] : cm3_slot_start(loader->first + i);
+        loader->ahead[i] = loader->taken[i] = cursors ? cursors[i] : cm3_slot_start(loader->options.slots.begin + i);
     for (int64_t i = 0; i < loader->ring_size; i++) {
         prepared *s = &loader->ring[i];
-        CM3_TRY(cm3_batch_init(&s->batch, loader->rows, loader->config->context));
-        s->cursors = malloc((size_t)loader->rows * sizeof *s->cursors);
-        if (!s->cursors) return cm3_fail(CM3_ERR_MEMORY, "no memory for the loader");
+        CM3_TRY(cm3_batch_init(&s->batch, loader->options.rows, loader->options.data->context));
+        s->cursors = malloc((size_t)loader->options.rows * sizeof *s->cursors);
+        if (!s->cursors) return cm3_fail(CM3_ERR_MEMORY, "out of memory for the loader");
     }
-    return cm3_block_init(&loader->block, loader->config);
+    return cm3_block_init(&loader->block, loader->options.data);
 }
 
 /* Signals are for the threads that look at them. */
@@ -110,28 +117,26 @@ static cm3_status start_thread(cm3_loader *loader) {
     return CM3_OK;
 }
 
-cm3_status cm3_loader_open(const cm3_data_config *config, const cm3_vocab *vocab, cm3_store *store, int64_t first,
-                           int64_t count, int64_t rows, const cm3_cursor *cursors, cm3_loader **result) {
+cm3_status cm3_loader_open(const cm3_loader_options *options, cm3_loader **result) {
     *result = NULL;
-    if (first < 0 || count < 1 || rows < 1 || count % rows || first + count > config->batch)
+    const cm3_range slots = options->slots;
+    const int64_t count = cm3_range_length(slots), rows = options->rows, batch = options->data->batch;
+    if (slots.begin < 0 || count < 1 || rows < 1 || count % rows || slots.end > batch)
         return cm3_fail(CM3_ERR_SHAPE,
                         "sequences %" PRId64 "..%" PRId64 " of a global batch of %" PRId64
                         " are not divisible into micro-batches of %" PRId64,
-                        first, first + count - 1, config->batch, rows);
+                        slots.begin, slots.end - 1, batch, rows);
     cm3_loader *loader = calloc(1, sizeof *loader);
-    if (!loader) return cm3_fail(CM3_ERR_MEMORY, "no memory for the loader");
-    loader->config = config;
-    loader->vocab = vocab;
-    loader->first = first;
+    if (!loader) return cm3_fail(CM3_ERR_MEMORY, "out of memory for the loader");
+    loader->options = *options;
     loader->count = count;
-    loader->rows = rows;
-    loader->ring_size = config->prefetch + 1; /* one is with the consumer */
+    loader->ring_size = options->data->prefetch + 1; /* one is with the consumer */
     pthread_mutex_init(&loader->mutex, NULL);
     pthread_cond_init(&loader->filled, NULL);
     pthread_cond_init(&loader->freed, NULL);
-    cm3_status status = allocate(loader, cursors);
-    if (status == CM3_OK) status = cm3_packer_new(config, vocab, store, &loader->packer);
-    if (status == CM3_OK && config->prefetch > 0) status = start_thread(loader);
+    cm3_status status = allocate(loader);
+    if (status == CM3_OK) status = cm3_packer_new(options->data, options->vocab, options->store, &loader->packer);
+    if (status == CM3_OK && options->data->prefetch > 0) status = start_thread(loader);
     if (status == CM3_OK)
         *result = loader;
     else
@@ -187,8 +192,8 @@ cm3_status cm3_loader_next(cm3_loader *loader, const cm3_batch **batch) {
         loader->waited += cm3_clock_seconds() - start;
     }
     const prepared *s = &loader->ring[loader->consumed % loader->ring_size];
-    const int64_t base = loader->consumed % (loader->count / loader->rows) * loader->rows;
-    memcpy(loader->taken + base, s->cursors, (size_t)loader->rows * sizeof *s->cursors);
+    const int64_t base = row_base(loader, loader->consumed);
+    memcpy(loader->taken + base, s->cursors, (size_t)loader->options.rows * sizeof *s->cursors);
     loader->consumed++;
     *batch = &s->batch;
     return CM3_OK;

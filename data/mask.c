@@ -1,6 +1,5 @@
 #include "data/mask.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { SPAN_COST = 3 }; /* a sentinel in its place, the same at the end, <eoss> */
@@ -61,11 +60,9 @@ static void draw_whole(const segments *s, cm3_rng *rng, cm3_mask_spans *masks) {
 static cm3_range clamp_to_segment(const segments *s, cm3_range span) {
     cm3_range best = {span.begin, span.begin};
     for (int64_t i = lower_bound(s->boundaries, s->boundary_count, span.begin); i <= s->boundary_count; i++) {
-        cm3_range part = segment_of(s, i);
-        if (part.begin >= span.end) break;
-        if (part.begin < span.begin) part.begin = span.begin;
-        if (part.end > span.end) part.end = span.end;
-        if (part.end - part.begin > best.end - best.begin) best = part;
+        const cm3_range segment = segment_of(s, i), part = cm3_range_intersect(segment, span);
+        if (segment.begin >= span.end) break;
+        if (cm3_range_length(part) > cm3_range_length(best)) best = part;
     }
     return best;
 }
@@ -134,22 +131,4 @@ void cm3_mask_spans_apply(const cm3_mask_spans *masks, const cm3_vocab *vocab, c
         out = copy(out, source + span.begin, span.end - span.begin);
         *out++ = cm3_vocab_id(vocab, CM3_REGION_EOSS, 0);
     }
-}
-
-cm3_status cm3_mask_tokens(const cm3_mask_config *config, const cm3_vocab *vocab, cm3_rng *rng, cm3_mask_block *block,
-                           cm3_mask_spans *masks) {
-    const int32_t eos = cm3_vocab_id(vocab, CM3_REGION_EOS, 0), brk = cm3_vocab_id(vocab, CM3_REGION_BREAK, 0);
-    const int64_t available = min64(block->available, block->length);
-    int64_t *boundaries = malloc((size_t)(available + 1) * sizeof *boundaries), boundary_count = 0;
-    if (!boundaries) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a block of %lld tokens", (long long)available);
-    for (int64_t i = 0; i < available; i++)
-        if (block->source[i] == eos || block->source[i] == brk) boundaries[boundary_count++] = i;
-    cm3_mask_config limited = *config;
-    limited.max = min64(limited.max, vocab->region[CM3_REGION_SENTINEL].count);
-    const cm3_mask_window window = {block->length, available, boundaries, boundary_count};
-    cm3_mask_spans_draw(&limited, rng, &window, masks);
-    cm3_mask_spans_apply(masks, vocab, block->source, block->out);
-    block->count = cm3_mask_spans_output(masks);
-    free(boundaries);
-    return CM3_OK;
 }

@@ -67,17 +67,4 @@ int64_t cm3_mask_spans_output(const cm3_mask_spans *masks);
 /* Writes the masked block. `source` holds masks->source tokens, `out` has room for cm3_mask_spans_output of them. */
 void cm3_mask_spans_apply(const cm3_mask_spans *masks, const cm3_vocab *vocab, const int32_t *source, int32_t *out);
 
-/* Tokens whose boundaries are not known, and what masking makes of them. */
-typedef struct cm3_mask_block {
-    int64_t length;        /* room in `out` */
-    const int32_t *source; /* (available) */
-    int64_t available;     /* masks->source tells how many of them were used */
-    int32_t *out;
-    int64_t count; /* filled in: tokens in `out` */
-} cm3_mask_block;
-
-/* Finds the boundaries, draws, applies. CM3_ERR_MEMORY only. */
-cm3_status cm3_mask_tokens(const cm3_mask_config *config, const cm3_vocab *vocab, cm3_rng *rng, cm3_mask_block *block,
-                           cm3_mask_spans *masks);
-
 #endif

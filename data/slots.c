@@ -16,6 +16,7 @@ struct cm3_packer {
     cm3_document document;          /* of the sample at hand */
     CM3_LIST(int64_t) boundaries;   /* of the block that is being made */
     int32_t *source;                /* (length) tokens before masking */
+    cm3_piece last;                 /* the sample asked for last; only its number and index count */
     int64_t *validation_ends;       /* (validation) tokens up to the end of each validation sample; or NULL */
     CM3_LIST(cm3_range) validation; /* tokens of each block of validation samples */
 };
@@ -41,6 +42,7 @@ cm3_status cm3_packer_new(const cm3_data_config *config, const cm3_vocab *vocab,
                            .store = store,
                            .masks = cm3_data_masks(config),
                            .length = config->context + 1,
+                           .last = {.sample = -1},
                            .training = info->samples - info->validation};
     if (packer->masks.max > vocab->region[CM3_REGION_SENTINEL].count)
         packer->masks.max = vocab->region[CM3_REGION_SENTINEL].count;
@@ -102,9 +104,13 @@ static int64_t skip_cut_image(const cm3_document *document, int64_t offset) {
     return offset;
 }
 
-/* Which sample of the store stands at a number of the endless list. */
-static int64_t index_of(const cm3_packer *packer, int64_t sample) {
-    return cm3_store_training(packer->store, cm3_endless_list_at(packer->config->seed, packer->training, sample));
+/* Which sample of the store stands at a number of the endless list. A block often begins with the sample that the one
+ * before has cut. */
+static int64_t index_of(cm3_packer *packer, int64_t sample) {
+    if (packer->last.sample == sample) return packer->last.index;
+    const int64_t k = cm3_endless_list_at(packer->config->seed, packer->training, sample);
+    packer->last.sample = sample;
+    return packer->last.index = cm3_store_training(packer->store, k);
 }
 
 /* The segments of a document that lie in a range of its tokens, at least in part. */
@@ -208,8 +214,8 @@ static cm3_status put_pieces(cm3_packer *packer, const cm3_block *block, int32_t
 cm3_status cm3_slot_next(cm3_packer *packer, int64_t slot, cm3_cursor *cursor, cm3_block *block) {
     cm3_cursor next = *cursor;
     CM3_TRY(plan_block(packer, slot, &next, block));
-    CM3_TRY(put_pieces(packer, block, packer->source));
-    cm3_mask_spans_apply(&block->masks, packer->vocab, packer->source, block->ids);
+    CM3_TRY(put_pieces(packer, block, block->masks.count ? packer->source : block->ids));
+    if (block->masks.count) cm3_mask_spans_apply(&block->masks, packer->vocab, packer->source, block->ids);
     *cursor = next;
     return CM3_OK;
 }

@@ -2,10 +2,9 @@
  *
  * The global batch has B slots, one sequence each. The training samples of all epochs form one endless list
  * (endless_list.h), of which slot l reads numbers l, l + B, l + 2B, ...: every sample is seen once an epoch, whatever B
- * is. It renders them one after another and cuts
- * blocks; block b of slot l draws its masks from the stream (seed, spans, l, b). So a slot is followed by three
- * numbers, its cursor, which do not depend on ranks, threads or micro-batches: resuming is exact, and any block of any
- * step can be made again.
+ * is. It renders them one after another and cuts blocks; block b of slot l draws its masks from the stream (seed,
+ * spans, l, b). So the state of a slot is three numbers, its cursor, which do not depend on ranks, threads or
+ * micro-batches: resuming is exact, and any block of any step can be made again.
  *
  * A block is filled to its last token, and the next goes on behind it: samples are cut wherever a block ends. With
  * pretrain.data.keep_documents_whole a block takes only samples that fit whole and is padded to the end; a sample
@@ -80,6 +79,11 @@ cm3_status cm3_cursors_load(const cm3_data_config *config, const cm3_store *stor
 /* The fingerprint of the vocabulary that they were saved with: a model's own. */
 cm3_status cm3_cursors_vocabulary(const char *name, const char *text, cm3_hash *fingerprint);
 
+/* What one row adds to the sums of its batch. */
+typedef struct cm3_batch_row {
+    int64_t targets, counts[CM3_TOKEN_RESERVED + 1];
+} cm3_batch_row;
+
 /* A micro-batch of `rows` blocks, S = context. */
 typedef struct cm3_batch {
     int64_t rows, context;
@@ -88,6 +92,7 @@ typedef struct cm3_batch {
     float *weights;     /* (rows, S): of each target in the loss; 0 where there is none */
     uint8_t *classes;   /* (rows, S): cm3_token_class of each target; RESERVED where there is none */
     int32_t *positions; /* (rows, S): 0 .. S-1 in each row */
+    cm3_batch_row *row; /* (rows) */
     int64_t counts[CM3_TOKEN_RESERVED + 1]; /* targets of each class */
     double weight;                          /* sum of `weights`: what the loss is divided by, summed over all ranks */
 } cm3_batch;

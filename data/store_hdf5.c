@@ -1,32 +1,41 @@
 #include "data/store_hdf5.h"
 
+#include <stddef.h>
 #include <stdio.h>
+
+#define ATTRIBUTE(name, kind, member, ...)                                                                             \
+    { name, kind, offsetof(cm3_store_info, member), sizeof(((cm3_store_info *)0)->member), __VA_ARGS__ }
+const cm3__attribute cm3__store_attributes[] = {
+    ATTRIBUTE("content", CM3__HASH, content, 0, 0),
+    ATTRIBUTE("vocabulary", CM3__HASH, vocabulary, 0, 0),
+    ATTRIBUTE("text_tokenizer", CM3__HASH, inputs.text_tokenizer, 0, 0),
+    ATTRIBUTE("image_tokenizer", CM3__HASH, inputs.image_tokenizer, 0, 0),
+    ATTRIBUTE("image_size", CM3__INT, inputs.image_size, 0, CM3_STORE_TOKENS_MAX),
+    ATTRIBUTE("fit", CM3__STRING_OF, inputs.fit, 0, 0),
+    ATTRIBUTE("background", CM3__STRING_OF, inputs.background, 0, 0),
+    ATTRIBUTE("resize", CM3__STRING_OF, inputs.resize, 0, 0),
+    ATTRIBUTE("samples", CM3__INT, samples, 0, 0),
+    ATTRIBUTE("validation", CM3__INT, validation, 0, 0),
+    ATTRIBUTE("images", CM3__INT, images, 0, 0),
+    ATTRIBUTE("image_codebook", CM3__INT, image_codebook, 1, INT32_MAX),
+    ATTRIBUTE("text_vocabulary", CM3__INT, text_vocabulary, 1, INT32_MAX),
+    {NULL, CM3__INT, 0, 0, 0, 0}};
 
 static size_t id_size(int64_t vocabulary) {
     return vocabulary <= 256 ? 1 : vocabulary <= 65536 ? 2 : 4;
 }
 
 cm3__layout cm3__store_layout(const cm3_store_info *info, enum cm3__column column) {
-    switch (column) {
-    case CM3__SAMPLE:
-        return (cm3__layout){"sample", 8, 3, false};
-    case CM3__SEGMENT:
-        return (cm3__layout){"segment", 4, 2, false};
-    case CM3__TEXT:
-        return (cm3__layout){"text", id_size(info->text_vocabulary), 1, false};
-    case CM3__CODE:
-        return (cm3__layout){"code", id_size(info->image_codebook), 1, false};
-    case CM3__SPLIT:
-        return (cm3__layout){"split", 1, 1, false};
-    case CM3__STRING:
-        return (cm3__layout){"string", 8, CM3_STORE_STRINGS, true};
-    case CM3__NAME:
-        return (cm3__layout){"name", 1, 1, true};
-    case CM3__CAPTION:
-        return (cm3__layout){"caption", 1, 1, true};
-    default:
-        return (cm3__layout){"origin", 1, 1, true};
-    }
+    const cm3__layout layouts[CM3__COLUMNS] = {[CM3__SAMPLE] = {"sample", 8, 3, false},
+                                               [CM3__SEGMENT] = {"segment", 4, 2, false},
+                                               [CM3__TEXT] = {"text", id_size(info->text_vocabulary), 1, false},
+                                               [CM3__CODE] = {"code", id_size(info->image_codebook), 1, false},
+                                               [CM3__SPLIT] = {"split", 1, 1, false},
+                                               [CM3__STRING] = {"string", 8, CM3_STORE_STRINGS, true},
+                                               [CM3__NAME] = {"name", 1, 1, true},
+                                               [CM3__CAPTION] = {"caption", 1, 1, true},
+                                               [CM3__ORIGIN] = {"origin", 1, 1, true}};
+    return layouts[column];
 }
 
 hid_t cm3__file_type(size_t size) {

@@ -32,6 +32,16 @@ typedef struct cm3__layout {
     bool deflated;
 } cm3__layout;
 
+/* The attributes of /, each a member of cm3_store_info: a hash, text of a fixed size, or a number in a range. */
+typedef enum cm3__attribute_kind { CM3__HASH, CM3__STRING_OF, CM3__INT } cm3__attribute_kind;
+typedef struct cm3__attribute {
+    const char *name;
+    cm3__attribute_kind kind;
+    size_t offset, size; /* of the member */
+    int64_t min, max;    /* of a number; max 0: the bytes of the file */
+} cm3__attribute;
+extern const cm3__attribute cm3__store_attributes[]; /* ends with a NULL name */
+
 /* Of a store with these sizes of vocabularies. */
 cm3__layout cm3__store_layout(const cm3_store_info *info, enum cm3__column column);
 /* Of a number of `size` bytes, in the file and in memory: the same on most machines, so that nothing is converted. */

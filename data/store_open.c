@@ -80,22 +80,21 @@ static cm3_status read_version(cm3_store *store) {
 
 static cm3_status read_info(cm3_store *store) {
     cm3_store_info *info = &store->info;
-    cm3_store_inputs *inputs = &info->inputs;
     CM3_TRY(read_version(store));
-    CM3_TRY(get_hash(store, "content", &info->content));
-    CM3_TRY(get_hash(store, "vocabulary", &info->vocabulary));
-    CM3_TRY(get_hash(store, "text_tokenizer", &inputs->text_tokenizer));
-    CM3_TRY(get_hash(store, "image_tokenizer", &inputs->image_tokenizer));
-    CM3_TRY(get_int(store, "image_size", 0, CM3_STORE_TOKENS_MAX, &inputs->image_size));
-    CM3_TRY(get_string(store, "fit", inputs->fit, sizeof inputs->fit));
-    CM3_TRY(get_string(store, "background", inputs->background, sizeof inputs->background));
-    CM3_TRY(get_string(store, "resize", inputs->resize, sizeof inputs->resize));
-    CM3_TRY(get_int(store, "samples", 0, store->file_bytes, &info->samples));
+    for (const cm3__attribute *a = cm3__store_attributes; a->name; a++) {
+        void *member = (char *)info + a->offset;
+        if (a->kind == CM3__HASH)
+            CM3_TRY(get_hash(store, a->name, member));
+        else if (a->kind == CM3__STRING_OF)
+            CM3_TRY(get_string(store, a->name, member, a->size));
+        else
+            CM3_TRY(get_int(store, a->name, a->min, a->max ? a->max : store->file_bytes, member));
+    }
     if (info->samples == 0) return cm3_fail(CM3_ERR_FORMAT, "%s: the token store holds no samples", store->path);
-    CM3_TRY(get_int(store, "validation", 0, info->samples, &info->validation));
-    CM3_TRY(get_int(store, "images", 0, store->file_bytes, &info->images));
-    CM3_TRY(get_int(store, "image_codebook", 1, INT32_MAX, &info->image_codebook));
-    return get_int(store, "text_vocabulary", 1, INT32_MAX, &info->text_vocabulary);
+    if (info->validation > info->samples)
+        return cm3_fail(CM3_ERR_FORMAT, "%s: attribute \"validation\": found %" PRId64 ", expected 0..%" PRId64,
+                        store->path, info->validation, info->samples);
+    return CM3_OK;
 }
 
 /* --- datasets ---------------------------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 #include "data/store_hdf5.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,40 +15,38 @@ const char *cm3_store_path(const cm3_store *store) {
 
 /* --- inputs ------------------------------------------------------------------------------------------------------ */
 
-static cm3_status same(const cm3_store *store, const char *field, const char *found, const char *expected) {
-    if (strcmp(found, expected) == 0) return CM3_OK;
-    return cm3_fail(CM3_ERR_FORMAT, "%s: made of other images: %s: found %s, expected %s; run `cm3leon tokenize` again",
-                    store->path, field, found, expected);
-}
-
-static cm3_status same_hash(const cm3_store *store, const char *field, cm3_hash found, cm3_hash expected) {
-    char a[CM3_HASH_HEX], b[CM3_HASH_HEX];
-    if (cm3_hash_equal(found, expected)) return CM3_OK;
-    cm3_hash_to_hex(found, a);
-    cm3_hash_to_hex(expected, b);
-    return cm3_fail(CM3_ERR_FORMAT,
-                    "%s: made with another vocabulary: %s: found %.12s, expected %.12s; run `cm3leon tokenize` again",
-                    store->path, field, a, b);
+/* A hash, a number or a text, as text. */
+static const char *print_input(const cm3__attribute *a, const cm3_store_inputs *inputs, char text[CM3_HASH_HEX]) {
+    const void *member = (const char *)inputs + (a->offset - offsetof(cm3_store_info, inputs));
+    if (a->kind == CM3__STRING_OF) return member;
+    if (a->kind == CM3__HASH)
+        cm3_hash_to_hex(*(const cm3_hash *)member, text);
+    else
+        snprintf(text, CM3_HASH_HEX, "%" PRId64, *(const int64_t *)member);
+    return text;
 }
 
 cm3_status cm3_store_check_inputs(const cm3_store *store, const cm3_store_inputs *expected) {
     const cm3_store_inputs *found = &store->info.inputs;
-    char a[24], b[24];
-    snprintf(a, sizeof a, "%" PRId64, found->image_size);
-    snprintf(b, sizeof b, "%" PRId64, expected->image_size);
-    CM3_TRY(same_hash(store, "text_tokenizer", found->text_tokenizer, expected->text_tokenizer));
-    CM3_TRY(same_hash(store, "image_tokenizer", found->image_tokenizer, expected->image_tokenizer));
-    CM3_TRY(same(store, "image_size", a, b));
-    CM3_TRY(same(store, "fit", found->fit, expected->fit));
-    CM3_TRY(same(store, "background", found->background, expected->background));
-    return same(store, "resize", found->resize, expected->resize);
+    const size_t begin = offsetof(cm3_store_info, inputs), end = begin + sizeof *found;
+    for (const cm3__attribute *a = cm3__store_attributes; a->name; a++) {
+        char x[CM3_HASH_HEX], y[CM3_HASH_HEX];
+        if (a->offset < begin || a->offset >= end) continue;
+        const char *was = print_input(a, found, x), *is = print_input(a, expected, y);
+        const bool hash = a->kind == CM3__HASH;
+        const int digits = hash ? 12 : -1; /* all of a text */
+        if (strcmp(was, is) != 0)
+            return cm3_fail(CM3_ERR_FORMAT,
+                            "%s: made %s: %s: found %.*s, expected %.*s; run `cm3leon tokenize` again", store->path,
+                            hash ? "with another vocabulary" : "of other images", a->name, digits, was, digits, is);
+    }
+    return CM3_OK;
 }
 
 /* --- which samples ----------------------------------------------------------------------------------------------- */
 
 /* validation[j] - j training samples stand before the j-th validation one. The k-th training sample stands behind all
- * those
- * that have at most k before them. */
+ * those that have at most k before them. */
 int64_t cm3_store_training(const cm3_store *store, int64_t k) {
     int64_t low = 0, high = store->info.validation;
     while (low < high) {

@@ -3,7 +3,6 @@
 #include "core/file.h"
 #include "data/store_hdf5.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -290,16 +289,14 @@ static bool put_hash(hid_t file, const char *name, cm3_hash hash) {
 }
 
 static bool put_attributes(hid_t file, const cm3_store_info *info) {
-    const cm3_store_inputs *inputs = &info->inputs;
-    return put_string(file, "format", CM3_STORE_FORMAT) && put_int(file, "version", CM3_STORE_VERSION) &&
-           put_hash(file, "content", info->content) && put_hash(file, "vocabulary", info->vocabulary) &&
-           put_hash(file, "text_tokenizer", inputs->text_tokenizer) &&
-           put_hash(file, "image_tokenizer", inputs->image_tokenizer) &&
-           put_int(file, "image_size", inputs->image_size) && put_string(file, "fit", inputs->fit) &&
-           put_string(file, "background", inputs->background) && put_string(file, "resize", inputs->resize) &&
-           put_int(file, "samples", info->samples) && put_int(file, "validation", info->validation) &&
-           put_int(file, "images", info->images) && put_int(file, "image_codebook", info->image_codebook) &&
-           put_int(file, "text_vocabulary", info->text_vocabulary);
+    bool good = put_string(file, "format", CM3_STORE_FORMAT) && put_int(file, "version", CM3_STORE_VERSION);
+    for (const cm3__attribute *a = cm3__store_attributes; a->name && good; a++) {
+        const void *member = (const char *)info + a->offset;
+        good = a->kind == CM3__HASH        ? put_hash(file, a->name, *(const cm3_hash *)member)
+               : a->kind == CM3__STRING_OF ? put_string(file, a->name, member)
+                                           : put_int(file, a->name, *(const int64_t *)member);
+    }
+    return good;
 }
 
 /* Everything to the disk, under the temporary name; the file is closed. */
@@ -317,26 +314,13 @@ static cm3_status finish_file(cm3_store_writer *writer) {
     return closed < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot finish the token store") : CM3_OK;
 }
 
-static cm3_status rename_and_sync(const cm3_store_writer *writer) {
-    CM3_TRY(cm3_path_sync(writer->aside));
-    if (rename(writer->aside, writer->path) != 0)
-        return cm3_fail(CM3_ERR_IO, "%s: cannot give the file its name: %s", writer->path, strerror(errno));
-    const char *slash = strrchr(writer->path, '/');
-    char *folder =
-        slash ? strndup(writer->path, slash == writer->path ? 1 : (size_t)(slash - writer->path)) : strdup(".");
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for its folder's name", writer->path);
-    const cm3_status status = cm3_path_sync(folder);
-    free(folder);
-    return status;
-}
-
 cm3_status cm3_store_commit(cm3_store_writer *writer) {
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
     cm3_status status = CM3_OK;
     if (writer->info.samples == 0)
         status = cm3_fail(CM3_ERR_FORMAT, "%s: no samples: the data set is empty", writer->path);
     if (status == CM3_OK) status = finish_file(writer);
-    if (status == CM3_OK) status = rename_and_sync(writer);
+    if (status == CM3_OK) status = cm3_file_commit(writer->aside, writer->path);
     writer_free(writer);
     cm3__hdf5_quiet_end(quiet);
     return status;

@@ -88,7 +88,6 @@ cm3_status cm3_vocab_save(const cm3_vocab *vocab, const char *path) {
     cm3_output *output;
     CM3_TRY(cm3_output_open(path, &output));
     cm3_json_writer w = cm3_json_writer_on(cm3_output_stream(output));
-    char hex[CM3_HASH_HEX];
     cm3_json_begin_object(&w, NULL);
     cm3_json_put_string(&w, "format", "cm3leon vocabulary");
     cm3_json_put_int(&w, "version", 1);
@@ -101,23 +100,12 @@ cm3_status cm3_vocab_save(const cm3_vocab *vocab, const char *path) {
         cm3_json_end_object(&w);
     }
     cm3_json_end_object(&w);
-    cm3_hash_to_hex(vocab->text_tokenizer, hex);
-    cm3_json_put_string(&w, "text_tokenizer", hex);
-    cm3_hash_to_hex(vocab->image_tokenizer, hex);
-    cm3_json_put_string(&w, "image_tokenizer", hex);
-    cm3_hash_to_hex(vocab->fingerprint, hex);
-    cm3_json_put_string(&w, "fingerprint", hex);
+    cm3_json_put_hash(&w, "text_tokenizer", vocab->text_tokenizer);
+    cm3_json_put_hash(&w, "image_tokenizer", vocab->image_tokenizer);
+    cm3_json_put_hash(&w, "fingerprint", vocab->fingerprint);
     cm3_json_end_object(&w);
     cm3_json_end_line(&w);
     return cm3_output_commit(output);
-}
-
-static cm3_status need_hash(const json_t *root, const char *path, const char *key, cm3_hash *hash) {
-    const char *hex;
-    CM3_TRY(cm3_json_need_string(root, path, key, &hex));
-    if (!cm3_hash_from_hex(hex, hash))
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: found \"%.40s\", expected 32 hexadecimal digits", path, key, hex);
-    return CM3_OK;
 }
 
 static cm3_status need_region(const json_t *regions, const char *path, int role, cm3_vocab *vocab) {
@@ -138,20 +126,16 @@ static cm3_status need_region(const json_t *regions, const char *path, int role,
 }
 
 static cm3_status read_vocab(const json_t *root, const char *path, cm3_vocab *vocab) {
-    const char *format;
     const json_t *regions;
-    int64_t version, size;
-    CM3_TRY(cm3_json_need_string(root, path, "format", &format));
-    if (strcmp(format, "cm3leon vocabulary") != 0)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: format: found \"%.40s\", expected \"cm3leon vocabulary\"", path, format);
-    CM3_TRY(cm3_json_need_int(root, path, "version", 1, 1, &version));
+    int64_t size;
+    CM3_TRY(cm3_json_need_format(root, path, "cm3leon vocabulary", 1));
     CM3_TRY(cm3_json_need_int(root, path, "size", CM3_REGION_COUNT, INT32_MAX, &size));
     vocab->size = (int32_t)size;
     CM3_TRY(cm3_json_need_object(root, path, "regions", &regions));
     for (int role = 0; role < CM3_REGION_COUNT; role++) CM3_TRY(need_region(regions, path, role, vocab));
-    CM3_TRY(need_hash(root, path, "text_tokenizer", &vocab->text_tokenizer));
-    CM3_TRY(need_hash(root, path, "image_tokenizer", &vocab->image_tokenizer));
-    CM3_TRY(need_hash(root, path, "fingerprint", &vocab->fingerprint));
+    CM3_TRY(cm3_json_need_hash(root, path, "text_tokenizer", &vocab->text_tokenizer));
+    CM3_TRY(cm3_json_need_hash(root, path, "image_tokenizer", &vocab->image_tokenizer));
+    CM3_TRY(cm3_json_need_hash(root, path, "fingerprint", &vocab->fingerprint));
     if (!cm3_hash_equal(vocab->fingerprint, fingerprint_of(vocab)))
         return cm3_fail(CM3_ERR_FORMAT, "%s: fingerprint: is not that of the table beside it; the file was changed",
                         path);

@@ -12,7 +12,7 @@ struct cm3_image_codec {
     cm3_tape *encoder, *decoder; /* NULL until the first use */
     cm3_var *found, *drawn;      /* codes of the first, folded images of the second */
     cm3_staged_buffer folded;    /* (batch) f32: input of the encoder */
-    cm3_staged_buffer codes;     /* (batch, codes of a image) i32: input of the decoder */
+    cm3_staged_buffer codes;     /* (batch, codes of an image) i32: input of the decoder */
 };
 
 cm3_status cm3_image_codec_create(const cm3_vqgan *model, int64_t batch, cm3_image_codec **out) {
@@ -22,7 +22,7 @@ cm3_status cm3_image_codec_create(const cm3_vqgan *model, int64_t batch, cm3_ima
     const size_t values = (size_t)cm3_shape_count(cm3_vqgan_image_shape(model, batch)),
                  codes = (size_t)(batch * cm3_vqgan_codes_per_image(config));
     cm3_image_codec *codec = calloc(1, sizeof *codec);
-    if (!codec) return cm3_fail(CM3_ERR_MEMORY, "no memory for an image codec");
+    if (!codec) return cm3_fail(CM3_ERR_MEMORY, "out of memory for an image codec");
     *codec =
         (cm3_image_codec){.model = model, .options = cm3_params_tape_options(cm3_vqgan_params(model)), .batch = batch};
     const cm3_memory *memory = codec->options.backend->memory;

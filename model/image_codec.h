@@ -7,7 +7,7 @@
 typedef struct cm3_image_codec cm3_image_codec;
 
 /* `model` has its parameters allocated and filled; both must outlive the codec. Works where the parameters are, on
- * `batch` images at a time; the memory of each direction is taken at its first use. */
+ * `batch` images at a time; the memory of each direction is allocated at its first use. */
 cm3_status cm3_image_codec_create(const cm3_vqgan *model, int64_t batch, cm3_image_codec **codec);
 void cm3_image_codec_free(cm3_image_codec *codec);
 

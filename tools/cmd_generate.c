@@ -3,7 +3,7 @@
 #include "core/progress.h"
 #include "data/image/sheet.h"
 #include "tools/session.h"
-#include "data/text/utf8.h"
+#include "core/utf8.h"
 #include "train/generate/pipeline.h"
 
 #include <stdlib.h>
@@ -42,7 +42,7 @@ typedef struct inputs {
 
 static cm3_status add_prompt(inputs *in, const char *text, int64_t samples) {
     size_t bad;
-    if (!cm3_text_is_utf8(text, strlen(text), &bad))
+    if (!cm3_utf8_is_valid(text, strlen(text), &bad))
         return cm3_fail(CM3_ERR_USAGE, "a prompt is not UTF-8 at byte %zu", bad);
     for (int64_t i = 0; i < samples; i++) {
         if (in->count == PROMPTS_MAX)

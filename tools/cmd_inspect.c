@@ -106,8 +106,8 @@ static cm3_status print_block(const cm3_command_line *line, const cm3_session *s
     if (status == CM3_OK) status = cm3_block_init(&block, config);
     if (status == CM3_OK) status = cm3_block_rebuild(packer, config, slot, step, &block);
     if (status == CM3_OK)
-        status =
-            cm3_block_print(stdout, &block, config, &tokenizers->vocab, store, cm3_tokenizers_decode_text, tokenizers);
+        status = cm3_block_print(stdout, &block, config, &tokenizers->vocab, store,
+                                 &(cm3_text_decoder){cm3_tokenizers_decode_text, tokenizers});
     cm3_block_free(&block);
     cm3_packer_free(packer);
     cm3_store_close(store);

@@ -70,7 +70,7 @@ void cm3_session_close(cm3_session *session) {
 
 static cm3_status take_lock(cm3_session *session) {
     CM3_TRY(cm3_folder_make(session->recipe.run.out));
-    return cm3_lock_take(session->recipe.run.out, &session->lock);
+    return cm3_lock_acquire(session->recipe.run.out, &session->lock);
 }
 
 static cm3_status open_alone(const cm3_recipe *recipe, int local, cm3_device *device) {

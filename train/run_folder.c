@@ -22,14 +22,6 @@ static cm3_status record_path(const char *out, const char *stage, char **path) {
                                                               : CM3_OK;
 }
 
-static cm3_status read_hash(const json_t *root, const char *path, const char *key, cm3_hash *hash) {
-    const char *hex;
-    CM3_TRY(cm3_json_need_string(root, path, key, &hex));
-    if (!cm3_hash_from_hex(hex, hash))
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %s: found \"%.40s\", expected 32 hexadecimal digits", path, key, hex);
-    return CM3_OK;
-}
-
 static cm3_status read_members(const json_t *root, const char *path, const char *out, cm3_stage_record *record) {
     int64_t version = 1; /* the first had no number */
     if (json_object_get(root, "version")) CM3_TRY(cm3_json_need_int(root, path, "version", 0, INT64_MAX, &version));
@@ -38,8 +30,8 @@ static cm3_status read_members(const json_t *root, const char *path, const char 
                         "%s: the run folder has format version %" PRId64
                         ", expected %d: give another `out`, or remove %s",
                         path, version, CM3_RUN_VERSION, out);
-    CM3_TRY(read_hash(root, path, "settings", &record->settings));
-    return read_hash(root, path, "inputs", &record->inputs);
+    CM3_TRY(cm3_json_need_hash(root, path, "settings", &record->settings));
+    return cm3_json_need_hash(root, path, "inputs", &record->inputs);
 }
 
 cm3_status cm3_stage_record_read(const char *out, const char *stage, cm3_stage_record *record) {

@@ -53,5 +53,5 @@ const cm3_memory cm3_memory_host = {.host = true,
                                     .event_record = record_event,
                                     .event_sync = sync_event,
                                     .event_free = free_event,
-                                    .discard = cm3_pages_forget,
+                                    .discard = cm3_pages_discard,
                                     .page_bytes = CM3_HUGE_PAGE};

@@ -26,7 +26,7 @@ static cm3_status unknown(const uint8_t *bytes, size_t length, const char *name)
 cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, int least, cm3_image *image) {
     *image = (cm3_image){0};
     if (length > CM3_IMAGE_BYTES_MAX)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: %zu bytes; a image may have %d", name, length, CM3_IMAGE_BYTES_MAX);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: %zu bytes; an image may have %d", name, length, CM3_IMAGE_BYTES_MAX);
     switch (format_of(bytes, length)) {
     case FORMAT_JPEG:
         return cm3__jpeg_decode(bytes, length, name, least, image);
@@ -34,19 +34,6 @@ cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, 
         return cm3__png_decode(bytes, length, name, image);
     case FORMAT_WEBP:
         return cm3__webp_decode(bytes, length, name, image);
-    default:
-        return unknown(bytes, length, name);
-    }
-}
-
-cm3_status cm3_image_probe(const void *bytes, size_t length, const char *name, int *width, int *height) {
-    switch (format_of(bytes, length)) {
-    case FORMAT_JPEG:
-        return cm3__jpeg_probe(bytes, length, name, width, height);
-    case FORMAT_PNG:
-        return cm3__png_probe(bytes, length, name, width, height);
-    case FORMAT_WEBP:
-        return cm3__webp_probe(bytes, length, name, width, height);
     default:
         return unknown(bytes, length, name);
     }

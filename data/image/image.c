@@ -11,11 +11,12 @@ cm3_status cm3_image_create(int width, int height, int channels, cm3_image *imag
     *image = (cm3_image){0};
     if (width < 1 || height < 1 || width > CM3_IMAGE_SIDE_MAX || height > CM3_IMAGE_SIDE_MAX ||
         (int64_t)width * height > CM3_IMAGE_PIXELS_MAX)
-        return cm3_fail(CM3_ERR_SHAPE, "a image of %d x %d pixels; sides may be 1 to %d, with at most %d pixels in all",
-                        width, height, CM3_IMAGE_SIDE_MAX, CM3_IMAGE_PIXELS_MAX);
-    if (channels != 3 && channels != 4) return cm3_fail(CM3_ERR_SHAPE, "a image of %d channels, not 3 or 4", channels);
+        return cm3_fail(CM3_ERR_SHAPE,
+                        "an image of %d x %d pixels; sides may be 1 to %d, with at most %d pixels in all", width,
+                        height, CM3_IMAGE_SIDE_MAX, CM3_IMAGE_PIXELS_MAX);
+    if (channels != 3 && channels != 4) return cm3_fail(CM3_ERR_SHAPE, "an image of %d channels, not 3 or 4", channels);
     uint8_t *pixels = malloc((size_t)width * height * channels);
-    if (!pixels) return cm3_fail(CM3_ERR_MEMORY, "no memory for a image of %d x %d pixels", width, height);
+    if (!pixels) return cm3_fail(CM3_ERR_MEMORY, "out of memory for an image of %d x %d pixels", width, height);
     *image = (cm3_image){.width = width, .height = height, .channels = channels, .pixels = pixels};
     return CM3_OK;
 }

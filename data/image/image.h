@@ -1,6 +1,6 @@
 /* Images: decoding, resizing, writing.
  *
- * A image is 8-bit sRGB, rows from the top, the channels of a pixel side by side: (height, width, channels), with
+ * An image is 8-bit sRGB, rows from the top, the channels of a pixel side by side: (height, width, channels), with
  * nothing between rows. Three channels are red, green, blue; the fourth is straight (not premultiplied) alpha.
  *
  * Sources deliver images of any size; a model wants squares of one size without alpha, as numbers in [-1, 1]:
@@ -31,12 +31,12 @@ typedef struct cm3_colour {
 
 typedef enum cm3_fit {
     CM3_FIT_CROP,    /* the largest centred square: nothing is distorted, the ends of the longer side are lost */
-    CM3_FIT_PAD,     /* the whole image, centred on a background: nothing is lost                            */
-    CM3_FIT_STRETCH, /* the whole image, its aspect ratio lost                                               */
+    CM3_FIT_PAD,     /* the whole image, centred on a background: nothing is lost */
+    CM3_FIT_STRETCH, /* the whole image, its aspect ratio lost */
 } cm3_fit;
 extern const char *const cm3_fit_names[]; /* the words of a recipe, NULL at the end */
 
-/* A image of uninitialised pixels. CM3_ERR_SHAPE for sizes out of range. */
+/* An image of uninitialised pixels. CM3_ERR_SHAPE for sizes out of range. */
 cm3_status cm3_image_create(int width, int height, int channels, cm3_image *image);
 /* The same for what a file claims: sizes out of range are that file's fault, CM3_ERR_FORMAT. */
 cm3_status cm3_image_create_for(const char *name, int64_t width, int64_t height, int channels, cm3_image *image);
@@ -52,10 +52,8 @@ size_t cm3_image_size(const cm3_image *image); /* in bytes */
  * times cheaper than decoding it whole and shrinking it; 0 asks for the full size.
  *
  * `name` stands for the image in messages. CM3_ERR_UNSUPPORTED for another format; CM3_ERR_FORMAT for anything wrong
- * in the file, above all a image cut short (decoders would rather fill the rest with grey). */
+ * in the file, above all an image cut short (decoders would rather fill the rest with grey). */
 cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, int least, cm3_image *image);
-/* The size a file claims, without decoding it. */
-cm3_status cm3_image_probe(const void *bytes, size_t length, const char *name, int *width, int *height);
 /* Reads and decodes a file. CM3_ERR_NOT_FOUND if it does not exist. */
 cm3_status cm3_image_read(const char *path, int least, cm3_image *image);
 

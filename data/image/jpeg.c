@@ -98,7 +98,7 @@ static void read_rows(reader *r, const char *name, int least) {
         r->status = cm3_image_create_for(name, jpeg->output_width, jpeg->output_height, 3, &r->image);
     if (r->status != CM3_OK) return;
     if (cmyk && !(r->row = malloc((size_t)4 * jpeg->output_width))) {
-        r->status = cm3_fail(CM3_ERR_MEMORY, "%s: no memory for a row of pixels", name);
+        r->status = cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for a row of pixels", name);
         return;
     }
     jpeg_start_decompress(jpeg);
@@ -113,37 +113,21 @@ static void read_rows(reader *r, const char *name, int least) {
     r->status = cm3__image_orient(&r->image, orientation);
 }
 
-static void prepare(reader *r) {
-    r->jpeg.err = jpeg_std_error(&r->errors);
-    r->errors.error_exit = on_error;
-    r->errors.emit_message = on_message;
-}
-
-static cm3_status bad(const reader *r, const char *name) {
-    return cm3_fail(CM3_ERR_FORMAT, "%s: cut short or damaged JPEG: %s", name, r->message);
-}
-
 /* The frame of setjmp holds nothing that a jump could leave undefined. */
 static void decode(reader *r, const uint8_t *bytes, size_t length, const char *name, int least) {
     if (setjmp(r->failed)) {
-        r->status = bad(r, name);
+        r->status = cm3_fail(CM3_ERR_FORMAT, "%s: cut short or damaged JPEG: %s", name, r->message);
         return;
     }
     start(r, bytes, length);
     read_rows(r, name, least);
 }
 
-static void probe(reader *r, const uint8_t *bytes, size_t length, const char *name) {
-    if (setjmp(r->failed)) {
-        r->status = bad(r, name);
-        return;
-    }
-    start(r, bytes, length);
-}
-
 cm3_status cm3__jpeg_decode(const uint8_t *bytes, size_t length, const char *name, int least, cm3_image *image) {
     reader r = {.status = CM3_OK};
-    prepare(&r);
+    r.jpeg.err = jpeg_std_error(&r.errors);
+    r.errors.error_exit = on_error;
+    r.errors.emit_message = on_message;
     decode(&r, bytes, length, name, least);
     jpeg_destroy_decompress(&r.jpeg);
     free(r.row);
@@ -151,15 +135,5 @@ cm3_status cm3__jpeg_decode(const uint8_t *bytes, size_t length, const char *nam
         *image = r.image;
     else
         cm3_image_free(&r.image);
-    return r.status;
-}
-
-cm3_status cm3__jpeg_probe(const uint8_t *bytes, size_t length, const char *name, int *width, int *height) {
-    reader r = {.status = CM3_OK};
-    prepare(&r);
-    probe(&r, bytes, length, name);
-    *width = (int)r.jpeg.image_width;
-    *height = (int)r.jpeg.image_height;
-    jpeg_destroy_decompress(&r.jpeg);
     return r.status;
 }

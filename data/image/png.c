@@ -13,15 +13,6 @@ static cm3_status bad(png_image *png, const char *name) {
     return status;
 }
 
-cm3_status cm3__png_probe(const uint8_t *bytes, size_t length, const char *name, int *width, int *height) {
-    png_image png = {.version = PNG_IMAGE_VERSION};
-    if (!png_image_begin_read_from_memory(&png, bytes, length)) return bad(&png, name);
-    *width = (int)png.width; /* libpng's own limit is 10^6 */
-    *height = (int)png.height;
-    png_image_free(&png);
-    return CM3_OK;
-}
-
 cm3_status cm3__png_decode(const uint8_t *bytes, size_t length, const char *name, cm3_image *image) {
     png_image png = {.version = PNG_IMAGE_VERSION};
     if (!png_image_begin_read_from_memory(&png, bytes, length)) return bad(&png, name);
@@ -53,7 +44,7 @@ cm3_status cm3_image_encode_png(const cm3_image *image, uint8_t **bytes, size_t 
     png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png);
     uint8_t *buffer = malloc(size);
     if (!buffer)
-        return cm3_fail(CM3_ERR_MEMORY, "no memory to encode a PNG of %d x %d pixels", image->width, image->height);
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory to encode a PNG of %d x %d pixels", image->width, image->height);
     if (!png_image_write_to_memory(&png, buffer, &size, 0, image->pixels, 0, NULL)) {
         free(buffer);
         return cm3_fail(CM3_ERR_INTERNAL, "a PNG of %d x %d pixels could not be encoded: %s", image->width,

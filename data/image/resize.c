@@ -10,7 +10,7 @@
  * fraction fill an int32. */
 enum { WEIGHT_BITS = 22 };
 
-/* A region of a image, in pixels; edges may fall between pixels. */
+/* A region of an image, in pixels; edges may fall between pixels. */
 typedef struct region {
     double left, top, width, height;
 } region;
@@ -61,7 +61,7 @@ static cm3_status taps_make(int inputs, double start, double extent, int outputs
     free(exact);
     if (complete) return CM3_OK;
     taps_free(t);
-    return cm3_fail(CM3_ERR_MEMORY, "no memory to resize %d to %d pixels", inputs, outputs);
+    return cm3_fail(CM3_ERR_MEMORY, "out of memory to resize %d to %d pixels", inputs, outputs);
 }
 
 static uint8_t to_pixel(int32_t sum) {
@@ -112,7 +112,7 @@ static cm3_status passes(const cm3_image *image, const taps *columns, const taps
     const int complete = between && sums;
     free(between);
     free(sums);
-    return complete ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to resize a image");
+    return complete ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory to resize an image");
 }
 
 static cm3_status resample(const cm3_image *image, region from, int width, int height, cm3_image *out) {

@@ -26,14 +26,6 @@ static cm3_status features_of(const uint8_t *bytes, size_t length, const char *n
     return CM3_OK;
 }
 
-cm3_status cm3__webp_probe(const uint8_t *bytes, size_t length, const char *name, int *width, int *height) {
-    WebPBitstreamFeatures features;
-    CM3_TRY(features_of(bytes, length, name, &features));
-    *width = features.width;
-    *height = features.height;
-    return CM3_OK;
-}
-
 cm3_status cm3__webp_decode(const uint8_t *bytes, size_t length, const char *name, cm3_image *image) {
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))

@@ -42,7 +42,7 @@ static void emoji_close(void *opaque) {
 static cm3_status read_packaged(const cm3_source_config *config, const char *file, const char *package, char **path,
                                 char **data, size_t *length) {
     *path = cm3_path_join(config->path && *config->path ? config->path : "/usr/share", file);
-    if (!*path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!*path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     const cm3_status status = cm3_file_read(*path, FILE_MAX, data, length);
     if (status == CM3_ERR_NOT_FOUND)
         return cm3_fail(status, "%s is missing: the emoji source needs the Debian package %s (apt install %s)", *path,
@@ -168,7 +168,7 @@ static cm3_split emoji_split(const void *opaque, int64_t index) {
 cm3_status cm3__emoji_open(const cm3_source_config *config, cm3_source *source) {
     static const cm3__source_kind kind = {emoji_read, emoji_label, emoji_split, emoji_close};
     emoji_state *state = calloc(1, sizeof *state);
-    if (!state) return cm3_fail(CM3_ERR_MEMORY, "no memory for a source");
+    if (!state) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a source");
     pthread_mutex_init(&state->lock, NULL);
     cm3_status status = read_names(config, &state->list);
     if (status == CM3_OK) status = read_font(config, state);
@@ -177,12 +177,5 @@ cm3_status cm3__emoji_open(const cm3_source_config *config, cm3_source *source) 
         status = cm3__emoji_select(config, &state->list);
     }
     if (status == CM3_OK) status = cm3__emoji_split(config, &state->list);
-    if (status != CM3_OK) {
-        emoji_close(state);
-        return status;
-    }
-    source->kind = &kind;
-    source->state = state;
-    source->count = state->list.count;
-    return CM3_OK;
+    return cm3__source_opened(status, &kind, state, state->list.count, source);
 }

@@ -2,7 +2,7 @@
 #include "data/source/kind.h"
 
 #include "core/list.h"
-#include "data/text/utf8.h"
+#include "core/utf8.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static char *trim(char *text) {
     return text;
 }
 
-/* "1F44B ; fully-qualified # (image) E0.6 waving hand". A status other than fully-qualified leaves the name NULL. */
+/* "1F44B ; fully-qualified # (emoji) E0.6 waving hand". A status other than fully-qualified leaves the name NULL. */
 static bool parse_line(char *line, cm3__emoji *emoji) {
     char *status = cut(line, ';'), *comment = status ? cut(status, '#') : NULL;
     if (!comment || !parse_codes(line, emoji)) return false;
@@ -54,7 +54,7 @@ cm3_status cm3__emoji_parse(const char *path, char *text, size_t length, cm3__em
     const char *group = "", *subgroup = "";
     CM3_LIST(cm3__emoji) all = {0};
     long number = 1;
-    if (!cm3_text_is_utf8(text, length, NULL) || memchr(text, 0, length))
+    if (!cm3_utf8_is_valid(text, length, NULL) || memchr(text, 0, length))
         status = cm3_fail(CM3_ERR_FORMAT, "%s: not a UTF-8 text", path);
     for (char *line = text, *next; status == CM3_OK && line; line = next, number++) {
         next = cut(line, '\n');
@@ -82,7 +82,8 @@ void cm3__emoji_list_free(cm3__emoji_list *list) {
     *list = (cm3__emoji_list){0};
 }
 
-static bool is_group(const cm3__emoji *emoji, const char *name) {
+static bool is_group(const void *what, const char *name) {
+    const cm3__emoji *emoji = what;
     return !strcasecmp(emoji->group, name) || !strcasecmp(emoji->subgroup, name);
 }
 
@@ -105,25 +106,12 @@ static cm3_status check_groups(const cm3_string_list *groups, const cm3__emoji_l
     return CM3_OK;
 }
 
-static bool groups_keep(const cm3_string_list *groups, const cm3__emoji *emoji) {
-    bool wanted = false, any = false;
-    for (int i = 0; i < groups->count; i++) {
-        const char *name = groups->values[i];
-        if (name[0] == '!') {
-            if (is_group(emoji, name + 1)) return false;
-        } else {
-            any = true;
-            wanted = wanted || is_group(emoji, name);
-        }
-    }
-    return wanted || !any;
-}
-
 cm3_status cm3__emoji_select(const cm3_source_config *config, cm3__emoji_list *list) {
     CM3_TRY(check_groups(&config->groups, list));
     int64_t kept = 0;
     for (int64_t i = 0; i < list->count && cm3__limit_allows(config, kept); i++)
-        if (groups_keep(&config->groups, &list->items[i]) && cm3__words_keep(&config->filter, list->items[i].name))
+        if (cm3__list_keeps(&config->groups, is_group, &list->items[i]) &&
+            cm3__words_keep(&config->filter, list->items[i].name))
             list->items[kept++] = list->items[i];
     list->count = kept;
     return CM3_OK;

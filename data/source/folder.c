@@ -41,12 +41,12 @@ static bool is_image(const char *name) {
     return false;
 }
 
-/* Reads the caption beside a image, without blanks at its ends. */
+/* Reads the caption beside an image, without blanks at its ends. */
 static cm3_status read_caption(const char *image, char **text) {
     char *path, *data;
     size_t length;
     const int stem = (int)(strrchr(image, '.') - image);
-    if (asprintf(&path, "%.*s.txt", stem, image) < 0) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (asprintf(&path, "%.*s.txt", stem, image) < 0) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     cm3_status status = cm3_file_read(path, CM3_CAPTION_MAX, &data, &length);
     if (status == CM3_ERR_NOT_FOUND) cm3_fail(status, "%s: its caption %s is missing", image, path);
     if (status == CM3_OK) {
@@ -64,7 +64,7 @@ static cm3_status read_caption(const char *image, char **text) {
 static cm3_status add(const cm3_source_config *config, folder_state *state, const char *relative) {
     entry e = {0};
     char *path = cm3_path_join(state->root, relative);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     cm3_status status = read_caption(path, &e.text);
     free(path);
     if (status != CM3_OK || !cm3__words_keep(&config->filter, e.text)) {
@@ -85,7 +85,7 @@ static cm3_status scan(const cm3_source_config *config, folder_state *state, con
 static cm3_status visit(const cm3_source_config *config, folder_state *state, const char *relative, int depth) {
     if (is_image(relative)) return add(config, state, relative);
     char *path = cm3_path_join(state->root, relative);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     const bool folder = cm3_path_is_folder(path);
     free(path);
     return folder ? scan(config, state, relative, depth + 1) : CM3_OK;
@@ -94,16 +94,16 @@ static cm3_status visit(const cm3_source_config *config, folder_state *state, co
 static cm3_status scan(const cm3_source_config *config, folder_state *state, const char *relative, int depth) {
     if (depth > DEPTH_MAX)
         return cm3_fail(CM3_ERR_FORMAT, "%s/%s: folders %d deep; is a link going round?", state->root, relative, depth);
-    char *path = *relative ? cm3_path_join(state->root, relative) : strdup(state->root);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    char *path = cm3_path_join(state->root, relative);
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     cm3_names names = {0};
     cm3_status status = cm3_folder_list(path, &names);
     free(path);
     for (size_t i = 0; status == CM3_OK && i < names.count && cm3__limit_allows(config, (int64_t)state->entries.count);
          i++) {
         if (names.names[i][0] == '.') continue;
-        char *child = *relative ? cm3_path_join(relative, names.names[i]) : strdup(names.names[i]);
-        status = child ? visit(config, state, child, depth) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+        char *child = cm3_path_join(relative, names.names[i]);
+        status = child ? visit(config, state, child, depth) : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
         free(child);
     }
     cm3_names_free(&names);
@@ -123,7 +123,7 @@ static cm3_status folder_read(void *opaque, int64_t index, int least, cm3_pair *
     const folder_state *state = opaque;
     CM3_TRY(folder_label(opaque, index, pair));
     char *path = cm3_path_join(state->root, pair->name);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     const cm3_status status = cm3_image_read(path, least, &pair->image);
     free(path);
     return status;
@@ -137,24 +137,17 @@ static cm3_split folder_split(const void *opaque, int64_t index) {
 static cm3_status open_sidecars(const cm3_source_config *config, cm3_source *source) {
     static const cm3__source_kind kind = {folder_read, folder_label, folder_split, folder_close};
     folder_state *state = calloc(1, sizeof *state);
-    if (!state) return cm3_fail(CM3_ERR_MEMORY, "no memory for a source");
+    if (!state) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a source");
     cm3_status status = cm3__text_copy(config->path, strlen(config->path), &state->root);
     if (status == CM3_OK) status = scan(config, state, "", 0);
-    if (status != CM3_OK) {
-        folder_close(state);
-        return status;
-    }
-    source->kind = &kind;
-    source->state = state;
-    source->count = (int64_t)state->entries.count;
-    return CM3_OK;
+    return cm3__source_opened(status, &kind, state, (int64_t)state->entries.count, source);
 }
 
 cm3_status cm3__folder_open(const cm3_source_config *config, cm3_source *source) {
     if (!cm3_path_is_folder(config->path))
         return cm3_fail(CM3_ERR_NOT_FOUND, "%s: there is no such folder", config->path);
     char *metadata = cm3_path_join(config->path, "metadata.jsonl");
-    if (!metadata) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    if (!metadata) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     const cm3_status status =
         cm3_path_exists(metadata) ? cm3__jsonl_open(config, metadata, source) : open_sidecars(config, source);
     free(metadata);

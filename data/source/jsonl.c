@@ -4,7 +4,7 @@
 #include "data/source/kind.h"
 
 #include "core/file.h"
-#include "data/text/utf8.h"
+#include "core/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +49,7 @@ cm3_status cm3__jsonl_parse(const cm3_source_config *config, const char *where, 
     size_t bad;
     *pair = (cm3_pair){0};
     *image = NULL;
-    if (!cm3_text_is_utf8(line, length, &bad))
+    if (!cm3_utf8_is_valid(line, length, &bad))
         return cm3_fail(CM3_ERR_FORMAT, "%s: not UTF-8: byte %zu of the line is 0x%02x", where, bad + 1,
                         (unsigned char)line[bad]);
     json_t *object = json_loadb(line, length, 0, &error);
@@ -189,7 +189,7 @@ static cm3_split jsonl_split(const void *opaque, int64_t index) {
     return state->index.items[index].validation ? CM3_SPLIT_VALIDATION : CM3_SPLIT_TRAIN;
 }
 
-static cm3_status remember(const cm3_source_config *config, const char *path, jsonl_state *state) {
+static cm3_status copy_settings(const cm3_source_config *config, const char *path, jsonl_state *state) {
     const char *slash = strrchr(path, '/');
     const char *text_field = or_default(config->text_field, ""), *image_field = or_default(config->image_field, "");
     CM3_TRY(cm3__text_copy(path, strlen(path), &state->path));
@@ -214,14 +214,7 @@ cm3_status cm3__jsonl_open(const cm3_source_config *config, const char *path, cm
     jsonl_state *state = calloc(1, sizeof *state);
     if (!state) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a source");
     state->descriptor = -1;
-    cm3_status status = remember(config, path, state);
+    cm3_status status = copy_settings(config, path, state);
     if (status == CM3_OK) status = build(config, state);
-    if (status != CM3_OK) {
-        jsonl_close(state);
-        return status;
-    }
-    source->kind = &kind;
-    source->state = state;
-    source->count = (int64_t)state->index.count;
-    return CM3_OK;
+    return cm3__source_opened(status, &kind, state, (int64_t)state->index.count, source);
 }

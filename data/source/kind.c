@@ -2,7 +2,7 @@
 
 #include "core/hash.h"
 #include "core/rng.h"
-#include "data/text/utf8.h"
+#include "core/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,18 +15,39 @@ void cm3_pair_free(cm3_pair *pair) {
     *pair = (cm3_pair){0};
 }
 
-bool cm3__words_keep(const cm3_string_list *words, const char *text) {
+bool cm3__list_keeps(const cm3_string_list *words, bool (*matches)(const void *what, const char *word),
+                     const void *what) {
     bool wanted = false, any = false;
     for (int i = 0; i < words->count; i++) {
         const char *word = words->values[i];
         if (word[0] == '!') {
-            if (strcasestr(text, word + 1)) return false;
+            if (matches(what, word + 1)) return false;
         } else {
             any = true;
-            wanted = wanted || strcasestr(text, word);
+            wanted = wanted || matches(what, word);
         }
     }
     return wanted || !any;
+}
+
+static bool contains(const void *text, const char *word) {
+    return strcasestr(text, word) != NULL;
+}
+
+bool cm3__words_keep(const cm3_string_list *words, const char *text) {
+    return cm3__list_keeps(words, contains, text);
+}
+
+cm3_status cm3__source_opened(cm3_status status, const cm3__source_kind *kind, void *state, int64_t count,
+                              cm3_source *source) {
+    if (status == CM3_OK) {
+        source->kind = kind;
+        source->state = state;
+        source->count = count;
+    } else {
+        kind->close(state);
+    }
+    return status;
 }
 
 bool cm3__limit_allows(const cm3_source_config *config, int64_t count) {
@@ -47,7 +68,7 @@ cm3_status cm3__caption_check(const char *where, const char *text, size_t length
         return cm3_fail(CM3_ERR_FORMAT, "%s: a caption of %zu bytes; at most %d are expected", where, length,
                         CM3_CAPTION_MAX);
     if (memchr(text, 0, length)) return cm3_fail(CM3_ERR_FORMAT, "%s: the caption holds a NUL character", where);
-    if (!cm3_text_is_utf8(text, length, &bad))
+    if (!cm3_utf8_is_valid(text, length, &bad))
         return cm3_fail(CM3_ERR_FORMAT, "%s: the caption is not UTF-8: byte %zu is 0x%02x", where, bad + 1,
                         (unsigned char)text[bad]);
     return CM3_OK;

@@ -32,9 +32,15 @@ cm3_status cm3__jsonl_open(const cm3_source_config *config, const char *path, cm
 
 /* --- what all kinds share ---------------------------------------------------------------------------------------- */
 
-/* A list's words, of which a text has to contain one; those that start with "!" it must not contain. Letters of either
- * case are the same. An empty list keeps everything. */
+/* Whether a list of words keeps something: one of them must match; those that start with "!" must not. An empty list
+ * keeps everything. */
+bool cm3__list_keeps(const cm3_string_list *words, bool (*matches)(const void *what, const char *word),
+                     const void *what);
+/* The same for a text, which matches the words that it contains, in letters of either case. */
 bool cm3__words_keep(const cm3_string_list *words, const char *text);
+/* What opening a kind ends with: `status` and its state go into the source, or the state is closed. */
+cm3_status cm3__source_opened(cm3_status status, const cm3__source_kind *kind, void *state, int64_t count,
+                              cm3_source *source);
 /* Whether another pair may be added to the `count` there are. */
 bool cm3__limit_allows(const cm3_source_config *config, int64_t count);
 /* The random share of sources without combinations; `key` is the image's path. */

@@ -61,7 +61,7 @@ static cm3_status open_kind(const cm3_source_config *config, cm3_source *source)
 cm3_status cm3_source_open(const cm3_source_config *config, cm3_source **source) {
     *source = NULL;
     cm3_source *opened = calloc(1, sizeof *opened);
-    if (!opened) return cm3_fail(CM3_ERR_MEMORY, "no memory for a source");
+    if (!opened) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a source");
     opened->image_size = (int)config->image_size;
     opened->fit = (cm3_fit)config->fit;
     opened->background = (cm3_colour){255, 255, 255};

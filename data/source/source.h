@@ -18,7 +18,7 @@
  *           some 3,600 pairs of 136 x 128 pixels. `path` may name another root than /usr/share.
  *   folder  a folder of images with, beside each x.jpg, its caption in x.txt; or with one metadata.jsonl whose lines
  *           hold "file_name" and "text" (Hugging Face's imagefolder). Subfolders are read too.
- *   jsonl   a file of JSON objects, one a line, holding the caption and a image's path relative to the file.
+ *   jsonl   a file of JSON objects, one a line, holding the caption and an image's path relative to the file.
  *
  * Every caption is valid UTF-8 without NUL, and not empty. */
 #ifndef CM3_DATA_SOURCE_SOURCE_H

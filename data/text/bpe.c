@@ -22,7 +22,7 @@ cm3_status cm3__bpe_create(size_t size, cm3_bpe **out) {
     if (bpe) bpe->tokens = calloc(size ? size : 1, sizeof *bpe->tokens);
     if (!bpe || !bpe->tokens) {
         cm3_bpe_free(bpe);
-        return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for %zu tokens", size);
+        return cm3_fail(CM3_ERR_MEMORY, "tokenizer: out of memory for %zu tokens", size);
     }
     bpe->size = size;
     *out = bpe;
@@ -77,7 +77,7 @@ cm3_status cm3__bpe_add_merge(cm3_bpe *bpe, int32_t left, int32_t right, int32_t
 static cm3_status build_pairs(cm3_bpe *bpe) {
     bpe->pair_mask = cm3__table_mask(bpe->merges.count);
     bpe->pairs = malloc((bpe->pair_mask + 1) * sizeof *bpe->pairs);
-    if (!bpe->pairs) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for %zu merges", bpe->merges.count);
+    if (!bpe->pairs) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: out of memory for %zu merges", bpe->merges.count);
     for (uint64_t i = 0; i <= bpe->pair_mask; i++) bpe->pairs[i] = CM3__EMPTY;
     for (size_t rank = 0; rank < bpe->merges.count; rank++) {
         const uint64_t pair = cm3__pair_of(bpe->merges.items[rank].left, bpe->merges.items[rank].right);
@@ -92,7 +92,7 @@ cm3_status cm3__bpe_clear_pieces(cm3_bpe *bpe) {
     free(bpe->pieces);
     bpe->piece_mask = cm3__table_mask(bpe->size);
     bpe->pieces = malloc((bpe->piece_mask + 1) * sizeof *bpe->pieces);
-    if (!bpe->pieces) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for %zu tokens", bpe->size);
+    if (!bpe->pieces) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: out of memory for %zu tokens", bpe->size);
     for (uint64_t i = 0; i <= bpe->piece_mask; i++) bpe->pieces[i] = (cm3__piece_slot){0, -1};
     return CM3_OK;
 }
@@ -157,27 +157,6 @@ size_t cm3_bpe_size(const cm3_bpe *bpe) {
 
 static bool is_token(const cm3_bpe *bpe, int32_t id) {
     return id >= 0 && (size_t)id < bpe->size && bpe->tokens[id].kind != CM3__TOKEN_GAP;
-}
-
-const char *cm3_bpe_token_bytes(const cm3_bpe *bpe, int32_t id, size_t *length) {
-    *length = 0;
-    if (!is_token(bpe, id)) return NULL;
-    *length = bpe->tokens[id].length;
-    return *length ? bpe->bytes.items + bpe->tokens[id].offset : "";
-}
-
-bool cm3_bpe_token_is_special(const cm3_bpe *bpe, int32_t id) {
-    return is_token(bpe, id) && (bpe->tokens[id].kind & CM3__TOKEN_SPECIAL);
-}
-
-int32_t cm3_bpe_find_special(const cm3_bpe *bpe, const char *text, size_t length) {
-    for (size_t id = 0; id < bpe->size; id++) {
-        const cm3__token token = bpe->tokens[id];
-        if ((token.kind & CM3__TOKEN_SPECIAL) && token.length == length &&
-            (length == 0 || memcmp(bpe->bytes.items + token.offset, text, length) == 0))
-            return (int32_t)id;
-    }
-    return -1;
 }
 
 /* Each part is hashed with the hash so far as its seed. */

@@ -62,16 +62,6 @@ void cm3_bpe_free(cm3_bpe *bpe);
 /* Number of ids. A file may leave gaps: ids below the size that stand for nothing. */
 size_t cm3_bpe_size(const cm3_bpe *bpe);
 
-/* The bytes of a token (not terminated, may hold zeros), valid as long as the tokenizer; NULL if the id stands for
- * nothing. */
-const char *cm3_bpe_token_bytes(const cm3_bpe *bpe, int32_t id, size_t *length);
-
-/* True for an added special token, such as "<s>". */
-bool cm3_bpe_token_is_special(const cm3_bpe *bpe, int32_t id);
-
-/* The special token of exactly this text, or -1. */
-int32_t cm3_bpe_find_special(const cm3_bpe *bpe, const char *text, size_t length);
-
 /* A hash of all tokens and merges: equal for tokenizers that encode alike, on every machine. */
 uint64_t cm3_bpe_fingerprint(const cm3_bpe *bpe);
 

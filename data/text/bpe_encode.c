@@ -9,7 +9,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* Pieces that became up to 4 ids are remembered: nearly all of any text. A piece's hash names one cache line of two
+/* Pieces that became up to 4 ids are cached: nearly all of any text. A piece's hash names one cache line of two
  * slots. A new piece takes the second; one that is met again there changes places with the first, so that words that
  * come once do not drive out those that come often. */
 #define SLOT_IDS 4
@@ -47,7 +47,7 @@ cm3_status cm3_bpe_encoder_create(const cm3_bpe *bpe, cm3_bpe_encoder **out) {
     if (encoder) encoder->lines = aligned_alloc(sizeof(line), bytes);
     if (!encoder || !encoder->lines) {
         cm3_bpe_encoder_free(encoder);
-        return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for an encoder (%zu bytes)", bytes);
+        return cm3_fail(CM3_ERR_MEMORY, "tokenizer: out of memory for an encoder (%zu bytes)", bytes);
     }
     memset(encoder->lines, 0, bytes);
     encoder->bpe = bpe;

@@ -2,7 +2,7 @@
 #include "core/file.h"
 #include "core/json.h"
 #include "data/text/bpe_internal.h"
-#include "data/text/utf8.h"
+#include "core/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -343,7 +343,7 @@ cm3_status cm3_bpe_save(const cm3_bpe *bpe, const char *path) {
     for (size_t id = 0; id < bpe->size; id++)
         if (bpe->tokens[id].length > longest) longest = bpe->tokens[id].length;
     writer w = {.bpe = bpe, .buffer = malloc(2 * longest + 4)};
-    if (!w.buffer) return cm3_fail(CM3_ERR_MEMORY, "%s: no memory to write a token of %zu bytes", path, longest);
+    if (!w.buffer) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to write a token of %zu bytes", path, longest);
     cm3__bpe_alphabet(w.code_points);
     cm3_output *output;
     cm3_status status = cm3_output_open(path, &output);

@@ -98,7 +98,7 @@ static cm3_status grow_pairs(trainer *t) {
     t->pairs = malloc((t->pair_mask + 1) * sizeof *t->pairs);
     if (!t->pairs) {
         t->pairs = old;
-        return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory to count %zu pairs", t->pair_count);
+        return cm3_fail(CM3_ERR_MEMORY, "tokenizer: out of memory to count %zu pairs", t->pair_count);
     }
     for (uint64_t i = 0; i <= t->pair_mask; i++) t->pairs[i] = (pair_info){CM3__EMPTY, 0, NONE, 0};
     for (uint64_t i = 0; old && i <= old_mask; i++)
@@ -252,7 +252,7 @@ static cm3_status take_words(trainer *t, const cm3__piece_counts *counts) {
     t->words = malloc((counts->pieces.count + 1) * sizeof *t->words);
     t->symbols = malloc((counts->bytes.count + 1) * sizeof *t->symbols);
     if (!t->words || !t->symbols)
-        return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory for %zu pieces", counts->pieces.count);
+        return cm3_fail(CM3_ERR_MEMORY, "tokenizer: out of memory for %zu pieces", counts->pieces.count);
     for (size_t i = 0; i < counts->bytes.count; i++)
         t->symbols[i] = t->bpe->byte_ids[(unsigned char)counts->bytes.items[i]];
     t->word_count = counts->pieces.count;

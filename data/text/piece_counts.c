@@ -24,7 +24,7 @@ void cm3__piece_counts_free(cm3__piece_counts *counts) {
 static cm3_status grow_table(cm3__piece_counts *counts) {
     const uint64_t mask = counts->slots ? 2 * counts->mask + 1 : 0xffff;
     count_slot *slots = calloc(mask + 1, sizeof *slots);
-    if (!slots) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: no memory to count %zu pieces", counts->pieces.count);
+    if (!slots) return cm3_fail(CM3_ERR_MEMORY, "tokenizer: out of memory to count %zu pieces", counts->pieces.count);
     for (uint64_t old = 0; counts->slots && old <= counts->mask; old++) {
         if (counts->slots[old].piece == 0) continue;
         uint64_t i = counts->slots[old].tag & mask;

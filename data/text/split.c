@@ -1,5 +1,5 @@
 #include "data/text/split.h"
-#include "data/text/utf8.h"
+#include "core/utf8.h"
 
 #include <endian.h>
 #include <stdbool.h>

@@ -91,7 +91,7 @@ static cm3_status tape_run(cached_tape *t) {
 
 cm3_status cm3_generator_create(const cm3_transformer *model, int64_t rows, cm3_generator **generator) {
     *generator = calloc(1, sizeof **generator);
-    if (!*generator) return cm3_fail(CM3_ERR_MEMORY, "no memory for a generator");
+    if (!*generator) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a generator");
     **generator = (cm3_generator){
         .model = model, .options = cm3_params_tape_options(cm3_transformer_params(model)), .rows = rows < 1 ? 1 : rows};
     return CM3_OK;
@@ -268,7 +268,7 @@ cm3_status cm3_generate(cm3_generator *g, const cm3_decode_config *config, cm3_r
     batch b = {.generator = g, .config = config, .streams = streams};
     b.rows = calloc((size_t)(together * streams), sizeof *b.rows);
     b.at = calloc((size_t)together, sizeof *b.at);
-    cm3_status status = b.rows && b.at ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of requests");
+    cm3_status status = b.rows && b.at ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of requests");
     if (status == CM3_OK)
         status =
             cm3_batched_sampler_open(g->options.backend, cm3_transformer_vocabulary(g->model), together, &b.sampler);

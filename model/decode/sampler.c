@@ -63,7 +63,7 @@ cm3_status cm3_batched_sampler_open(const cm3_backend *backend, int64_t vocabula
     s->workspace = backend->memory->alloc(workspace_bytes(s));
     return s->workspace
                ? CM3_OK
-               : cm3_fail(CM3_ERR_MEMORY, "no memory for sampling (%.1f MiB)", (double)workspace_bytes(s) / 0x1p20);
+               : cm3_fail(CM3_ERR_MEMORY, "out of memory for sampling (%.1f MiB)", (double)workspace_bytes(s) / 0x1p20);
 }
 
 void cm3_batched_sampler_close(cm3_batched_sampler *s) {

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 static cm3_status parse_with(const char *text, const char *const *overrides, int count, test_recipe *recipe) {
-    return cm3_config_parse(&test_schema, "r.yaml", text, strlen(text), overrides, count, recipe);
+    return cm3_config_parse(&test_schema, &(cm3_config_text){"r.yaml", text, strlen(text)}, overrides, count, recipe);
 }
 
 static void expect_message(const char *text, const char *message) {
@@ -267,8 +267,9 @@ static void broken_yaml_is_one_fault_with_its_line(void **state) {
         {BYTES("? [a]\n: 5\n"), "r.yaml:1: found a list as a name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        assert_int_equal(cm3_config_parse(&test_schema, "r.yaml", cases[i].text, cases[i].length, NULL, 0, &r),
-                         CM3_ERR_RECIPE);
+        assert_int_equal(
+            cm3_config_parse(&test_schema, &(cm3_config_text){"r.yaml", cases[i].text, cases[i].length}, NULL, 0, &r),
+            CM3_ERR_RECIPE);
         if (!strstr(cm3_message(), cases[i].message)) fail_msg("case %zu says: %s", i, cm3_message());
     }
 }
@@ -282,7 +283,7 @@ static void every_cut_of_a_recipe_ends_in_a_result(void **state) {
         char *exact = malloc(length ? length : 1); /* so that the address sanitizer sees a read beyond */
         memcpy(exact, text, length);
         test_recipe r;
-        if (cm3_config_parse(&test_schema, "r.yaml", exact, length, NULL, 0, &r) == CM3_OK)
+        if (cm3_config_parse(&test_schema, &(cm3_config_text){"r.yaml", exact, length}, NULL, 0, &r) == CM3_OK)
             cm3_config_free(&test_schema, &r);
         free(exact);
     }
@@ -294,16 +295,21 @@ static void hostile_recipes_end_soon(void **state) {
     enum { SIZE = 1 << 20 };
     char *text = malloc(SIZE + 1);
     memset(text, '[', SIZE);
-    assert_int_equal(cm3_config_parse(&test_schema, "r.yaml", text, SIZE, NULL, 0, &r), CM3_ERR_RECIPE);
+    assert_int_equal(cm3_config_parse(&test_schema, &(cm3_config_text){"r.yaml", text, SIZE}, NULL, 0, &r),
+                     CM3_ERR_RECIPE);
     for (size_t i = 0; i < SIZE; i++) text[i] = "{[&a "[i % 5];
-    assert_int_equal(cm3_config_parse(&test_schema, "r.yaml", text, SIZE, NULL, 0, &r), CM3_ERR_RECIPE);
+    assert_int_equal(cm3_config_parse(&test_schema, &(cm3_config_text){"r.yaml", text, SIZE}, NULL, 0, &r),
+                     CM3_ERR_RECIPE);
     for (size_t i = 0; i < SIZE; i++) text[i] = "q: \n"[i % 4]; /* a quarter of a million unknown names */
-    assert_int_equal(cm3_config_parse(&test_schema, "r.yaml", text, SIZE, NULL, 0, &r), CM3_ERR_RECIPE);
+    assert_int_equal(cm3_config_parse(&test_schema, &(cm3_config_text){"r.yaml", text, SIZE}, NULL, 0, &r),
+                     CM3_ERR_RECIPE);
     assert_non_null(strstr(cm3_message(), "more"));
     memset(text, 'x', SIZE);
     memcpy(text, "out: ", 5);
-    assert_int_equal(cm3_config_parse(&test_schema, "r.yaml", text, SIZE, NULL, 0, &r), CM3_ERR_RECIPE);
-    assert_int_equal(cm3_config_parse(&test_schema, "r.yaml", text, SIZE + 1, NULL, 0, &r), CM3_ERR_RECIPE);
+    assert_int_equal(cm3_config_parse(&test_schema, &(cm3_config_text){"r.yaml", text, SIZE}, NULL, 0, &r),
+                     CM3_ERR_RECIPE);
+    assert_int_equal(cm3_config_parse(&test_schema, &(cm3_config_text){"r.yaml", text, SIZE + 1}, NULL, 0, &r),
+                     CM3_ERR_RECIPE);
     assert_non_null(strstr(cm3_message(), "too long"));
     free(text);
 }
@@ -315,7 +321,7 @@ static void print_reread_and_compare(const test_recipe *r) {
     assert_int_equal(cm3_config_print(&test_schema, r, file), CM3_OK);
     fclose(file);
     test_recipe copy;
-    if (cm3_config_parse(&test_schema, "printed", text, length, NULL, 0, &copy) != CM3_OK)
+    if (cm3_config_parse(&test_schema, &(cm3_config_text){"printed", text, length}, NULL, 0, &copy) != CM3_OK)
         fail_msg("%s\n%s", cm3_message(), text);
     file = open_memstream(&again, &again_length);
     cm3_config_print(&test_schema, &copy, file);

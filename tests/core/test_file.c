@@ -169,16 +169,16 @@ static void paths_are_joined_with_one_slash(void **state) {
 static void a_locked_folder_is_busy_and_its_holder_is_named(void **state) {
     (void)state;
     cm3_lock *lock, *second;
-    assert_int_equal(cm3_lock_take(".", &lock), CM3_OK);
-    assert_int_equal(cm3_lock_take(".", &second), CM3_ERR_BUSY);
+    assert_int_equal(cm3_lock_acquire(".", &lock), CM3_OK);
+    assert_int_equal(cm3_lock_acquire(".", &second), CM3_ERR_BUSY);
     assert_null(second);
     char holder[64];
     snprintf(holder, sizeof holder, ".: in use by another run (process %ld on ", (long)getpid());
     assert_memory_equal(cm3_message(), holder, strlen(holder));
     cm3_lock_release(lock);
-    assert_int_equal(cm3_lock_take(".", &second), CM3_OK);
+    assert_int_equal(cm3_lock_acquire(".", &second), CM3_OK);
     cm3_lock_release(second);
-    assert_int_equal(cm3_lock_take("none", &lock), CM3_ERR_IO);
+    assert_int_equal(cm3_lock_acquire("none", &lock), CM3_ERR_IO);
 }
 
 static void a_lock_ends_with_its_process(void **state) {
@@ -186,14 +186,14 @@ static void a_lock_ends_with_its_process(void **state) {
     const pid_t child = fork();
     if (child == 0) {
         cm3_lock *lock;
-        if (cm3_lock_take(".", &lock) != CM3_OK) _exit(1);
+        if (cm3_lock_acquire(".", &lock) != CM3_OK) _exit(1);
         kill(getpid(), SIGKILL);
     }
     int how;
     waitpid(child, &how, 0);
     assert_true(WIFSIGNALED(how));
     cm3_lock *lock;
-    assert_int_equal(cm3_lock_take(".", &lock), CM3_OK);
+    assert_int_equal(cm3_lock_acquire(".", &lock), CM3_OK);
     cm3_lock_release(lock);
 }
 

@@ -22,7 +22,7 @@ static void a_line_is_written_as_documented(void **state) {
         cm3_json_put_double(&w, "loss", 3.25);
         cm3_json_put_double(&w, "nan", (double)NAN);
         cm3_json_put_double(&w, "inf", (double)-INFINITY);
-        cm3_json_put_float(&w, "f", 0.1f);
+        cm3_json_put_double(&w, "f", 0.1);
         cm3_json_begin_array(&w, "list");
         cm3_json_put_bool(&w, NULL, true);
         cm3_json_begin_array(&w, NULL);

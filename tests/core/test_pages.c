@@ -30,11 +30,11 @@ static void only_whole_huge_pages_of_the_range_are_forgotten(void **state) {
     unsigned char *block = cm3_pages_alloc(4 * CM3_HUGE_PAGE);
     assert_non_null(block);
     memset(block, 7, 4 * CM3_HUGE_PAGE);
-    cm3_pages_forget(block + 1, 0);
-    cm3_pages_forget(block + 1, CM3_HUGE_PAGE);                 /* none is whole */
-    cm3_pages_forget(block + CM3_HUGE_PAGE, CM3_HUGE_PAGE - 1); /* nor here */
+    cm3_pages_discard(block + 1, 0);
+    cm3_pages_discard(block + 1, CM3_HUGE_PAGE);                 /* none is whole */
+    cm3_pages_discard(block + CM3_HUGE_PAGE, CM3_HUGE_PAGE - 1); /* nor here */
     for (size_t at = 0; at < 4 * CM3_HUGE_PAGE; at += 511) assert_int_equal(block[at], 7);
-    cm3_pages_forget(block + 5, 3 * CM3_HUGE_PAGE); /* the second and the third */
+    cm3_pages_discard(block + 5, 3 * CM3_HUGE_PAGE); /* the second and the third */
     for (size_t at = 0; at < 4 * CM3_HUGE_PAGE; at += 511)
         assert_int_equal(block[at], at < CM3_HUGE_PAGE || at >= 3 * CM3_HUGE_PAGE ? 7 : 0);
     cm3_pages_free(block, 4 * CM3_HUGE_PAGE);
@@ -49,7 +49,7 @@ static void the_peak_of_memory_is_seen_when_it_is_over(void **state) {
     unsigned char *block = cm3_pages_alloc(bytes);
     assert_non_null(block);
     memset(block, 1, bytes);
-    cm3_pages_forget(block, bytes);
+    cm3_pages_discard(block, bytes);
     assert_true(cm3_machine_memory() < before + 0.5 * (double)bytes);
     assert_true(cm3_machine_peak_memory() > before + 0.9 * (double)bytes);
     cm3_pages_free(block, bytes);

@@ -69,11 +69,11 @@ static void utf8_is_strict(void **state) {
                                         "\xff",
                                         "a\xc3"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
-        assert_false(cm3_utf8_is_valid(wrong[i], strlen(wrong[i])));
+        assert_false(cm3_utf8_is_valid(wrong[i], strlen(wrong[i]), NULL));
     static const char *const right[] = {
         "", "\x7f", "\xc2\x80", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
     for (size_t i = 0; i < sizeof right / sizeof *right; i++)
-        assert_true(cm3_utf8_is_valid(right[i], strlen(right[i])));
+        assert_true(cm3_utf8_is_valid(right[i], strlen(right[i]), NULL));
 }
 
 static void expect_seconds(double seconds, const char *expected) {

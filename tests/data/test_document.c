@@ -197,7 +197,7 @@ static void any_ids_can_be_unmasked_parsed_and_printed(void **state) {
             ids[j] = cm3_rng_below(&rng, 4) ? (int32_t)cm3_rng_below(&rng, 24) : (int32_t)cm3_rng_u32(&rng);
         cm3_document d;
         assert_int_equal(document_of_ids(&vocab, ids, count, &d), CM3_OK);
-        assert_int_equal(cm3_tokens_print(null, &vocab, ids, count, NULL, NULL), CM3_OK);
+        assert_int_equal(cm3_tokens_print(null, &vocab, ids, count, NULL), CM3_OK);
         cm3_document_free(&d);
     }
     fclose(null);
@@ -221,7 +221,8 @@ static void printed_tokens_can_be_read(void **state) {
     char *out;
     size_t length;
     FILE *file = open_memstream(&out, &length);
-    assert_int_equal(cm3_tokens_print(file, &vocab, ids, sizeof ids / sizeof *ids, letters, NULL), CM3_OK);
+    assert_int_equal(cm3_tokens_print(file, &vocab, ids, sizeof ids / sizeof *ids, &(cm3_text_decoder){letters, NULL}),
+                     CM3_OK);
     fclose(file);
     assert_string_equal(out, "<eos> \"h\\\"\" <break> [image 2 codes] <eos>\n"
                              "<eos> <sentinel:0> <break> [image 1 code] <eos>\n"

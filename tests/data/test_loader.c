@@ -33,6 +33,14 @@ static int teardown(void **state) {
     return 0;
 }
 
+static const cm3_range all_slots = {0, SLOTS};
+
+static cm3_status open_loader(cm3_store *from, cm3_range slots, int64_t rows, const cm3_cursor *cursors,
+                              cm3_loader **loader) {
+    const cm3_loader_options options = {&config, &vocab, from, slots, rows, cursors};
+    return cm3_loader_open(&options, loader);
+}
+
 /* inputs[step][slot][position] of a run on `ranks` ranks with micro-batches of `rows`. */
 typedef int32_t run_inputs[STEPS][SLOTS][CONTEXT];
 
@@ -41,9 +49,8 @@ static void run(int64_t ranks, int64_t rows, int64_t first_step, const cm3_curso
     const int64_t count = SLOTS / ranks;
     for (int64_t rank = 0; rank < ranks; rank++) {
         cm3_loader *loader;
-        assert_int_equal(cm3_loader_open(&config, &vocab, store, rank * count, count, rows,
-                                         cursors ? cursors + rank * count : NULL, &loader),
-                         CM3_OK);
+        const cm3_range slots = {rank * count, (rank + 1) * count};
+        assert_int_equal(open_loader(store, slots, rows, cursors ? cursors + rank * count : NULL, &loader), CM3_OK);
         for (int64_t step = first_step; step < STEPS; step++) {
             for (int64_t slot = 0; slot < count; slot += rows) {
                 const cm3_batch *batch;
@@ -94,7 +101,7 @@ static void a_batch_stays_as_it_is_until_the_next_is_asked_for(void **state) {
     cm3_loader *loader;
     const cm3_batch *batch;
     config.prefetch = 2;
-    assert_int_equal(cm3_loader_open(&config, &vocab, store, 0, SLOTS, 4, NULL, &loader), CM3_OK);
+    assert_int_equal(open_loader(store, all_slots, 4, NULL, &loader), CM3_OK);
     int32_t *copy = malloc(4 * CONTEXT * sizeof *copy);
     for (int i = 0; i < 10; i++) {
         assert_int_equal(cm3_loader_next(loader, &batch), CM3_OK);
@@ -112,7 +119,7 @@ static void closing_at_any_moment_ends_cleanly(void **state) {
     for (int taken = 0; taken < 8; taken++) {
         cm3_loader *loader;
         const cm3_batch *batch;
-        assert_int_equal(cm3_loader_open(&config, &vocab, store, 0, SLOTS, 2, NULL, &loader), CM3_OK);
+        assert_int_equal(open_loader(store, all_slots, 2, NULL, &loader), CM3_OK);
         for (int i = 0; i < taken; i++) assert_int_equal(cm3_loader_next(loader, &batch), CM3_OK);
         cm3_loader_close(loader);
     }
@@ -140,7 +147,7 @@ static void a_fault_of_the_thread_reaches_the_consumer_after_the_good_batches(vo
         const cm3_batch *batch;
         config.prefetch = prefetch;
         cm3_status status = cm3_store_open(broken, 0, &bad);
-        if (status == CM3_OK) status = cm3_loader_open(&config, &vocab, bad, 0, SLOTS, 2, NULL, &loader);
+        if (status == CM3_OK) status = open_loader(bad, all_slots, 2, NULL, &loader);
         for (int i = 0; i < 100 && status == CM3_OK; i++) status = cm3_loader_next(loader, &batch);
         assert_int_equal(status, CM3_ERR_FORMAT);
         assert_non_null(strstr(cm3_message(), "damaged"));
@@ -154,8 +161,8 @@ static void a_fault_of_the_thread_reaches_the_consumer_after_the_good_batches(vo
 static void slots_that_do_not_divide_are_refused(void **state) {
     (void)state;
     cm3_loader *loader;
-    assert_int_equal(cm3_loader_open(&config, &vocab, store, 0, SLOTS, 5, NULL, &loader), CM3_ERR_SHAPE);
-    assert_int_equal(cm3_loader_open(&config, &vocab, store, 6, SLOTS, 4, NULL, &loader), CM3_ERR_SHAPE);
+    assert_int_equal(open_loader(store, all_slots, 5, NULL, &loader), CM3_ERR_SHAPE);
+    assert_int_equal(open_loader(store, (cm3_range){6, 6 + SLOTS}, 4, NULL, &loader), CM3_ERR_SHAPE);
     assert_null(loader);
 }
 

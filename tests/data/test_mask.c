@@ -1,6 +1,7 @@
 #include "data/mask.h"
 #include "core/hash.h"
 #include "data/document.h"
+#include "tests/support/documents.h"
 #include "tests/support/small_store.h"
 
 #include <math.h>

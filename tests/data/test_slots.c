@@ -2,6 +2,7 @@
 #include "core/hash.h"
 #include "data/document.h"
 #include "data/inspect_block.h"
+#include "tests/support/documents.h"
 #include "tests/support/small_store.h"
 
 #include <setjmp.h>
@@ -418,7 +419,7 @@ static void a_block_prints_readably(void **state) {
     for (int64_t step = 0; step < 20; step++) {
         FILE *file = open_memstream(&text, &length);
         assert_int_equal(cm3_block_rebuild(b.packer, &b.config, 1, step, &b.block), CM3_OK);
-        assert_int_equal(cm3_block_print(file, &b.block, &b.config, &vocab, store, NULL, NULL), CM3_OK);
+        assert_int_equal(cm3_block_print(file, &b.block, &b.config, &vocab, store, NULL), CM3_OK);
         fclose(file);
         assert_non_null(strstr(text, "slot 1 of 6"));
         assert_non_null(strstr(text, ", \"sample-"));

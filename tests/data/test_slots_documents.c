@@ -221,7 +221,7 @@ static void every_block_prints(void **state) {
         size_t length;
         FILE *file = open_memstream(&text, &length);
         assert_int_equal(cm3_block_rebuild(packer, &config, 3, step, &block), CM3_OK);
-        assert_int_equal(cm3_block_print(file, &block, &config, &vocab, store, NULL, NULL), CM3_OK);
+        assert_int_equal(cm3_block_print(file, &block, &config, &vocab, store, NULL), CM3_OK);
         fclose(file);
         assert_non_null(strstr(text, ", \"a name\", \"a caption\""));
         free(text);

@@ -1,11 +1,8 @@
-/* Decodes any bytes. Images that claim to be large are left out: their size alone would take all of the time. */
+/* Decodes any bytes. Run with -malloc_limit_mb: an image that claims to be large takes all of the time. */
 #include "data/image/image.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    enum { PIXELS = 1 << 16 };
-    int width = 0, height = 0;
     cm3_image image;
-    if (cm3_image_probe(data, size, "input", &width, &height) == CM3_OK && (int64_t)width * height > PIXELS) return 0;
     if (cm3_image_decode(data, size, "input", size % 2 ? 8 : 0, &image) != CM3_OK) return 0;
     cm3_image small = {0};
     if (cm3_image_fit(&image, 8, (cm3_fit)(size % 3), (cm3_colour){0}, &small) != CM3_OK) __builtin_trap();

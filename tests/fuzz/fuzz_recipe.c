@@ -17,7 +17,7 @@ static void check_round_trip(const test_recipe *recipe) {
     size_t length, again_length;
     char *text = printed(recipe, &length);
     test_recipe copy;
-    if (cm3_config_parse(&test_schema, "printed", text, length, NULL, 0, &copy) != CM3_OK) abort();
+    if (cm3_config_parse(&test_schema, &(cm3_config_text){"printed", text, length}, NULL, 0, &copy) != CM3_OK) abort();
     char *again = printed(&copy, &again_length);
     if (length != again_length || memcmp(text, again, length) != 0) abort();
     cm3_config_free(&test_schema, &copy);
@@ -35,8 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     const char *const overrides[] = {override};
     test_recipe recipe;
-    if (cm3_config_parse(&test_schema, "fuzz", (const char *)data, size, overrides, override != NULL, &recipe) ==
-        CM3_OK) {
+    if (cm3_config_parse(&test_schema, &(cm3_config_text){"fuzz", (const char *)data, size}, overrides,
+                         override != NULL, &recipe) == CM3_OK) {
         check_round_trip(&recipe);
         cm3_config_free(&test_schema, &recipe);
     }

@@ -16,7 +16,7 @@ static const cm3_schema schema = {.sections = sections, .size = sizeof(cm3_vqgan
 
 static cm3_vqgan_config config_of(const char *yaml) {
     cm3_vqgan_config config;
-    if (cm3_config_parse(&schema, "test", yaml, strlen(yaml), NULL, 0, &config) != CM3_OK)
+    if (cm3_config_parse(&schema, &(cm3_config_text){"test", yaml, strlen(yaml)}, NULL, 0, &config) != CM3_OK)
         fail_msg("%s", cm3_message());
     return config;
 }

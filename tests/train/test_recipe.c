@@ -176,8 +176,9 @@ static void every_old_key_in_a_file_is_answered_with_its_new_name_and_line(void 
         snprintf(text, sizeof text, "out: x\n%s:\n  %s: 1\n%s%spretrain: {train: {steps: 1}}\n", section, dot + 1,
                  is_section ? "  " : "image_tokenizer: {", is_section ? "train: {steps: 1}\n" : "train: {steps: 1}}\n");
         const char *const path = "source.path=x";
-        assert_int_equal(cm3_config_parse(&cm3_recipe_schema, "r.yaml", text, strlen(text), &path, 1, &recipe),
-                         CM3_ERR_RECIPE);
+        assert_int_equal(
+            cm3_config_parse(&cm3_recipe_schema, &(cm3_config_text){"r.yaml", text, strlen(text)}, &path, 1, &recipe),
+            CM3_ERR_RECIPE);
         if (exists(section)) {
             expect_renamed("r.yaml:3", *key);
         } else if (!strchr(cm3_message(), '\n')) {

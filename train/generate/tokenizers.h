@@ -20,7 +20,7 @@ typedef struct cm3_tokenizers {
 cm3_status cm3_tokenizers_open(const cm3_recipe *recipe, const cm3_backend *backend, cm3_tokenizers *tokenizers);
 void cm3_tokenizers_close(cm3_tokenizers *tokenizers); /* safe on a zeroed struct */
 
-/* Text tokens to UTF-8: a cm3_text_decoder (data/document.h) whose context is the cm3_tokenizers. */
+/* Text tokens to UTF-8: of a cm3_text_decoder (data/document.h) whose context is the cm3_tokenizers. */
 cm3_status cm3_tokenizers_decode_text(void *tokenizers, const int32_t *token_ids, size_t count, char **text,
                                       size_t *length);
 

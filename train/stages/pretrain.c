@@ -37,8 +37,13 @@ typedef struct token_learner {
 static cm3_status load_batch(void *context, int64_t step, double *weight) {
     token_learner *l = context;
     if (!l->loader)
-        CM3_TRY(cm3_loader_open(&l->stage->recipe->pretrain.data, &l->vocab, l->store, l->first, l->share.local,
-                                l->share.micro, l->cursors + l->first, &l->loader));
+        CM3_TRY(cm3_loader_open(&(cm3_loader_options){.data = &l->stage->recipe->pretrain.data,
+                                                      .vocab = &l->vocab,
+                                                      .store = l->store,
+                                                      .slots = {l->first, l->first + l->share.local},
+                                                      .rows = l->share.micro,
+                                                      .cursors = l->cursors + l->first},
+                                &l->loader));
     for (int64_t micro = 0; micro < l->pages.micro_batches; micro++) {
         cm3_token_page *page = cm3_token_pages_get(&l->pages, step, micro);
         const cm3_batch *batch;

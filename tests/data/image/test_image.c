@@ -168,21 +168,6 @@ static void a_image_cut_anywhere_is_an_error_or_whole(void **state) {
     }
 }
 
-static void the_claimed_size_is_told_without_decoding(void **state) {
-    (void)state;
-    static const char *const files[] = {FILES "baseline.jpg", FILES "cut.png", FILES "lossy.webp"};
-    for (int i = 0; i < 3; i++) {
-        char *bytes;
-        size_t length;
-        int width = 0, height = 0;
-        assert_int_equal(cm3_file_read(files[i], 1 << 20, &bytes, &length), CM3_OK);
-        assert_int_equal(cm3_image_probe(bytes, length, files[i], &width, &height), CM3_OK);
-        assert_int_equal(width, 32);
-        assert_int_equal(height, 24);
-        free(bytes);
-    }
-}
-
 static void a_png_that_we_write_reads_back_equal(void **state) {
     (void)state;
     static const char *const path = CM3_BINARY_DIR "/test_image_roundtrip.png";
@@ -261,7 +246,6 @@ int main(void) {
         cmocka_unit_test(a_jpeg_is_decoded_small_but_never_below_what_was_asked),
         cmocka_unit_test(what_cannot_be_read_is_named_in_one_line),
         cmocka_unit_test(a_image_cut_anywhere_is_an_error_or_whole),
-        cmocka_unit_test(the_claimed_size_is_told_without_decoding),
         cmocka_unit_test(a_png_that_we_write_reads_back_equal),
         cmocka_unit_test(pixels_survive_the_way_to_floats_and_back),
         cmocka_unit_test(colours_are_parsed),

@@ -162,7 +162,7 @@ static void a_missing_package_is_named(void **state) {
 static void check_list(const char *text, cm3_status expected, int64_t count) {
     cm3__emoji_list list;
     const cm3_status status = cm3__emoji_parse("names.txt", strdup(text), strlen(text), &list);
-    if (status != expected) fail_msg("\"%s\": %s", text, cm3_status_name(status));
+    if (status != expected) fail_msg("\"%s\": %s", text, cm3_status_text(status));
     if (status == CM3_OK) {
         assert_int_equal(list.count, count);
         cm3__emoji_list_free(&list);

@@ -20,7 +20,7 @@ static void write_text(const char *path, const char *text) {
     if (cm3_file_write(path, text, strlen(text)) != CM3_OK) fail_msg("%s", cm3_message());
 }
 
-/* A image of one colour, 40 x 30 pixels. */
+/* An image of one colour, 40 x 30 pixels. */
 static void write_image(const char *path, uint8_t red) {
     cm3_image image;
     assert_int_equal(cm3_image_create(40, 30, 3, &image), CM3_OK);
@@ -65,7 +65,7 @@ static void check_refused(cm3_source_config config, cm3_status expected, const c
     cm3_source *source;
     const cm3_status status = cm3_source_open(&config, &source);
     if (status != expected)
-        fail_msg("%s, not %s: %s", cm3_status_name(status), cm3_status_name(expected), cm3_message());
+        fail_msg("%s, not %s: %s", cm3_status_text(status), cm3_status_text(expected), cm3_message());
     assert_null(source);
     if (!strstr(cm3_message(), first) || !strstr(cm3_message(), second) || strchr(cm3_message(), '\n'))
         fail_msg("\"%s\" does not name \"%s\" and \"%s\"", cm3_message(), first, second);
@@ -298,7 +298,7 @@ static void a_recipe_binds_to_a_source(void **state) {
     (void)state;
     static const char text[] = "source:\n  image_size: 16\n  fit: pad\n  groups: [animal-mammal]\n";
     cm3_source_config config;
-    if (cm3_config_parse(&schema, "r.yaml", text, strlen(text), NULL, 0, &config) != CM3_OK)
+    if (cm3_config_parse(&schema, &(cm3_config_text){"r.yaml", text, strlen(text)}, NULL, 0, &config) != CM3_OK)
         fail_msg("%s", cm3_message());
     assert_int_equal(config.kind, CM3_SOURCE_EMOJI);
     assert_int_equal(config.fit, CM3_FIT_PAD);
@@ -313,7 +313,8 @@ static void all_faults_of_a_recipe_are_reported_together(void **state) {
     (void)state;
     static const char text[] = "source:\n  kind: folder\n  background: pink\n  groups: [Flags]\n";
     cm3_source_config config;
-    assert_int_equal(cm3_config_parse(&schema, "r.yaml", text, strlen(text), NULL, 0, &config), CM3_ERR_RECIPE);
+    assert_int_equal(cm3_config_parse(&schema, &(cm3_config_text){"r.yaml", text, strlen(text)}, NULL, 0, &config),
+                     CM3_ERR_RECIPE);
     assert_non_null(strstr(cm3_message(), "needs a path"));
     assert_non_null(strstr(cm3_message(), "pink"));
     assert_non_null(strstr(cm3_message(), "only emoji have groups"));

@@ -74,12 +74,6 @@ static void the_older_spelling_loads_too_with_special_tokens_after_a_gap(void **
     assert_golden_ids(bpe);
     assert_int_equal(cm3_bpe_size(bpe), 702);
     size_t length;
-    assert_null(cm3_bpe_token_bytes(bpe, 699, &length));
-    assert_memory_equal(cm3_bpe_token_bytes(bpe, 701, &length), "<mask>", 6);
-    assert_true(cm3_bpe_token_is_special(bpe, 700));
-    assert_false(cm3_bpe_token_is_special(bpe, 599));
-    assert_int_equal(cm3_bpe_find_special(bpe, "</s>", 4), 700);
-    assert_int_equal(cm3_bpe_find_special(bpe, "cat", 3), -1);
     char text[32];
     const int32_t ids[] = {700, 64, 701}, gap = 650;
     assert_int_equal(cm3_bpe_decode(bpe, ids, 3, text, sizeof text, &length), CM3_OK);

@@ -2,7 +2,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "core/rng.h"
 #include "data/text/split.h"
-#include "data/text/utf8.h"
+#include "core/utf8.h"
 
 #include <pcre2.h>
 #include <setjmp.h>

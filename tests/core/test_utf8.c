@@ -1,4 +1,4 @@
-#include "data/text/utf8.h"
+#include "core/utf8.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,12 +41,12 @@ static void what_is_not_utf8_is_named_by_its_offset(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t bad = 99;
-        assert_false(cm3_text_is_utf8(cases[i].text, strlen(cases[i].text), &bad));
+        assert_false(cm3_utf8_is_valid(cases[i].text, strlen(cases[i].text), &bad));
         assert_int_equal(bad, cases[i].bad);
     }
-    assert_true(cm3_text_is_utf8("", 0, NULL));
+    assert_true(cm3_utf8_is_valid("", 0, NULL));
     const char *good = "na\xc3\xafve caf\xc3\xa9, \xe4\xbd\xa0\xe5\xa5\xbd \xf0\x9f\x98\x80 and plain text after it";
-    assert_true(cm3_text_is_utf8(good, strlen(good), NULL));
+    assert_true(cm3_utf8_is_valid(good, strlen(good), NULL));
 }
 
 int main(void) {
