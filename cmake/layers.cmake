@@ -57,6 +57,14 @@ cm3_layer(model LINK cm3_dist PkgConfig::HDF5)
 cm3_layer(optim LINK cm3_dist)
 cm3_layer(data LINK cm3_model cm3_optim PkgConfig::HDF5 PkgConfig::IMAGES PkgConfig::FONTS ${UTF8PROC_LIBRARY})
 cm3_layer(train LINK cm3_data)
+# The style sheet of the report as a string.
+set(report_css ${CMAKE_SOURCE_DIR}/train/evaluate/report.css)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${report_css})
+file(READ ${report_css} css)
+string(REGEX REPLACE "^/\\*[^/]*\\*/\n" "" css "${css}")
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/report_style.c @ONLY CONTENT
+     "#include \"train/evaluate/report_internal.h\"\nconst char cm3__report_style[] = R\"css(@css@)css\";\n")
+target_sources(cm3_train PRIVATE ${CMAKE_BINARY_DIR}/report_style.c)
 
 cm3_layer(tools LINK cm3_train)
 

@@ -59,10 +59,22 @@ cm3_status cm3_file_read(const char *path, size_t limit, char **data, size_t *le
     return status;
 }
 
+static cm3_status sync_folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return cm3_path_sync(".");
+    if (slash == path) return cm3_path_sync("/");
+    return cm3_path_sync(cm3_path_format("%.*s", (int)(slash - path), path).text);
+}
+
+cm3_status cm3_file_replace(const char *aside, const char *path) {
+    if (rename(aside, path) != 0) return cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    return sync_folder_of(path);
+}
+
 /* --- writing aside, then renaming -------------------------------------------------------------------------------- */
 
 struct cm3_output {
-    char *path, *aside;
+    cm3_path path, aside;
     int descriptor;
     int fault; /* errno of the first write that failed: stdio keeps only the fact, not the reason */
     FILE *stream;
@@ -90,8 +102,6 @@ static int output_seek(void *cookie, off64_t *offset, int whence) {
 
 static void output_free(cm3_output *output) {
     if (output->descriptor >= 0) close(output->descriptor);
-    free(output->path);
-    free(output->aside);
     free(output);
 }
 
@@ -99,14 +109,9 @@ cm3_status cm3_output_open(const char *path, cm3_output **result) {
     *result = NULL;
     cm3_output *output = calloc(1, sizeof *output);
     if (!output) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to write it", path);
-    output->descriptor = -1;
-    output->path = strdup(path);
-    if (!output->path || asprintf(&output->aside, "%s.tmp-%ld", path, (long)getpid()) < 0) {
-        output->aside = NULL;
-        output_free(output);
-        return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to write it", path);
-    }
-    output->descriptor = open(output->aside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    output->path = cm3_path_format("%s", path);
+    output->aside = cm3_path_format("%s.tmp-%ld", path, (long)getpid());
+    output->descriptor = open(output->aside.text, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (output->descriptor < 0) {
         const int reason = errno;
         output_free(output);
@@ -128,24 +133,13 @@ FILE *cm3_output_stream(cm3_output *output) {
 void cm3_output_discard(cm3_output *output) {
     if (!output) return;
     if (output->stream) fclose(output->stream);
-    unlink(output->aside);
+    unlink(output->aside.text);
     output_free(output);
 }
 
 static cm3_status output_fail(cm3_output *output, int reason) {
-    const cm3_status status = cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", output->path, strerror(reason));
+    const cm3_status status = cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", output->path.text, strerror(reason));
     cm3_output_discard(output);
-    return status;
-}
-
-static cm3_status sync_folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    if (!slash) return cm3_path_sync(".");
-    if (slash == path) return cm3_path_sync("/");
-    char *folder = strndup(path, (size_t)(slash - path));
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to sync its folder", path);
-    const cm3_status status = cm3_path_sync(folder);
-    free(folder);
     return status;
 }
 
@@ -160,9 +154,8 @@ cm3_status cm3_output_commit(cm3_output *output) {
     const int descriptor = output->descriptor;
     output->descriptor = -1;
     if (close(descriptor) != 0) return output_fail(output, errno);
-    if (rename(output->aside, output->path) != 0) return output_fail(output, errno);
-    const cm3_status status = sync_folder_of(output->path);
-    output_free(output);
+    const cm3_status status = cm3_file_replace(output->aside.text, output->path.text);
+    cm3_output_discard(output);
     return status;
 }
 

@@ -20,6 +20,9 @@ cm3_status cm3_file_read(const char *path, size_t limit, char **data, size_t *le
 /* Writes a whole file atomically. */
 cm3_status cm3_file_write(const char *path, const void *data, size_t length);
 
+/* Gives a file that was written aside and synced its final name, in the place of an older one, and syncs the folder. */
+cm3_status cm3_file_replace(const char *aside, const char *path);
+
 /* The same for a file that is made piece by piece: print to the stream, then commit or discard. The stream remembers
  * its first fault, so single writes need no check; commit reports it. Both end the output and free it. */
 typedef struct cm3_output cm3_output;
@@ -28,10 +31,17 @@ FILE *cm3_output_stream(cm3_output *output);
 cm3_status cm3_output_commit(cm3_output *output);
 void cm3_output_discard(cm3_output *output); /* NULL is allowed */
 
+/* A path by value: nothing to free, nothing that fails. One that is too long for the system (PATH_MAX) is cut, but
+ * stays too long, so that opening it fails with the system's own reason. */
+typedef struct cm3_path {
+    char text[4096 + 1];
+} cm3_path;
+
+/* "folder/name": as cm3_file_write(cm3_path_join(folder, name).text, ...), or kept in a variable. */
+cm3_path cm3_path_join(const char *folder, const char *name);
+cm3_path cm3_path_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool cm3_path_exists(const char *path);
 bool cm3_path_is_folder(const char *path);
-/* "folder/name", or "name" alone where the folder is ""; the caller's to free; NULL when memory is out. */
-char *cm3_path_join(const char *folder, const char *name);
 
 /* Makes a folder and those above it; one that exists is fine. */
 cm3_status cm3_folder_make(const char *path);

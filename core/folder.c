@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,11 +21,18 @@ bool cm3_path_is_folder(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-char *cm3_path_join(const char *folder, const char *name) {
+cm3_path cm3_path_format(const char *format, ...) {
+    cm3_path path;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(path.text, sizeof path.text, format, arguments);
+    va_end(arguments);
+    return path;
+}
+
+cm3_path cm3_path_join(const char *folder, const char *name) {
     const size_t length = strlen(folder);
-    const char *between = length == 0 || folder[length - 1] == '/' ? "" : "/";
-    char *path;
-    return asprintf(&path, "%s%s%s", folder, between, name) < 0 ? NULL : path;
+    return cm3_path_format("%s%s%s", folder, length == 0 || folder[length - 1] == '/' || !*name ? "" : "/", name);
 }
 
 cm3_status cm3_folder_make(const char *path) {
@@ -144,13 +152,14 @@ static cm3_status sync_tree(const char *path, int depth) {
     CM3_TRY(cm3_folder_list(path, &names));
     cm3_status status = depth > 64 ? cm3_fail(CM3_ERR_IO, "%s: folders too deep", path) : CM3_OK;
     for (size_t i = 0; i < names.count && status == CM3_OK; i++) {
-        char *below = cm3_path_join(path, names.names[i]);
+        const cm3_path below = cm3_path_join(path, names.names[i]);
         struct stat info;
-        if (!below) status = cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to sync it", path);
-        else if (lstat(below, &info) != 0) status = cm3_fail(CM3_ERR_IO, "%s: %s", below, strerror(errno));
-        else if (S_ISDIR(info.st_mode)) status = sync_tree(below, depth + 1);
-        else if (S_ISREG(info.st_mode)) status = cm3_path_sync(below);
-        free(below);
+        if (lstat(below.text, &info) != 0)
+            status = cm3_fail(CM3_ERR_IO, "%s: %s", below.text, strerror(errno));
+        else if (S_ISDIR(info.st_mode))
+            status = sync_tree(below.text, depth + 1);
+        else if (S_ISREG(info.st_mode))
+            status = cm3_path_sync(below.text);
     }
     cm3_names_free(&names);
     return status != CM3_OK ? status : cm3_path_sync(path);
@@ -166,9 +175,5 @@ cm3_status cm3_folder_commit(const char *aside, const char *path) {
         }
         if (errno) return cm3_fail(CM3_ERR_IO, "%s: cannot be given its name: %s", path, strerror(errno));
     }
-    char *above = cm3_path_join(path, "..");
-    if (!above) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to sync its folder", path);
-    const cm3_status status = cm3_path_sync(above);
-    free(above);
-    return status;
+    return cm3_path_sync(cm3_path_join(path, "..").text);
 }

@@ -30,26 +30,23 @@ static void write_holder(int descriptor) {
 
 cm3_status cm3_lock_acquire(const char *folder, cm3_lock **lock) {
     *lock = NULL;
-    char *path = cm3_path_join(folder, ".lock");
-    cm3_lock *held = malloc(sizeof *held);
-    if (!path || !held) {
-        free(path);
-        free(held);
-        return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to lock it", folder);
-    }
-    held->descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    const cm3_path path = cm3_path_join(folder, ".lock");
+    cm3_lock *taken = malloc(sizeof *taken);
+    if (!taken) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory to lock it", folder);
+    taken->descriptor = open(path.text, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     cm3_status status = CM3_OK;
-    if (held->descriptor < 0) status = cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
-    else if (flock(held->descriptor, LOCK_EX | LOCK_NB) == 0) write_holder(held->descriptor);
-    else if (errno == EWOULDBLOCK) status = fail_busy(held->descriptor, folder);
-    else status = cm3_fail(CM3_ERR_IO, "%s: cannot be locked: %s", path, strerror(errno));
-    free(path);
+    if (taken->descriptor < 0)
+        status = cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", path.text, strerror(errno));
+    else if (flock(taken->descriptor, LOCK_EX | LOCK_NB) == 0) write_holder(taken->descriptor);
+    else if (errno == EWOULDBLOCK) status = fail_busy(taken->descriptor, folder);
+    else
+        status = cm3_fail(CM3_ERR_IO, "%s: cannot be locked: %s", path.text, strerror(errno));
     if (status != CM3_OK) {
-        if (held->descriptor >= 0) close(held->descriptor);
-        free(held);
+        if (taken->descriptor >= 0) close(taken->descriptor);
+        free(taken);
         return status;
     }
-    *lock = held;
+    *lock = taken;
     return CM3_OK;
 }
 

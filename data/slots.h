@@ -64,7 +64,7 @@ cm3_status cm3_slot_skip(cm3_packer *packer, int64_t slot, cm3_cursor *cursor, i
 /* Validation samples in the order of the store, rendered one after another, in plain causal order. Block i holds tokens
  * [i * context, i * context + context + 1): blocks share one token, so every token but the first is a target once; the
  * last may be shorter. With keep_documents_whole a block ends where the next document would not fit, and only parts of
- * a cut document share a token. 0 blocks when nothing is validation. The first call reads the lengths of all validation
+ * a cut document share a token. 0 blocks without a validation split. The first call reads the lengths of all validation
  * samples. */
 cm3_status cm3_validation_blocks(cm3_packer *packer, int64_t *blocks);
 cm3_status cm3_validation_block(cm3_packer *packer, int64_t number, cm3_block *block);

@@ -45,7 +45,7 @@ cm3_status cm3_store_check_inputs(const cm3_store *store, const cm3_store_inputs
 
 /* --- which samples ----------------------------------------------------------------------------------------------- */
 
-/* validation[j] - j training samples stand before the j-th validation one. The k-th training sample stands behind all
+/* validation[j] - j training samples come before the j-th validation sample. The k-th training sample stands behind all
  * those that have at most k before them. */
 int64_t cm3_store_training(const cm3_store *store, int64_t k) {
     int64_t low = 0, high = store->info.validation;

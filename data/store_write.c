@@ -22,7 +22,7 @@ typedef struct column {
 } column;
 
 struct cm3_store_writer {
-    char *path, *aside;
+    cm3_path path, aside;
     hid_t file;
     cm3_store_info info;
     uint64_t string_ends[CM3_STORE_STRINGS];
@@ -31,7 +31,7 @@ struct cm3_store_writer {
 };
 
 static cm3_status cannot_write(const cm3_store_writer *writer) {
-    return cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot write the token store");
+    return cm3__hdf5_fail(CM3_ERR_IO, writer->path.text, "cannot write the token store");
 }
 
 static cm3_status column_open(cm3_store_writer *writer, enum cm3__column which) {
@@ -40,7 +40,8 @@ static cm3_status column_open(cm3_store_writer *writer, enum cm3__column which) 
     const hsize_t chunk_rows = CHUNK_BYTES / (l.width * l.size);
     c->capacity = chunk_rows * BUFFER_CHUNKS;
     c->buffer = malloc(c->capacity * l.width * l.size);
-    if (!c->buffer) return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for the buffer of /%s", writer->path, l.name);
+    if (!c->buffer)
+        return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for the buffer of /%s", writer->path.text, l.name);
     const hsize_t dims[2] = {0, l.width}, most[2] = {H5S_UNLIMITED, l.width}, chunk[2] = {chunk_rows, l.width};
     const int rank = l.width == 1 ? 1 : 2;
     const hid_t space = H5Screate_simple(rank, dims, most), create = H5Pcreate(H5P_DATASET_CREATE);
@@ -131,21 +132,16 @@ static void writer_free(cm3_store_writer *writer) {
     }
     if (writer->file >= 0) H5Fclose(writer->file);
     cm3_hasher_free(writer->content);
-    if (writer->aside) unlink(writer->aside); /* gone already when it has its final name */
-    free(writer->aside);
-    free(writer->path);
+    unlink(writer->aside.text); /* gone already when it has its final name */
     free(writer);
 }
 
 static cm3_status open_file(cm3_store_writer *writer, const char *path) {
-    writer->path = strdup(path);
-    if (!writer->path || asprintf(&writer->aside, "%s.tmp", path) < 0) {
-        writer->aside = NULL;
-        return cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for its name", path);
-    }
+    writer->path = cm3_path_format("%s", path);
+    writer->aside = cm3_path_format("%s.tmp", path);
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(access, H5F_LIBVER_V110, H5F_LIBVER_V110); /* its metadata carries checksums */
-    writer->file = H5Fcreate(writer->aside, H5F_ACC_TRUNC, H5P_DEFAULT, access);
+    writer->file = H5Fcreate(writer->aside.text, H5F_ACC_TRUNC, H5P_DEFAULT, access);
     const cm3_status status =
         writer->file < 0 ? cm3__hdf5_fail(CM3_ERR_IO, path, "cannot create the token store") : CM3_OK;
     H5Pclose(access);
@@ -190,18 +186,18 @@ static cm3_status check_segment(const cm3_store_writer *writer, const cm3_docume
     const int64_t limit = image ? writer->info.image_codebook : writer->info.text_vocabulary;
     const char *what = image ? "image code" : "text token";
     if (segment->count == 0 || segment->begin == CM3_SEGMENT_ABSENT)
-        return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": a segment without tokens, expected none", writer->path,
-                        writer->info.samples);
+        return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": a segment without tokens, expected none",
+                        writer->path.text, writer->info.samples);
     if (image && (segment->rows < 1 || segment->columns < 1 || segment->rows > CM3_STORE_GRID_MAX ||
                   segment->columns > CM3_STORE_GRID_MAX))
         return cm3_fail(CM3_ERR_FORMAT,
                         "%s: sample %" PRId64 ": an image of %" PRId32 " x %" PRId32 " codes, expected 1..%d each",
-                        writer->path, writer->info.samples, segment->rows, segment->columns, CM3_STORE_GRID_MAX);
+                        writer->path.text, writer->info.samples, segment->rows, segment->columns, CM3_STORE_GRID_MAX);
     const int32_t *ids = cm3_segment_ids(document, segment);
     for (size_t i = 0; i < segment->count; i++)
         if (ids[i] < 0 || ids[i] >= limit)
             return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %s %" PRId32 ", expected 0..%" PRId64,
-                            writer->path, writer->info.samples, what, ids[i], limit - 1);
+                            writer->path.text, writer->info.samples, what, ids[i], limit - 1);
     return CM3_OK;
 }
 
@@ -211,12 +207,12 @@ static cm3_status check_sample(const cm3_store_writer *writer, const cm3_store_s
     if (segments < 1 || segments > CM3_STORE_SEGMENTS_MAX || tokens > CM3_STORE_TOKENS_MAX)
         return cm3_fail(
             CM3_ERR_FORMAT, "%s: sample %" PRId64 ": %zu segments of %zu tokens, expected 1..%d segments of at most %d",
-            writer->path, writer->info.samples, segments, tokens, CM3_STORE_SEGMENTS_MAX, CM3_STORE_TOKENS_MAX);
+            writer->path.text, writer->info.samples, segments, tokens, CM3_STORE_SEGMENTS_MAX, CM3_STORE_TOKENS_MAX);
     for (size_t i = 0; i < segments; i++) CM3_TRY(check_segment(writer, document, &document->segments.items[i]));
     for (int s = 0; s < CM3_STORE_STRINGS; s++)
         if (sample->strings[s] && strlen(sample->strings[s]) > CM3_STORE_STRING_MAX)
             return cm3_fail(CM3_ERR_FORMAT, "%s: sample %" PRId64 ": a name, caption or origin of over %d bytes",
-                            writer->path, writer->info.samples, CM3_STORE_STRING_MAX);
+                            writer->path.text, writer->info.samples, CM3_STORE_STRING_MAX);
     return CM3_OK;
 }
 
@@ -311,16 +307,17 @@ static cm3_status finish_file(cm3_store_writer *writer) {
     }
     const herr_t closed = H5Fclose(writer->file);
     writer->file = H5I_INVALID_HID;
-    return closed < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path, "cannot finish the token store") : CM3_OK;
+    return closed < 0 ? cm3__hdf5_fail(CM3_ERR_IO, writer->path.text, "cannot finish the token store") : CM3_OK;
 }
 
 cm3_status cm3_store_commit(cm3_store_writer *writer) {
     const cm3__hdf5_quiet quiet = cm3__hdf5_quiet_begin();
     cm3_status status = CM3_OK;
     if (writer->info.samples == 0)
-        status = cm3_fail(CM3_ERR_FORMAT, "%s: no samples: the data set is empty", writer->path);
+        status = cm3_fail(CM3_ERR_FORMAT, "%s: no samples: the data set is empty", writer->path.text);
     if (status == CM3_OK) status = finish_file(writer);
-    if (status == CM3_OK) status = cm3_file_commit(writer->aside, writer->path);
+    if (status == CM3_OK) status = cm3_path_sync(writer->aside.text);
+    if (status == CM3_OK) status = cm3_file_replace(writer->aside.text, writer->path.text);
     writer_free(writer);
     cm3__hdf5_quiet_end(quiet);
     return status;

@@ -110,7 +110,7 @@ static cm3_var *residual(walk *w, cm3_var *x, int64_t from, int64_t to) {
     return cm3_add(w->base.tape, h, x);
 }
 
-/* x + self-attention over all positions of a image, in heads of 64 channels. */
+/* x + self-attention over all positions of an image, in heads of 64 channels. */
 static cm3_var *attention(walk *w, cm3_var *x, int64_t batch, int64_t side, int64_t channels) {
     const int64_t heads = channels % 64 ? 1 : channels / 64, positions = side * side;
     const cm3_init init = cm3_init_uniform(1 / sqrt((double)channels));

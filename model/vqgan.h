@@ -1,7 +1,7 @@
 /* The image tokenizer: a convolutional encoder, a codebook, and a decoder.
  *
  * The network is that of VQGAN (Esser et al., "Taming transformers for high-resolution image synthesis", 2021,
- * arXiv 2012.09841), which Make-A-Scene and CM3Leon use under the name VQ-IMG. A image of 256 x 256 becomes 32 x 32
+ * arXiv 2012.09841), which Make-A-Scene and CM3Leon use under the name VQ-IMG. An image of 256 x 256 becomes 32 x 32
  * vectors, each replaced by the nearest of 8192 codes (van den Oord et al., 2017); the decoder draws the image again
  * from the codes:
  *

@@ -31,21 +31,21 @@ typedef struct job {
     bool out_of_memory;
 } job;
 
-static void *take(job *j, size_t bytes) {
+static void *allocate(job *j, size_t bytes) {
     void *memory = j->backend->memory->alloc(bytes);
     if (!memory) j->out_of_memory = true;
     return memory;
 }
 
 /* The tensor's own memory in the backend's, filled there. */
-static cm3_status take_filled(job *j, const cm3_op_input *input, uint64_t stream, cm3_tensor *t) {
+static cm3_status fill_tensor(job *j, const cm3_op_input *input, uint64_t stream, cm3_tensor *t) {
     const cm3_memory *memory = j->backend->memory;
     cm3_tensor plain = cm3_op_input_tensor(input);
     const size_t bytes = cm3_tensor_bytes(&plain);
     void *values = malloc(bytes + 1);
-    t->data = take(j, cm3_tensor_bytes(t));
-    plain.data = plain.type == t->type ? t->data : take(j, bytes);
-    cm3_status status = values ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its tensors", j->of->name);
+    t->data = allocate(j, cm3_tensor_bytes(t));
+    plain.data = plain.type == t->type ? t->data : allocate(j, bytes);
+    cm3_status status = values ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for its tensors", j->of->name);
     if (status == CM3_OK && !j->out_of_memory) {
         cm3_op_input_fill(input, stream, values);
         status = memory->upload(plain.data, values, bytes);
@@ -64,10 +64,10 @@ static cm3_status job_open(job *j) {
     CM3_TRY(j->def->infer(&of->attr, j->call.in, out, &j->outputs));
     j->call.attr = &of->attr;
     for (int i = 0; i < CM3_OP_INPUTS; i++)
-        if (j->call.in[i].shape.rank) CM3_TRY(take_filled(j, &of->in[i], (uint64_t)i, &j->call.in[i]));
+        if (j->call.in[i].shape.rank) CM3_TRY(fill_tensor(j, &of->in[i], (uint64_t)i, &j->call.in[i]));
     for (int i = 0; i < j->outputs; i++) {
         j->call.out[i] = out[i];
-        j->call.out[i].data = take(j, cm3_tensor_bytes(&out[i]));
+        j->call.out[i].data = allocate(j, cm3_tensor_bytes(&out[i]));
     }
     return CM3_OK;
 }
@@ -77,28 +77,28 @@ static cm3_status job_open_backward(job *j, bool *any) {
     const cm3_op_input uniform = {j->call.out[0].shape, CM3_FILL_UNIFORM, 1};
     *any = false;
     j->call.grad_out = j->call.out[0];
-    CM3_TRY(take_filled(j, &uniform, CM3_OP_INPUTS, &j->call.grad_out));
+    CM3_TRY(fill_tensor(j, &uniform, CM3_OP_INPUTS, &j->call.grad_out));
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
         if (!j->call.in[i].data || !(j->def->differentiable & 1u << i) || i == j->def->grad_is_identity_for) continue;
         j->call.grad_in[i] = j->call.in[i];
         if (cm3_op_is_parameter(j->of->op, i)) j->call.grad_in[i].type = CM3_F32;
-        j->call.grad_in[i].data = take(j, cm3_tensor_bytes(&j->call.grad_in[i]));
+        j->call.grad_in[i].data = allocate(j, cm3_tensor_bytes(&j->call.grad_in[i]));
         *any = true;
     }
     return CM3_OK;
 }
 
-static void give(const job *j, const cm3_tensor *t) {
+static void free_tensor(const job *j, const cm3_tensor *t) {
     j->backend->memory->free(t->data, cm3_tensor_bytes(t));
 }
 
 static void job_close(job *j) {
     for (int i = 0; i < CM3_OP_INPUTS; i++) {
-        give(j, &j->call.in[i]);
-        give(j, &j->call.grad_in[i]);
+        free_tensor(j, &j->call.in[i]);
+        free_tensor(j, &j->call.grad_in[i]);
     }
-    for (int i = 0; i < CM3_OP_OUTPUTS; i++) give(j, &j->call.out[i]);
-    give(j, &j->call.grad_out);
+    for (int i = 0; i < CM3_OP_OUTPUTS; i++) free_tensor(j, &j->call.out[i]);
+    free_tensor(j, &j->call.grad_out);
 }
 
 /* The best of the runs within `seconds`, at least three. */
@@ -107,11 +107,11 @@ static cm3_status measure(job *j, bool backward, double seconds, figure *f) {
     cm3_status (*run)(const cm3_call *) = backward ? j->kernel->backward : j->kernel->forward;
     const cm3_memory *memory = j->backend->memory;
     const size_t scratch_bytes = workspace ? workspace(&j->call) : 0;
-    const int at_once = memory->host ? 1 : 20; /* a device is told of work long before it does it */
-    void *scratch = take(j, scratch_bytes);
+    const int at_once = memory->host ? 1 : 20; /* a device runs work long after it was queued */
+    void *scratch = allocate(j, scratch_bytes);
     j->call.workspace = scratch;
     cm3_status status =
-        j->out_of_memory ? cm3_fail(CM3_ERR_MEMORY, "%s: no memory for its tensors", j->of->name) : CM3_OK;
+        j->out_of_memory ? cm3_fail(CM3_ERR_MEMORY, "%s: out of memory for its tensors", j->of->name) : CM3_OK;
     *f = (figure){.seconds = 1e30,
                   .flops = j->def->flops(&j->call, backward),
                   .bytes = cm3_op_bytes(j->of->op, &j->call, backward)};
@@ -186,7 +186,7 @@ cm3_status cm3_bench_ops(const cm3_backend *backend, double seconds, bool json, 
     size_t count, chosen = 0;
     const cm3_op_case *cases = cm3_op_cases(&count);
     for (size_t i = 0; i < count; i++) chosen += wanted(backend, &cases[i], only);
-    if (!chosen) return cm3_fail(CM3_ERR_USAGE, "bench ops: the name of no operation holds \"%s\"", only);
+    if (!chosen) return cm3_fail(CM3_ERR_USAGE, "bench ops: no operation's name contains \"%s\"", only);
     limits l;
     CM3_TRY(cm3_product_rate(backend, backend->has_bf16 ? CM3_BF16 : CM3_F32, 1, &l.flops, NULL));
     CM3_TRY(cm3_copy_rate(backend, 0.5, &l.bytes));
@@ -202,8 +202,8 @@ cm3_status cm3_bench_ops(const cm3_backend *backend, double seconds, bool json, 
         if (peak > 0)
             printf("multipliers %.1f GFLOP/s; sgemm (OpenBLAS's kernel on a CPU: %s) reaches %.3f of it\n", peak / 1e9,
                    cm3_machine_sgemm_kernel(), l.flops / peak);
-        printf("sgemm %.1f GFLOP/s, copy %.1f GB/s; the floor of an operation is the longer of its FLOPs and its bytes "
-               "at these rates\n",
+        printf("sgemm %.1f GFLOP/s, copy %.1f GB/s; the floor of an operation is the longer time of its FLOPs and its "
+               "bytes at these rates\n",
                l.flops / 1e9, l.bytes / 1e9);
     }
     for (size_t i = 0; i < count; i++)

@@ -1,4 +1,5 @@
 /* `bench`: speed beside this machine's own measured limits. */
+#include "core/auto.h"
 #include "core/json.h"
 #include "core/kernels/cpu/machine.h"
 #include "core/log.h"
@@ -11,12 +12,13 @@
 
 #include <string.h>
 
-static const cm3_option options[] = {{"seconds", "S", "how long to measure (3)"},
-                                     {"tokens", "N", "bench generate: tokens of an image (as the recipe has them)"},
-                                     {"samples", "N", "bench data: pairs in the store, 2 KiB each (4096)"},
-                                     {"device", "D", "bench ops: auto, cpu or cuda (auto); a recipe says it itself"},
-                                     CM3_OPTION_JSON,
-                                     CM3_OPTION_END};
+static const cm3_option options[] = {
+    {"seconds", "S", "how long to measure (3)"},
+    {"tokens", "N", "bench generate: tokens of an image (as the recipe has them)"},
+    {"samples", "N", "bench data: pairs in the store, 2 KiB each (4096)"},
+    {"device", "D", "bench ops: auto, cpu or cuda (auto); elsewhere the recipe's device"},
+    CM3_OPTION_JSON,
+    CM3_OPTION_END};
 
 const cm3_usage cm3_usage_bench = {
     .arguments = "ops|step|generate|image-tokenizer|data [RECIPE] [section.key=value ...]",
@@ -25,18 +27,18 @@ const cm3_usage cm3_usage_bench = {
     .takes_overrides = true,
     .options = options,
     .explanation =
-        "bench ops [NAME]    every operation (or those whose name holds NAME) beside its floor: FLOPs over "
+        "bench ops [NAME]    every operation (or those whose name contains NAME) beside its floor: FLOPs over "
         "the rate of sgemm, bytes over\n"
         "                    that of copying, both measured in the same run\n"
         "bench step RECIPE   one training step of the recipe's transformer on random tokens: tokens/s, "
         "model FLOPs/s, and their ratio to\n"
         "                    the rate of sgemm measured in the same run; memory measured and planned\n"
         "bench generate RECIPE\n"
-        "                    1 image and 16 together by random parameters, with guidance: tokens/s, beside the "
+        "                    1 image and 16 together with random parameters, with guidance: tokens/s, beside the "
         "floor of reading parameters,\n"
         "                    keys and values at the rate at which memory is copied\n"
         "bench image-tokenizer RECIPE\n"
-        "                    images/s that the VQ network encodes, decodes and learns from\n"
+        "                    images/s that the VQ network encodes, decodes and is trained on\n"
         "bench data          the token store (adding, reading in random order), packing and masking of blocks, "
         "tokens/s on one core\n\n"
         "    cm3leon bench step configs/paper-350m.yaml pretrain.data.batch=1 pretrain.train.micro_batch=1\n"
@@ -74,7 +76,7 @@ static void print_step(const cm3_bench_step_result *r) {
     printf("memory           %.1f MiB measured, %.1f MiB planned\n", r->peak_bytes / 0x1p20, r->planned_bytes / 0x1p20);
 }
 
-/* The recipe of `bench NAME RECIPE` and its device. Close the session after a failure, too. */
+/* The recipe of `bench NAME RECIPE` and its device. */
 static cm3_status open_recipe(const cm3_command_line *line, cm3_session *session, cm3_device *device) {
     if (line->argument_count < 2) return cm3_fail(CM3_ERR_USAGE, "bench %s: the recipe is missing", line->arguments[0]);
     cm3_command_line rest = *line;
@@ -86,13 +88,11 @@ static cm3_status open_recipe(const cm3_command_line *line, cm3_session *session
 }
 
 static cm3_status bench_step(const cm3_command_line *line, double seconds) {
-    cm3_session session = {0};
+    CM3_AUTO(cm3_session_close) cm3_session session = {0};
     cm3_bench_step_result r;
     cm3_device device;
-    cm3_status status = open_recipe(line, &session, &device);
-    if (status == CM3_OK) status = cm3_bench_step(&session.recipe, device.backend, seconds, &r);
-    cm3_session_close(&session);
-    CM3_TRY(status);
+    CM3_TRY(open_recipe(line, &session, &device));
+    CM3_TRY(cm3_bench_step(&session.recipe, device.backend, seconds, &r));
     if (cm3_option_given(line, "json"))
         PRINT_JSON({"tokens_per_second", r.tokens_per_second}, {"flops_per_second", r.flops_per_second},
                    {"sgemm_flops_per_second", r.sgemm_flops_per_second}, {"ratio", r.ratio},
@@ -106,23 +106,21 @@ static cm3_status bench_step(const cm3_command_line *line, double seconds) {
 }
 
 static void print_generated(const cm3_bench_generate_result *r) {
-    printf("%2lld image%s      %lld tokens each in %.3f s: %.1f tokens/s, %.3f s an image\n", (long long)r->images,
+    printf("%2lld image%s      %lld tokens each in %.3f s: %.1f tokens/s, %.3f s per image\n", (long long)r->images,
            r->images > 1 ? "s" : " ", (long long)r->tokens, r->seconds, r->tokens_per_second, r->seconds_per_image);
-    printf("  floor          %.3f s: %.1f MiB a step at %.1f GB/s; %.3f of it reached\n", r->floor_seconds,
+    printf("  floor          %.3f s: %.1f MiB per step at %.1f GB/s; %.3f of it reached\n", r->floor_seconds,
            r->step_bytes / 0x1p20, r->copy_bytes_per_second / 1e9, r->ratio);
 }
 
 static cm3_status bench_generate(const cm3_command_line *line, double seconds) {
     enum { RUNS = 2 };
     cm3_bench_generate_result r[RUNS] = {{.images = 1}, {.images = 16}};
-    cm3_session session = {0};
+    CM3_AUTO(cm3_session_close) cm3_session session = {0};
     cm3_device device;
-    cm3_status status = open_recipe(line, &session, &device);
-    int64_t tokens = status == CM3_OK ? cm3_vqgan_codes_per_image(&session.recipe.image_tokenizer.network) : 0;
-    if (status == CM3_OK) status = cm3_option_int(line, "tokens", 1, 1 << 20, &tokens);
-    if (status == CM3_OK) status = cm3_bench_generate(&session.recipe, device.backend, tokens, seconds, r, RUNS);
-    cm3_session_close(&session);
-    CM3_TRY(status);
+    CM3_TRY(open_recipe(line, &session, &device));
+    int64_t tokens = cm3_vqgan_codes_per_image(&session.recipe.image_tokenizer.network);
+    CM3_TRY(cm3_option_int(line, "tokens", 1, 1 << 20, &tokens));
+    CM3_TRY(cm3_bench_generate(&session.recipe, device.backend, tokens, seconds, r, RUNS));
     if (cm3_option_given(line, "json"))
         PRINT_JSON({"tokens", (double)tokens}, {"copy_bytes_per_second", r[0].copy_bytes_per_second},
                    {"tokens_per_second_1", r[0].tokens_per_second}, {"seconds_per_image_1", r[0].seconds_per_image},
@@ -137,12 +135,10 @@ static cm3_status bench_generate(const cm3_command_line *line, double seconds) {
 
 static cm3_status bench_images(const cm3_command_line *line, double seconds) {
     cm3_bench_images_result r;
-    cm3_session session = {0};
+    CM3_AUTO(cm3_session_close) cm3_session session = {0};
     cm3_device device;
-    cm3_status status = open_recipe(line, &session, &device);
-    if (status == CM3_OK) status = cm3_bench_images(&session.recipe, device.backend, seconds, &r);
-    cm3_session_close(&session);
-    CM3_TRY(status);
+    CM3_TRY(open_recipe(line, &session, &device));
+    CM3_TRY(cm3_bench_images(&session.recipe, device.backend, seconds, &r));
     if (cm3_option_given(line, "json")) {
         PRINT_JSON({"batch", (double)r.batch}, {"encoded_per_second", r.encoded_per_second},
                    {"decoded_per_second", r.decoded_per_second}, {"trained_per_second", r.trained_per_second},
@@ -158,14 +154,14 @@ static cm3_status bench_images(const cm3_command_line *line, double seconds) {
 }
 
 static void print_data(const cm3_bench_data_result *r, double copy) {
-    printf("from the file    %.2f M tokens/s: read, unpack, pack, mask (one core; %.2f bytes a token on the disk)\n",
+    printf("from the file    %.2f M tokens/s: read, unpack, pack, mask (one core; %.2f bytes per token on disk)\n",
            r->tokens_per_second / 1e6, r->store_bytes_per_token);
     printf(
         "samples          %.2f us to add one, %.2f M tokens/s read in random order (256 MiB of the store in memory)\n",
         r->add_seconds * 1e6, r->random_tokens_per_second / 1e6);
     printf("from memory      %.2f M tokens/s\n", r->memory_tokens_per_second / 1e6);
     printf("masks alone      %.2f M tokens/s\n", r->mask_tokens_per_second / 1e6);
-    printf("following slots  %.2f M blocks/s\n", r->skip_blocks_per_second / 1e6);
+    printf("skipping blocks  %.2f M blocks/s\n", r->skip_blocks_per_second / 1e6);
     printf("memory copy      %.2f GB/s\n", copy / 1e9);
 }
 
@@ -208,6 +204,6 @@ cm3_status cm3_cmd_bench(const cm3_command_line *line) {
     if (strcmp(line->arguments[0], "generate") == 0) return bench_generate(line, seconds);
     if (strcmp(line->arguments[0], "image-tokenizer") == 0) return bench_images(line, seconds);
     if (strcmp(line->arguments[0], "data") == 0) return bench_data(line, seconds);
-    return cm3_fail(CM3_ERR_USAGE, "bench %s: there is ops, step, generate, image-tokenizer and data",
+    return cm3_fail(CM3_ERR_USAGE, "bench %s: expected ops, step, generate, image-tokenizer or data",
                     line->arguments[0]);
 }

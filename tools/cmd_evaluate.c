@@ -1,4 +1,5 @@
-/* `evaluate`: how good the model of a run is, on seen and on validation pairs. */
+/* `evaluate`: figures of a run's model on seen and on validation pairs. */
+#include "core/auto.h"
 #include "core/log.h"
 #include "core/progress.h"
 #include "tools/session.h"
@@ -9,9 +10,9 @@
 static const cm3_option options[] = {
     CM3_OPTION_JSON,
     {"checkpoint", "PATH", "a checkpoint of the run, or best (the lowest validation loss); the newest is the default"},
-    {"prompts", "N", "seen pairs that are judged, and validation ones at most; 0 is all (evaluate.prompts)"},
+    {"prompts", "N", "pairs of each split that are evaluated; 0: all (evaluate.prompts)"},
     {"all-checkpoints", NULL,
-     "judge every checkpoint that is kept, and write the curve to RUN/evaluation-curve.json, too"},
+     "evaluate every checkpoint that is kept, and write the curve to RUN/evaluation-curve.json"},
     CM3_OPTION_END};
 
 const cm3_usage cm3_usage_evaluate = {
@@ -20,9 +21,10 @@ const cm3_usage cm3_usage_evaluate = {
     .max_arguments = 1,
     .takes_overrides = true,
     .options = options,
-    .explanation = "Draws the captions of the run's pairs, writes captions for their images, and says how often both "
-                   "are right; on pairs that training\n"
-                   "saw, and on validation ones. Writes RUN/evaluation.json and, for the report, RUN/evaluation/.\n\n"
+    .explanation = "Generates an image for the caption and a caption for the image of the run's pairs, and prints how "
+                   "often each is right, on pairs\n"
+                   "that training saw and on validation pairs. Writes RUN/evaluation.json and, for the report, "
+                   "RUN/evaluation/.\n\n"
                    "    cm3leon evaluate out/emoji-quick\n"
                    "    mpirun -n 2 cm3leon evaluate out/emoji-quick generate.guidance=2 --prompts 100 --json\n"};
 
@@ -46,8 +48,8 @@ static void print_table(const cm3_evaluation *e) {
     printf("step %lld: %lld seen and %lld validation pairs of %lld images, in %s\n\n", (long long)e->step,
            (long long)e->seen.pairs, (long long)e->validation.pairs, (long long)e->images, time);
     printf("  %-34s %8s %s\n", "", "seen", e->validation.pairs ? "              validation" : "");
-    print_share("drawing nearest to its image", e, e->seen.text_to_image_top1, e->seen.drawn_right,
-                e->validation.text_to_image_top1, e->validation.drawn_right);
+    print_share("generated image nearest to its own", e, e->seen.text_to_image_top1, e->seen.images_right,
+                e->validation.text_to_image_top1, e->validation.images_right);
     print_share("caption exactly right", e, e->seen.caption_exact, e->seen.captions_right, e->validation.caption_exact,
                 e->validation.captions_right);
     print_value("images from their codes, PSNR", "dB", e, e->seen.vq_psnr, e->validation.vq_psnr);
@@ -57,7 +59,7 @@ static void print_table(const cm3_evaluation *e) {
         printf("\n  %lld pairs are longer than the model's context and were left out\n", (long long)e->left_out);
 }
 
-static void tell(const cm3_evaluation *point) {
+static void log_point(const cm3_evaluation *point) {
     cm3_log_info("step %lld: top-1 %.3f, caption %.3f; validation %.3f, %.3f", (long long)point->step,
                  point->seen.text_to_image_top1, point->seen.caption_exact, point->validation.text_to_image_top1,
                  point->validation.caption_exact);
@@ -77,7 +79,7 @@ static cm3_status evaluate(const cm3_command_line *line, cm3_session *session) {
     const bool all = cm3_option_given(line, "all-checkpoints");
     CM3_TRY(cm3_option_int(line, "prompts", 0, INT64_MAX, &wanted.prompts));
     cm3_evaluation result;
-    CM3_TRY(all ? cm3_evaluate_curve(&context, &wanted, &result, tell) : cm3_evaluate(&context, &wanted, &result));
+    CM3_TRY(all ? cm3_evaluate_curve(&context, &wanted, &result, log_point) : cm3_evaluate(&context, &wanted, &result));
     const bool first = cm3_stage_is_first(&context);
     CM3_TRY(cm3_comm_agree_status(comm, first ? cm3_evaluation_write(&result, &session->recipe) : CM3_OK));
     if (first && cm3_option_given(line, "json"))
@@ -89,10 +91,8 @@ static cm3_status evaluate(const cm3_command_line *line, cm3_session *session) {
 
 cm3_status cm3_cmd_evaluate(const cm3_command_line *line) {
     if (cm3_option_given(line, "checkpoint") && cm3_option_given(line, "all-checkpoints"))
-        return cm3_fail(CM3_ERR_USAGE, "evaluate: --checkpoint and --all-checkpoints cannot go together");
-    cm3_session session = {0};
+        return cm3_fail(CM3_ERR_USAGE, "evaluate: --checkpoint and --all-checkpoints exclude each other");
+    CM3_AUTO(cm3_session_close) cm3_session session = {0};
     CM3_TRY(cm3_session_join(&session));
-    const cm3_status status = cm3_session_leave(&session, evaluate(line, &session));
-    cm3_session_close(&session);
-    return status;
+    return cm3_session_leave(&session, evaluate(line, &session));
 }

@@ -1,7 +1,7 @@
 /* `generate`: text in, images out; images in, text out. */
+#include "core/auto.h"
 #include "core/log.h"
 #include "core/progress.h"
-#include "data/image/sheet.h"
 #include "tools/session.h"
 #include "core/utf8.h"
 #include "train/generate/pipeline.h"
@@ -46,7 +46,7 @@ static cm3_status add_prompt(inputs *in, const char *text, int64_t samples) {
         return cm3_fail(CM3_ERR_USAGE, "a prompt is not UTF-8 at byte %zu", bad);
     for (int64_t i = 0; i < samples; i++) {
         if (in->count == PROMPTS_MAX)
-            return cm3_fail(CM3_ERR_USAGE, "more than %d images are wanted at once", PROMPTS_MAX);
+            return cm3_fail(CM3_ERR_USAGE, "prompts times --samples: more than %d images", PROMPTS_MAX);
         in->prompts[in->count] = strdup(text);
         if (!in->prompts[in->count++]) return cm3_fail(CM3_ERR_MEMORY, "out of memory for prompts");
     }
@@ -75,21 +75,14 @@ static void file_name(const char *prompt, int64_t number, char name[96]) {
     snprintf(name + used, 96 - used, "%s%lld.png", used && name[used - 1] == '-' ? "" : "-", (long long)number);
 }
 
-static cm3_status write_images(const cm3_pipeline *a, const inputs *in, const float *pixels, const char *folder) {
-    const int64_t side = a->recipe->image_tokenizer.network.image_size;
+static cm3_status write_images(const inputs *in, const cm3_image *images, const char *folder) {
     CM3_TRY(cm3_folder_make(folder));
     for (int64_t i = 0; i < in->count; i++) {
         char name[96];
         file_name(in->prompts[i], i, name);
-        cm3_image image = {0};
-        char *path = cm3_path_join(folder, name);
-        cm3_status status = path ? cm3_image_from_float(pixels + i * side * side * 3, (int)side, (int)side, 3, &image)
-                                 : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-        if (status == CM3_OK) status = cm3_image_write_png(&image, path);
-        if (status == CM3_OK) printf("%s\t%s\n", path, in->prompts[i]);
-        cm3_image_free(&image);
-        free(path);
-        CM3_TRY(status);
+        const cm3_path path = cm3_path_join(folder, name);
+        CM3_TRY(cm3_image_write_png(&images[i], path.text));
+        printf("%s\t%s\n", path.text, in->prompts[i]);
     }
     return CM3_OK;
 }
@@ -98,60 +91,66 @@ static void advanced(void *context, int64_t done) {
     cm3_progress_update(context, (uint64_t)done);
 }
 
-static cm3_status draw(cm3_pipeline *a, const cm3_decode_config *config, const inputs *in, const char *folder) {
-    const int64_t side = a->recipe->image_tokenizer.network.image_size;
-    int32_t *codes =
-        calloc((size_t)(in->count * cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer.network)), sizeof *codes);
-    float *pixels = calloc((size_t)(in->count * side * side * 3), sizeof *pixels);
-    cm3_status status =
-        codes && pixels ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for %lld images", (long long)in->count);
+static cm3_status generate_images(cm3_pipeline *p, const cm3_decode_config *config, const inputs *in,
+                                  const char *folder) {
+    const int64_t per_image = cm3_vqgan_codes_per_image(&p->recipe->image_tokenizer.network);
+    CM3_AUTO_FREE int32_t *codes = calloc((size_t)(in->count * per_image), sizeof *codes);
+    CM3_AUTO_FREE cm3_image *images = calloc((size_t)in->count, sizeof *images);
+    if (!codes || !images) return cm3_fail(CM3_ERR_MEMORY, "out of memory for %lld images", (long long)in->count);
     cm3_progress progress = cm3_progress_start("generate", "images", (uint64_t)in->count);
-    if (status == CM3_OK)
-        status = cm3_pipeline_generate_codes(a, config, (const char *const *)in->prompts, in->count, 0, codes, advanced,
-                                             &progress);
+    cm3_status status = cm3_pipeline_generate_codes(p, config, (const char *const *)in->prompts, in->count, 0, codes,
+                                                    advanced, &progress);
     cm3_progress_end(&progress);
-    if (status == CM3_OK) status = cm3_pipeline_decode_images(a, codes, in->count, pixels);
-    if (status == CM3_OK) status = write_images(a, in, pixels, folder);
-    free(codes);
-    free(pixels);
+    if (status == CM3_OK) status = cm3_pipeline_decode_images(p, codes, in->count, images);
+    if (status == CM3_OK) status = write_images(in, images, folder);
+    for (int64_t i = 0; i < in->count; i++) cm3_image_free(&images[i]);
     return status;
 }
 
-static cm3_status describe(cm3_pipeline *a, const cm3_decode_config *config, const char *path, int64_t samples) {
-    const int side = (int)a->recipe->image_tokenizer.network.image_size;
-    const int64_t per_image = cm3_vqgan_codes_per_image(&a->recipe->image_tokenizer.network);
+/* The codes of an image file. */
+static cm3_status encode_image(const cm3_pipeline *p, const char *path, int32_t *codes) {
+    const int side = (int)p->recipe->image_tokenizer.network.image_size;
+    const cm3_source_config *source = &p->recipe->source;
     cm3_colour background = {255, 255, 255};
-    if (*a->recipe->source.background) CM3_TRY(cm3_colour_parse(a->recipe->source.background, &background));
-    cm3_image image = {0}, square = {0};
-    float *pixels = calloc((size_t)(side * side * 3), sizeof *pixels);
-    int32_t *codes = calloc((size_t)(samples * per_image), sizeof *codes);
-    char **captions = calloc((size_t)samples, sizeof *captions);
-    cm3_status status = pixels && codes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for an image");
-    if (status == CM3_OK) status = cm3_image_read(path, side, &image);
-    if (status == CM3_OK) {
-        cm3_image_flatten(&image, background);
-        status = cm3_image_fit(&image, side, (cm3_fit)a->recipe->source.fit, background, &square);
-    }
-    if (status == CM3_OK) {
-        cm3_image_to_float(&square, pixels);
-        status = cm3_image_codec_encode(a->tokenizers.codec, pixels, 1, codes);
-    }
-    for (int64_t i = 1; i < samples && status == CM3_OK; i++)
-        memcpy(codes + i * per_image, codes, (size_t)per_image * sizeof *codes);
-    if (status == CM3_OK) status = cm3_pipeline_caption(a, config, codes, samples, 0, captions, NULL, NULL);
-    for (int64_t i = 0; i < samples && captions; i++) {
+    if (*source->background) CM3_TRY(cm3_colour_parse(source->background, &background));
+    CM3_AUTO(cm3_image_free) cm3_image image = {0};
+    CM3_AUTO(cm3_image_free) cm3_image square = {0};
+    CM3_AUTO_FREE float *pixels = calloc((size_t)(side * side * 3), sizeof *pixels);
+    if (!pixels) return cm3_fail(CM3_ERR_MEMORY, "out of memory for an image");
+    CM3_TRY(cm3_image_read(path, side, &image));
+    cm3_image_flatten(&image, background);
+    CM3_TRY(cm3_image_fit(&image, side, (cm3_fit)source->fit, background, &square));
+    cm3_image_to_float(&square, pixels);
+    return cm3_image_codec_encode(p->tokenizers.codec, pixels, 1, codes);
+}
+
+static cm3_status generate_captions(cm3_pipeline *p, const cm3_decode_config *config, const char *path,
+                                    int64_t samples) {
+    const int64_t per_image = cm3_vqgan_codes_per_image(&p->recipe->image_tokenizer.network);
+    CM3_AUTO_FREE int32_t *codes = calloc((size_t)(samples * per_image), sizeof *codes);
+    CM3_AUTO_FREE char **captions = calloc((size_t)samples, sizeof *captions);
+    if (!codes || !captions) return cm3_fail(CM3_ERR_MEMORY, "out of memory for captions");
+    CM3_TRY(encode_image(p, path, codes));
+    for (int64_t i = 1; i < samples; i++) memcpy(codes + i * per_image, codes, (size_t)per_image * sizeof *codes);
+    const cm3_status status = cm3_pipeline_caption(p, config, codes, samples, 0, captions, NULL, NULL);
+    for (int64_t i = 0; i < samples; i++) {
         if (status == CM3_OK) printf("%s\t%s\n", path, captions[i]);
         free(captions[i]);
     }
-    cm3_image_free(&image);
-    cm3_image_free(&square);
-    free(pixels);
-    free(codes);
-    free(captions);
     return status;
 }
 
-static cm3_status generate(const cm3_command_line *line, const cm3_session *session) {
+static cm3_status read_inputs(const cm3_command_line *line, int64_t samples, inputs *in) {
+    for (int n = 0; cm3_option_nth(line, "prompt", n); n++)
+        CM3_TRY(add_prompt(in, cm3_option_nth(line, "prompt", n), samples));
+    return in->count || cm3_option_given(line, "image") ? CM3_OK : read_prompts(in, samples);
+}
+
+static void inputs_free(inputs *in) {
+    for (int64_t i = 0; i < in->count; i++) free(in->prompts[i]);
+}
+
+static cm3_status generate(const cm3_command_line *line, const cm3_session *session, inputs *in) {
     cm3_decode_config config = session->recipe.generate;
     int64_t samples = 1;
     CM3_TRY(cm3_option_int(line, "samples", 1, PROMPTS_MAX, &samples));
@@ -159,40 +158,24 @@ static cm3_status generate(const cm3_command_line *line, const cm3_session *sess
     CM3_TRY(cm3_option_double(line, "top-p", 1e-6, 1, &config.top_p));
     CM3_TRY(cm3_option_double(line, "guidance", 0, 100, &config.guidance));
     CM3_TRY(cm3_option_int(line, "seed", 0, INT64_MAX, &config.seed));
-    inputs *in = calloc(1, sizeof *in);
-    cm3_pipeline pipeline = {0};
+    CM3_TRY(read_inputs(line, samples, in));
+    CM3_AUTO(cm3_pipeline_close) cm3_pipeline pipeline = {0};
     cm3_device device;
-    char *folder = NULL;
-    cm3_status status = in ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for prompts");
-    for (int n = 0; status == CM3_OK && cm3_option_nth(line, "prompt", n); n++)
-        status = add_prompt(in, cm3_option_nth(line, "prompt", n), samples);
-    if (status == CM3_OK && !in->count && !cm3_option_given(line, "image")) status = read_prompts(in, samples);
-    if (status == CM3_OK) status = cm3_session_open_device(session, &device);
-    if (status == CM3_OK)
-        status =
-            cm3_pipeline_open(&session->recipe, device.backend, cm3_option_string(line, "checkpoint", NULL), &pipeline);
-    if (status == CM3_OK)
-        cm3_log_info("generate: the model of step %lld, on the %s", (long long)pipeline.step, device.text);
-    if (status == CM3_OK && in->count) {
-        folder = cm3_option_given(line, "out") ? strdup(cm3_option_string(line, "out", ""))
-                                               : cm3_path_join(session->recipe.run.out, "generated");
-        status = folder ? draw(&pipeline, &config, in, folder) : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    }
-    for (int n = 0; status == CM3_OK && cm3_option_nth(line, "image", n); n++) {
-        if (!cm3_option_given(line, "temperature") && samples == 1) config.temperature = 0; /* the likeliest caption */
-        status = describe(&pipeline, &config, cm3_option_nth(line, "image", n), samples);
-    }
-    for (int64_t i = 0; in && i < in->count; i++) free(in->prompts[i]);
-    free(in);
-    free(folder);
-    cm3_pipeline_close(&pipeline);
-    return status;
+    CM3_TRY(cm3_session_open_device(session, &device));
+    CM3_TRY(
+        cm3_pipeline_open(&session->recipe, device.backend, cm3_option_string(line, "checkpoint", NULL), &pipeline));
+    cm3_log_info("generate: checkpoint of step %lld, on the %s", (long long)pipeline.step, device.text);
+    const cm3_path folder = cm3_path_join(session->recipe.run.out, "generated");
+    if (in->count) CM3_TRY(generate_images(&pipeline, &config, in, cm3_option_string(line, "out", folder.text)));
+    if (!cm3_option_given(line, "temperature") && samples == 1) config.temperature = 0; /* the likeliest caption */
+    for (int n = 0; cm3_option_nth(line, "image", n); n++)
+        CM3_TRY(generate_captions(&pipeline, &config, cm3_option_nth(line, "image", n), samples));
+    return CM3_OK;
 }
 
 cm3_status cm3_cmd_generate(const cm3_command_line *line) {
-    cm3_session session = {0};
-    cm3_status status = cm3_session_of_run(line->arguments[0], line->overrides, line->override_count, &session);
-    if (status == CM3_OK) status = generate(line, &session);
-    cm3_session_close(&session);
-    return status;
+    CM3_AUTO(cm3_session_close) cm3_session session = {0};
+    CM3_AUTO(inputs_free) inputs in = {0};
+    CM3_TRY(cm3_session_of_run(line->arguments[0], line->overrides, line->override_count, &session));
+    return generate(line, &session, &in);
 }

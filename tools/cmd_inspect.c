@@ -1,4 +1,5 @@
-/* `inspect`: what any file of ours holds, as text for a person or as JSON. */
+/* `inspect`: the content of any file of a run, as text or JSON. */
+#include "core/auto.h"
 #include "core/json.h"
 #include "data/inspect_block.h"
 #include "tools/inspect_store.h"
@@ -40,13 +41,6 @@ static bool ends_with(const char *text, const char *end) {
 
 /* --- checkpoints ------------------------------------------------------------------------------------------------- */
 
-static cm3_status digest_hex(const char *path, const char *buffer, char hex[CM3_HASH_HEX]) {
-    cm3_hash hash;
-    CM3_TRY(cm3_checkpoint_digest(path, buffer, &hash));
-    cm3_hash_to_hex(hash, hex);
-    return CM3_OK;
-}
-
 static void print_checkpoint(const char *path, const cm3_checkpoint_info *info, const cm3_network_kind *kind) {
     printf("%s\n  %s, step %lld, %lld %ss seen, seed %llu\n", path, kind->name, (long long)info->state.step,
            (long long)info->state.tokens, kind->item, (unsigned long long)info->state.seed);
@@ -59,16 +53,20 @@ static void print_checkpoint(const char *path, const cm3_checkpoint_info *info, 
 }
 
 static cm3_status inspect_checkpoint(const cm3_command_line *line, const char *path) {
-    cm3_checkpoint_info info;
-    CM3_TRY(cm3_checkpoint_read_info(path, &info));
+    static const char *const buffers[] = {"parameters", "m", "v"}, *const keys[] = {"digest", "digest_m", "digest_v"};
     const bool json = cm3_option_given(line, "json"), moments = cm3_option_given(line, "moments");
-    static const char *const buffers[] = {"parameters", "m", "v"};
-    char hex[3][CM3_HASH_HEX];
     const int count = !cm3_option_given(line, "digest") && !json ? 0 : moments ? 3 : 1;
+    CM3_AUTO(cm3_checkpoint_info_free) cm3_checkpoint_info info = {0};
     const cm3_network_kind *kind;
-    cm3_status status = cm3_network_find(info.state.kind, &kind);
-    for (int i = 0; i < count && status == CM3_OK; i++) status = digest_hex(path, buffers[i], hex[i]);
-    if (status == CM3_OK && json) {
+    char hex[3][CM3_HASH_HEX];
+    CM3_TRY(cm3_checkpoint_read_info(path, &info));
+    CM3_TRY(cm3_network_find(info.state.kind, &kind));
+    for (int i = 0; i < count; i++) {
+        cm3_hash hash;
+        CM3_TRY(cm3_checkpoint_digest(path, buffers[i], &hash));
+        cm3_hash_to_hex(hash, hex[i]);
+    }
+    if (json) {
         cm3_json_writer w = cm3_json_writer_on(stdout);
         cm3_json_begin_object(&w, NULL);
         cm3_json_put_string(&w, "path", path);
@@ -77,58 +75,48 @@ static cm3_status inspect_checkpoint(const cm3_command_line *line, const char *p
         cm3_json_put_int(&w, "tokens", info.state.tokens);
         cm3_json_put_int(&w, "parameters", info.parameters);
         cm3_json_put_int(&w, "shards", info.shards);
-        cm3_json_put_string(&w, "digest", hex[0]);
-        if (moments) cm3_json_put_string(&w, "digest_m", hex[1]);
-        if (moments) cm3_json_put_string(&w, "digest_v", hex[2]);
+        for (int i = 0; i < count; i++) cm3_json_put_string(&w, keys[i], hex[i]);
         cm3_json_end_object(&w);
         cm3_json_end_line(&w);
-    } else if (status == CM3_OK && count) {
+    } else if (count) {
         for (int i = 0; i < count; i++) printf(count > 1 ? "%s %s\n" : "%s\n", hex[i], buffers[i]);
-    } else if (status == CM3_OK) {
+    } else {
         print_checkpoint(path, &info, kind);
     }
-    cm3_checkpoint_info_free(&info);
-    return status;
+    return CM3_OK;
 }
 
 /* --- what the model sees ----------------------------------------------------------------------------------------- */
+
+CM3_AUTO_CLOSE(cm3_store_close, cm3_store)
+CM3_AUTO_CLOSE(cm3_packer_free, cm3_packer)
 
 static cm3_status print_block(const cm3_command_line *line, const cm3_session *session, cm3_tokenizers *tokenizers) {
     const cm3_data_config *config = &session->recipe.pretrain.data;
     int64_t step = 0, slot = 0;
     CM3_TRY(cm3_option_int(line, "step", 0, INT64_MAX, &step));
     CM3_TRY(cm3_option_int(line, "slot", 0, config->batch - 1, &slot));
-    cm3_store *store = NULL;
-    cm3_packer *packer = NULL;
-    cm3_block block = {0};
-    cm3_status status = cm3_token_store_open(&session->recipe, &tokenizers->vocab, &store);
-    if (status == CM3_OK) status = cm3_packer_new(config, &tokenizers->vocab, store, &packer);
-    if (status == CM3_OK) status = cm3_block_init(&block, config);
-    if (status == CM3_OK) status = cm3_block_rebuild(packer, config, slot, step, &block);
-    if (status == CM3_OK)
-        status = cm3_block_print(stdout, &block, config, &tokenizers->vocab, store,
-                                 &(cm3_text_decoder){cm3_tokenizers_decode_text, tokenizers});
-    cm3_block_free(&block);
-    cm3_packer_free(packer);
-    cm3_store_close(store);
-    return status;
+    CM3_AUTO(cm3_store_close_auto) cm3_store *store = NULL;
+    CM3_AUTO(cm3_packer_free_auto) cm3_packer *packer = NULL;
+    CM3_AUTO(cm3_block_free) cm3_block block = {0};
+    CM3_TRY(cm3_token_store_open(&session->recipe, &tokenizers->vocab, &store));
+    CM3_TRY(cm3_packer_new(config, &tokenizers->vocab, store, &packer));
+    CM3_TRY(cm3_block_init(&block, config));
+    CM3_TRY(cm3_block_rebuild(packer, config, slot, step, &block));
+    return cm3_block_print(stdout, &block, config, &tokenizers->vocab, store,
+                           &(cm3_text_decoder){cm3_tokenizers_decode_text, tokenizers});
 }
 
 static cm3_status inspect_recipe(const cm3_command_line *line) {
-    cm3_session session = {0};
-    cm3_tokenizers tokenizers = {0};
-    cm3_status status = cm3_session_load(line, &session);
-    if (status != CM3_OK) {
-        /* its message says why */
-    } else if (!cm3_option_given(line, "step") && !cm3_option_given(line, "slot")) {
+    CM3_AUTO(cm3_session_close) cm3_session session = {0};
+    CM3_AUTO(cm3_tokenizers_close) cm3_tokenizers tokenizers = {0};
+    CM3_TRY(cm3_session_load(line, &session));
+    if (!cm3_option_given(line, "step") && !cm3_option_given(line, "slot")) {
         fputs(session.config_text, stdout);
-    } else {
-        status = cm3_tokenizers_open(&session.recipe, cm3_backend_cpu(), &tokenizers);
-        if (status == CM3_OK) status = print_block(line, &session, &tokenizers);
+        return CM3_OK;
     }
-    cm3_tokenizers_close(&tokenizers);
-    cm3_session_close(&session);
-    return status;
+    CM3_TRY(cm3_tokenizers_open(&session.recipe, cm3_backend_cpu(), &tokenizers));
+    return print_block(line, &session, &tokenizers);
 }
 
 /* --- other files ------------------------------------------------------------------------------------------------- */
@@ -159,16 +147,13 @@ static cm3_status inspect_tokenizer(const char *path) {
 
 cm3_status cm3_cmd_inspect(const cm3_command_line *line) {
     const char *path = line->arguments[0];
-    if (!cm3_path_exists(path)) return cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not there", path);
+    if (!cm3_path_exists(path)) return cm3_fail(CM3_ERR_NOT_FOUND, "%s: does not exist", path);
     if (ends_with(path, ".yaml") || ends_with(path, ".yml")) return inspect_recipe(line);
     if (ends_with(path, "store.h5")) return cm3_inspect_store(line, path);
     if (ends_with(path, "vocab.json")) return inspect_vocab(path);
     if (ends_with(path, "tokenizer.json")) return inspect_tokenizer(path);
-    char *stage = cm3_path_join(path, "pretrain"), *checkpoint = NULL;
-    if (!stage) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    cm3_status status = cm3_checkpoint_find(cm3_path_is_folder(stage) ? stage : path, &checkpoint);
-    if (status == CM3_OK) status = inspect_checkpoint(line, checkpoint);
-    free(stage);
-    free(checkpoint);
-    return status;
+    const cm3_path stage = cm3_path_join(path, "pretrain");
+    cm3_path checkpoint;
+    CM3_TRY(cm3_checkpoint_find(cm3_path_is_folder(stage.text) ? stage.text : path, &checkpoint));
+    return inspect_checkpoint(line, checkpoint.text);
 }

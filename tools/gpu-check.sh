@@ -168,7 +168,7 @@ if [ -f "$run/tokenize/store.h5" ]; then
     then
         check "the image tokenizer: the cpu's losses" tokenizes_like_the_cpu
         if [ -d "$run/pretrain/checkpoints" ]; then
-            check "drawing, describing, scoring: as on the cpu" evaluates_like_the_cpu
+            check "generation, captions, scoring: as on the cpu" evaluates_like_the_cpu
         else
             left_out "evaluate" "$run/pretrain has no checkpoint"
         fi

@@ -1,5 +1,6 @@
 #include "tools/inspect_store.h"
 
+#include "core/auto.h"
 #include "core/json.h"
 #include "data/store.h"
 
@@ -100,18 +101,20 @@ static void print_sample(int64_t index, const cm3_document *document, char *cons
     }
 }
 
+static void strings_free(char *(*strings)[CM3_STORE_STRINGS]) {
+    for (int s = 0; s < CM3_STORE_STRINGS; s++) free((*strings)[s]);
+}
+
 static cm3_status inspect_sample(const cm3_command_line *line, cm3_store *store) {
     int64_t index = 0;
     CM3_TRY(cm3_option_int(line, "sample", 0, cm3_store_get_info(store)->samples - 1, &index));
-    cm3_document document = {0};
-    char *strings[CM3_STORE_STRINGS] = {0};
-    cm3_status status = cm3_store_read(store, index, (cm3_range){0, INT64_MAX}, &document);
-    for (int s = 0; s < CM3_STORE_STRINGS && status == CM3_OK; s++)
-        status = cm3_store_read_string(store, index, (cm3_store_string)s, &strings[s]);
-    if (status == CM3_OK) (cm3_option_given(line, "json") ? put_sample : print_sample)(index, &document, strings);
-    for (int s = 0; s < CM3_STORE_STRINGS; s++) free(strings[s]);
-    cm3_document_free(&document);
-    return status;
+    CM3_AUTO(cm3_document_free) cm3_document document = {0};
+    CM3_AUTO(strings_free) char *strings[CM3_STORE_STRINGS] = {0};
+    CM3_TRY(cm3_store_read(store, index, (cm3_range){0, INT64_MAX}, &document));
+    for (int s = 0; s < CM3_STORE_STRINGS; s++)
+        CM3_TRY(cm3_store_read_string(store, index, (cm3_store_string)s, &strings[s]));
+    (cm3_option_given(line, "json") ? put_sample : print_sample)(index, &document, strings);
+    return CM3_OK;
 }
 
 cm3_status cm3_inspect_store(const cm3_command_line *line, const char *path) {

@@ -1,4 +1,4 @@
-/* What a recipe would cost, as text or JSON. */
+/* The cost of a recipe, as text or JSON. */
 #include "core/json.h"
 #include "tools/session.h"
 #include "train/plan.h"
@@ -25,13 +25,13 @@ static void print_stage(const char *title, const char *device, const char *type,
     printf("  parameters            %.4g M\n", (double)p->parameters / 1e6);
     printf("  steps                 %lld of %lld %s\n", (long long)steps, (long long)p->items_per_step, unit);
     printf("  %-21s %.4g\n", unit, (double)p->items_per_step * (double)steps);
-    printf("  FLOPs                 %.4g a step, %.4g in all", p->flops_per_step, p->flops_per_step * (double)steps);
+    printf("  FLOPs                 %.4g per step, %.4g in all", p->flops_per_step, p->flops_per_step * (double)steps);
     if (p->recompute_flops > 0) printf(" (+ %.0f %% recomputation)", 100 * p->recompute_flops / p->flops_per_step);
     printf("\n  memory of a rank      %.1f MiB: parameters %.1f, gradients %.1f, optimizer %.1f, step %.1f",
            p->peak_bytes / 0x1p20, p->parameter_bytes / 0x1p20, p->gradient_bytes / 0x1p20, p->optimizer_bytes / 0x1p20,
            p->step_bytes / 0x1p20);
-    if (p->exchanged_bytes > 0) printf(", of which gradients and step hold %.1f in turns", p->exchanged_bytes / 0x1p20);
-    printf("\n  communication         %.1f MiB sent by each of %d ranks a step\n", p->reduced_bytes_per_step / 0x1p20,
+    if (p->exchanged_bytes > 0) printf("; gradients and step share %.1f", p->exchanged_bytes / 0x1p20);
+    printf("\n  communication         %.1f MiB per step sent by each of %d ranks\n", p->reduced_bytes_per_step / 0x1p20,
            ranks);
 }
 

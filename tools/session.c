@@ -1,5 +1,6 @@
 #include "tools/session.h"
 
+#include "core/auto.h"
 #include "core/file.h"
 #include "core/log.h"
 #include "core/kernels/cpu/machine.h"
@@ -17,46 +18,29 @@ cm3_status cm3_session_load(const cm3_command_line *line, cm3_session *session) 
 }
 
 static bool is_run(const char *folder) {
-    char *path = cm3_path_join(folder, "config.yaml");
-    const bool is = path && cm3_path_exists(path);
-    free(path);
-    return is;
+    return cm3_path_exists(cm3_path_join(folder, "config.yaml").text);
 }
 
 /* RUN, or the folder above if RUN has the name of a stage and lies in a run. */
-static cm3_status find_run(const char *run, char **out) {
-    char *full = realpath(run, NULL), *above = cm3_path_join(run, "..");
+static cm3_status find_run(const char *run, cm3_path *out) {
+    const cm3_path above = cm3_path_join(run, "..");
+    CM3_AUTO_FREE char *full = realpath(run, NULL);
     const char *slash = full ? strrchr(full, '/') : NULL;
-    const bool inside = slash && cm3_stage_find(slash + 1) && above && is_run(above);
-    *out = inside ? strdup(above) : strdup(run);
-    free(full);
-    free(above);
-    if (!*out) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    if (is_run(*out)) return cm3_stages_check_version(*out);
+    *out = slash && cm3_stage_find(slash + 1) && is_run(above.text) ? above : cm3_path_format("%s", run);
+    if (is_run(out->text)) return cm3_stages_check_version(out->text);
     return cm3_fail(CM3_ERR_NOT_FOUND, "%s: is not the folder of a run: it has no config.yaml", run);
 }
 
-static cm3_status load_of_run(const char *out, const char *const *overrides, int override_count, cm3_session *session) {
-    char *path = cm3_path_join(out, "config.yaml");
-    const cm3_status status =
-        path ? cm3_config_load(&cm3_recipe_schema, path, overrides, override_count, &session->recipe)
-             : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    free(path);
-    return status;
-}
-
 cm3_status cm3_session_of_run(const char *run, const char *const *overrides, int override_count, cm3_session *session) {
-    char *out;
-    cm3_status status = find_run(run, &out);
-    if (status == CM3_OK) status = load_of_run(out, overrides, override_count, session);
-    if (status != CM3_OK) {
-        free(out);
-        return status;
-    }
+    cm3_path out;
+    CM3_TRY(find_run(run, &out));
+    CM3_TRY(cm3_config_load(&cm3_recipe_schema, cm3_path_join(out.text, "config.yaml").text, overrides, override_count,
+                            &session->recipe));
     session->loaded = true;
     /* A run folder that was moved: its own place counts, not what its recipe says. */
     free(session->recipe.run.out);
-    session->recipe.run.out = out;
+    session->recipe.run.out = strdup(out.text);
+    if (!session->recipe.run.out) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     return cm3_recipe_text(&session->recipe, &session->config_text);
 }
 

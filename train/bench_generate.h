@@ -5,7 +5,7 @@
 #include "train/recipe.h"
 
 typedef struct cm3_bench_generate_result {
-    int64_t images; /* drawn together: the caller's wish */
+    int64_t images; /* generated together; set by the caller */
     int64_t tokens; /* of each */
     double seconds; /* for all of it: prompts, steps, draws; of the fastest run */
     double tokens_per_second, seconds_per_image;

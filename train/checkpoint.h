@@ -19,6 +19,7 @@
 #define CM3_TRAIN_CHECKPOINT_H
 
 #include "core/config.h"
+#include "core/file.h"
 #include "core/hash.h"
 #include "core/status.h"
 #include "core/tensor/tensor.h"
@@ -110,11 +111,11 @@ cm3_status cm3_checkpoint_save(cm3_comm *comm, const char *run, int64_t keep, co
 /* Marks a step's checkpoint as the best so far: it is not removed when it grows old. On rank 0 only. */
 cm3_status cm3_checkpoint_mark_best(const char *run, int64_t step);
 
-/* The folder of the newest complete checkpoint of a run, the caller's to free; CM3_ERR_NOT_FOUND if there is none.
+/* The folder of the newest complete checkpoint of a run; CM3_ERR_NOT_FOUND if there is none.
  * cm3_checkpoint_find takes what a person typed: a run folder (newest), or a checkpoint's own folder. */
-cm3_status cm3_checkpoint_latest(const char *run, char **path);
-cm3_status cm3_checkpoint_best(const char *run, char **path);
-cm3_status cm3_checkpoint_find(const char *path, char **checkpoint);
+cm3_status cm3_checkpoint_latest(const char *run, cm3_path *path);
+cm3_status cm3_checkpoint_best(const char *run, cm3_path *path);
+cm3_status cm3_checkpoint_find(const char *path, cm3_path *checkpoint);
 
 /* Fills every buffer and array of `parts` from a checkpoint written by any number of ranks, whatever its groups,
  * matched by name and shape; the buffers' padding is set to zero. `state` may be NULL. Not collective: each rank reads

@@ -1,6 +1,6 @@
 #include "train/checkpoint_internal.h"
 
-#include "core/file.h"
+#include "core/auto.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,16 +13,8 @@ const cm3_field cm3_checkpoint_fields[] = {
                   "newest checkpoints that are kept beside the best; 0: all", .effect = CM3_CHANGES_MEMORY),
     CM3_FIELD_END};
 
-static char *folder_of(const char *run) {
-    return cm3_path_join(run, "checkpoints");
-}
-
-char *cm3__checkpoint_path(const char *run, int64_t step, const char *suffix) {
-    char name[CM3__NAME_MAX];
-    snprintf(name, sizeof name, "step-%lld%s", (long long)step, suffix);
-    char *folder = folder_of(run), *path = folder == NULL ? NULL : cm3_path_join(folder, name);
-    free(folder);
-    return path;
+cm3_path cm3__checkpoint_path(const char *run, int64_t step, const char *suffix) {
+    return cm3_path_format("%s/checkpoints/step-%lld%s", run, (long long)step, suffix);
 }
 
 /* The N of "step-N", -1 for any other name. */
@@ -35,10 +27,7 @@ static int64_t step_of(const char *name) {
 }
 
 static bool is_complete(const char *path) {
-    char *manifest = cm3_path_join(path, CM3__MANIFEST);
-    const bool complete = manifest != NULL && cm3_path_exists(manifest);
-    free(manifest);
-    return complete;
+    return cm3_path_exists(cm3_path_join(path, CM3__MANIFEST).text);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -50,132 +39,95 @@ static int ascending(const void *a, const void *b) {
 static cm3_status list_steps(const char *run, int64_t **steps, size_t *count) {
     *steps = NULL;
     *count = 0;
-    char *folder = folder_of(run);
-    if (folder == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    cm3_names names = {0};
-    cm3_status status = cm3_path_is_folder(folder) ? cm3_folder_list(folder, &names) : CM3_OK;
-    if (status == CM3_OK && names.count > 0) {
-        *steps = malloc(names.count * sizeof **steps);
-        if (*steps == NULL) status = cm3_fail(CM3_ERR_MEMORY, "out of memory for a list of checkpoints");
-    }
-    for (size_t i = 0; i < names.count && status == CM3_OK; i++) {
+    const cm3_path folder = cm3_path_join(run, "checkpoints");
+    CM3_AUTO(cm3_names_free) cm3_names names = {0};
+    if (cm3_path_is_folder(folder.text)) CM3_TRY(cm3_folder_list(folder.text, &names));
+    *steps = malloc((names.count + 1) * sizeof **steps);
+    if (!*steps) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a list of checkpoints");
+    for (size_t i = 0; i < names.count; i++) {
         const int64_t step = step_of(names.names[i]);
-        char *path = step < 0 ? NULL : cm3_path_join(folder, names.names[i]);
-        if (path != NULL && is_complete(path)) (*steps)[(*count)++] = step;
-        free(path);
+        if (step >= 0 && is_complete(cm3_path_join(folder.text, names.names[i]).text)) (*steps)[(*count)++] = step;
     }
     if (*count > 0) qsort(*steps, *count, sizeof **steps, ascending);
-    cm3_names_free(&names);
-    free(folder);
-    return status;
+    return CM3_OK;
+}
+
+static cm3_path best_path(const char *run) {
+    return cm3_path_join(run, "checkpoints/best");
 }
 
 /* The step that RUN/checkpoints/best names, -1 without one. */
 static int64_t best_step(const char *run) {
-    char *folder = folder_of(run), *path = folder == NULL ? NULL : cm3_path_join(folder, "best"), *text = NULL;
-    size_t length = 0;
-    int64_t step = -1;
-    if (path != NULL && cm3_path_exists(path) && cm3_file_read(path, 256, &text, &length) == CM3_OK) {
-        text[strcspn(text, "\n")] = 0;
-        step = step_of(text);
-    }
+    const cm3_path path = best_path(run);
+    char *text;
+    size_t length;
+    if (!cm3_path_exists(path.text) || cm3_file_read(path.text, 256, &text, &length) != CM3_OK) return -1;
+    text[strcspn(text, "\n")] = 0;
+    const int64_t step = step_of(text);
     free(text);
-    free(path);
-    free(folder);
     return step;
 }
 
 cm3_status cm3_checkpoint_mark_best(const char *run, int64_t step) {
     char text[CM3__NAME_MAX];
     const int length = snprintf(text, sizeof text, "step-%lld\n", (long long)step);
-    char *folder = folder_of(run), *path = folder == NULL ? NULL : cm3_path_join(folder, "best");
-    const cm3_status status = path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path")
-                                           : cm3_file_write(path, text, (size_t)length);
-    free(path);
-    free(folder);
-    return status;
+    return cm3_file_write(best_path(run).text, text, (size_t)length);
 }
 
-static cm3_status give_path(const char *run, int64_t step, char **path) {
-    *path = cm3__checkpoint_path(run, step, "");
-    return *path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path") : CM3_OK;
-}
-
-cm3_status cm3_checkpoint_latest(const char *run, char **path) {
-    int64_t *steps;
+cm3_status cm3_checkpoint_latest(const char *run, cm3_path *path) {
+    CM3_AUTO_FREE int64_t *steps = NULL;
     size_t count;
-    *path = NULL;
-    cm3_status status = list_steps(run, &steps, &count);
-    if (status == CM3_OK && count == 0)
-        status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: holds no complete checkpoint (checkpoints/step-N)", run);
-    if (status == CM3_OK) status = give_path(run, steps[count - 1], path);
-    free(steps);
-    return status;
+    CM3_TRY(list_steps(run, &steps, &count));
+    if (count == 0) return cm3_fail(CM3_ERR_NOT_FOUND, "%s: holds no complete checkpoint (checkpoints/step-N)", run);
+    *path = cm3__checkpoint_path(run, steps[count - 1], "");
+    return CM3_OK;
 }
 
-cm3_status cm3_checkpoint_best(const char *run, char **path) {
-    *path = NULL;
+cm3_status cm3_checkpoint_best(const char *run, cm3_path *path) {
     const int64_t step = best_step(run);
     if (step < 0) return cm3_fail(CM3_ERR_NOT_FOUND, "%s: no checkpoint is marked as the best", run);
-    CM3_TRY(give_path(run, step, path));
-    if (is_complete(*path)) return CM3_OK;
-    const cm3_status status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: marked as the best checkpoint, but missing", *path);
-    free(*path);
-    *path = NULL;
-    return status;
+    *path = cm3__checkpoint_path(run, step, "");
+    if (is_complete(path->text)) return CM3_OK;
+    return cm3_fail(CM3_ERR_NOT_FOUND, "%s: marked as the best checkpoint, but missing", path->text);
 }
 
-cm3_status cm3_checkpoint_find(const char *path, char **checkpoint) {
-    *checkpoint = NULL;
-    if (is_complete(path)) {
-        *checkpoint = strdup(path);
-        return *checkpoint == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path") : CM3_OK;
+cm3_status cm3_checkpoint_find(const char *path, cm3_path *checkpoint) {
+    if (!is_complete(path)) {
+        if (!cm3_path_exists(path)) return cm3_fail(CM3_ERR_NOT_FOUND, "%s: does not exist", path);
+        return cm3_checkpoint_latest(path, checkpoint);
     }
-    if (!cm3_path_exists(path)) return cm3_fail(CM3_ERR_NOT_FOUND, "%s: does not exist", path);
-    return cm3_checkpoint_latest(path, checkpoint);
+    *checkpoint = cm3_path_format("%s", path);
+    return CM3_OK;
 }
 
 cm3_status cm3__checkpoint_clean(const char *run) {
-    char *folder = folder_of(run);
-    cm3_names names = {0};
-    cm3_status status = folder == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path") : cm3_folder_make(folder);
-    if (status == CM3_OK) status = cm3_folder_list(folder, &names);
-    for (size_t i = 0; i < names.count && status == CM3_OK; i++) {
+    const cm3_path folder = cm3_path_join(run, "checkpoints");
+    CM3_AUTO(cm3_names_free) cm3_names names = {0};
+    CM3_TRY(cm3_folder_make(folder.text));
+    CM3_TRY(cm3_folder_list(folder.text, &names));
+    for (size_t i = 0; i < names.count; i++) {
         const char *name = names.names[i];
         const size_t length = strlen(name);
         if (strncmp(name, "step-", 5) != 0 || length < 4 || strcmp(name + length - 4, ".tmp") != 0) continue;
-        char *path = cm3_path_join(folder, name);
-        status = path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path") : cm3_folder_remove(path);
-        free(path);
+        CM3_TRY(cm3_folder_remove(cm3_path_join(folder.text, name).text));
     }
-    cm3_names_free(&names);
-    free(folder);
-    return status;
+    return CM3_OK;
 }
 
 /* Renamed first: a folder that is half removed must not look like a checkpoint. */
 static cm3_status remove_step(const char *run, int64_t step) {
-    char *path = cm3__checkpoint_path(run, step, ""), *gone = cm3__checkpoint_path(run, step, ".old.tmp");
-    cm3_status status = CM3_OK;
-    if (path == NULL || gone == NULL)
-        status = cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    else if (rename(path, gone) != 0)
-        status = cm3_fail(CM3_ERR_IO, "%s: cannot remove: %s", path, strerror(errno));
-    else
-        status = cm3_folder_remove(gone);
-    free(path);
-    free(gone);
-    return status;
+    const cm3_path path = cm3__checkpoint_path(run, step, ""), gone = cm3__checkpoint_path(run, step, ".old.tmp");
+    if (rename(path.text, gone.text) != 0)
+        return cm3_fail(CM3_ERR_IO, "%s: cannot remove: %s", path.text, strerror(errno));
+    return cm3_folder_remove(gone.text);
 }
 
 cm3_status cm3__checkpoint_prune(const char *run, int64_t keep) {
-    int64_t *steps;
+    CM3_AUTO_FREE int64_t *steps = NULL;
     size_t count;
     CM3_TRY(list_steps(run, &steps, &count));
     const int64_t best = best_step(run);
-    cm3_status status = CM3_OK;
-    for (size_t i = 0; keep > 0 && i + (size_t)keep < count && status == CM3_OK; i++)
-        if (steps[i] != best) status = remove_step(run, steps[i]);
-    free(steps);
-    return status;
+    for (size_t i = 0; keep > 0 && i + (size_t)keep < count; i++)
+        if (steps[i] != best) CM3_TRY(remove_step(run, steps[i]));
+    return CM3_OK;
 }

@@ -97,7 +97,7 @@ void cm3__hdf5_quiet(void);
 /* --- folders ----------------------------------------------------------------------------------------------------- */
 
 /* RUN/checkpoints/step-N + suffix; the caller's to free. */
-char *cm3__checkpoint_path(const char *run, int64_t step, const char *suffix);
+cm3_path cm3__checkpoint_path(const char *run, int64_t step, const char *suffix);
 /* Removes what runs that died left half-written. */
 cm3_status cm3__checkpoint_clean(const char *run);
 /* Removes all but the newest `keep` and the best. */

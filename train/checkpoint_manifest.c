@@ -65,11 +65,11 @@ static void put_manifest(FILE *file, const cm3__manifest *manifest) {
 }
 
 cm3_status cm3__manifest_write(const char *folder, const cm3__manifest *manifest) {
-    char *text = NULL, *path = cm3_path_join(folder, CM3__MANIFEST);
+    char *text = NULL;
     size_t length = 0;
     FILE *memory = open_memstream(&text, &length);
     cm3_status status = CM3_ERR_MEMORY;
-    if (memory != NULL && path != NULL) {
+    if (memory != NULL) {
         put_manifest(memory, manifest);
         fflush(memory);
         char hex[CM3_HASH_HEX];
@@ -78,10 +78,9 @@ cm3_status cm3__manifest_write(const char *folder, const cm3__manifest *manifest
         if (ferror(memory) == 0) status = CM3_OK;
     }
     if (memory != NULL && fclose(memory) != 0) status = CM3_ERR_MEMORY;
-    status = status == CM3_OK ? cm3_file_write(path, text, length)
+    status = status == CM3_OK ? cm3_file_write(cm3_path_join(folder, CM3__MANIFEST).text, text, length)
                               : cm3_fail(status, "out of memory for a checkpoint's manifest");
     free(text);
-    free(path);
     return status;
 }
 
@@ -244,13 +243,12 @@ cm3_status cm3__manifest_parse(const char *name, const char *text, size_t length
 
 cm3_status cm3__manifest_read(const char *folder, cm3__manifest *manifest) {
     *manifest = (cm3__manifest){0};
-    char *path = cm3_path_join(folder, CM3__MANIFEST), *text = NULL;
-    size_t length = 0;
-    cm3_status status = path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path")
-                                     : cm3_file_read(path, 1u << 30, &text, &length);
-    if (status == CM3_OK) status = cm3__manifest_parse(path, text, length, manifest);
+    const cm3_path path = cm3_path_join(folder, CM3__MANIFEST);
+    char *text;
+    size_t length;
+    CM3_TRY(cm3_file_read(path.text, 1u << 30, &text, &length));
+    const cm3_status status = cm3__manifest_parse(path.text, text, length, manifest);
     free(text);
-    free(path);
     return status;
 }
 

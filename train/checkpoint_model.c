@@ -197,19 +197,18 @@ static bool make_image(const cm3_checkpoint_parts *parts, const cm3_checkpoint_s
 cm3_status cm3__model_write(const char *folder, const cm3_checkpoint_parts *parts, const cm3_checkpoint_state *state,
                             cm3__manifest *manifest) {
     cm3__hdf5_quiet();
-    char *path = cm3_path_join(folder, CM3__MODEL);
-    if (path == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    const cm3_path path = cm3_path_join(folder, CM3__MODEL);
     void *image;
     size_t length;
-    cm3_status status =
-        make_image(parts, state, manifest, &image, &length) ? CM3_OK : cm3__checkpoint_hdf5_fail(path, "cannot make");
+    cm3_status status = make_image(parts, state, manifest, &image, &length)
+                            ? CM3_OK
+                            : cm3__checkpoint_hdf5_fail(path.text, "cannot make");
     if (status == CM3_OK) {
         manifest->model_bytes = (int64_t)length;
         manifest->model_hash = cm3_hash_bytes(image, length);
-        status = cm3_file_write(path, image, length);
+        status = cm3_file_write(path.text, image, length);
     }
     free(image);
-    free(path);
     return status;
 }
 

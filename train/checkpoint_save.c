@@ -39,15 +39,13 @@ static cm3_status list_datasets(const cm3_checkpoint_parts *parts, cm3__manifest
 
 /* An older checkpoint of the same step makes room first: a rename cannot replace a folder that is not empty. */
 static cm3_status commit(const char *run, int64_t step, const char *aside, const char *path) {
-    char *old = cm3__checkpoint_path(run, step, ".old.tmp");
-    if (old == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    const cm3_path old = cm3__checkpoint_path(run, step, ".old.tmp");
     const bool replaces = cm3_path_exists(path);
     cm3_status status = CM3_OK;
-    if (replaces && rename(path, old) != 0)
+    if (replaces && rename(path, old.text) != 0)
         status = cm3_fail(CM3_ERR_IO, "%s: cannot replace: %s", path, strerror(errno));
     if (status == CM3_OK) status = cm3_folder_commit(aside, path);
-    if (status == CM3_OK && replaces && cm3_folder_remove(old) != CM3_OK) cm3_log_warn("%s", cm3_message());
-    free(old);
+    if (status == CM3_OK && replaces && cm3_folder_remove(old.text) != CM3_OK) cm3_log_warn("%s", cm3_message());
     return status;
 }
 
@@ -108,12 +106,9 @@ static cm3_status save(cm3_comm *comm, const char *run, const char *aside, const
 
 cm3_status cm3_checkpoint_save(cm3_comm *comm, const char *run, int64_t keep, const cm3_checkpoint_parts *parts,
                                const cm3_checkpoint_state *state) {
-    char *aside = cm3__checkpoint_path(run, state->step, ".tmp"), *path = cm3__checkpoint_path(run, state->step, "");
-    cm3_status status = aside == NULL || path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path") : CM3_OK;
-    status = cm3_comm_agree_status(comm, status);
-    if (status == CM3_OK) status = save(comm, run, aside, path, parts, state);
-    free(aside);
-    free(path);
+    const cm3_path aside = cm3__checkpoint_path(run, state->step, ".tmp"),
+                   path = cm3__checkpoint_path(run, state->step, "");
+    const cm3_status status = save(comm, run, aside.text, path.text, parts, state);
     if (status == CM3_OK && cm3_comm_rank(comm) == 0 && cm3__checkpoint_prune(run, keep) != CM3_OK)
         cm3_log_warn("%s", cm3_message());
     return status;

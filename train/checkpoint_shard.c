@@ -218,7 +218,7 @@ static cm3_status fill_shard(int fd, const char *path, const float *const *data,
     return CM3_OK;
 }
 
-static char *shard_path(const char *folder, int shard, int shards) {
+static cm3_path shard_path(const char *folder, int shard, int shards) {
     char name[CM3__NAME_MAX];
     cm3__shard_name(shard, shards, name);
     return cm3_path_join(folder, name);
@@ -232,8 +232,8 @@ cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3
         region->range = cm3_shard_range(datasets->datasets[d].total, CM3_SHARD_UNIT, shards, shard);
         region->bytes = cm3_range_length(region->range) * (int64_t)sizeof(float);
     }
-    char *path = shard_path(folder, shard, shards);
-    if (path == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
+    const cm3_path shard_file = shard_path(folder, shard, shards);
+    const char *path = shard_file.text;
     layout image = {0};
     cm3_status status = lay_out(path, datasets, entry, &image);
     if (status == CM3_OK) {
@@ -243,70 +243,67 @@ cm3_status cm3__shard_write(const char *folder, int shard, int shards, const cm3
         if (fd >= 0 && close(fd) != 0 && status == CM3_OK) status = system_fail(path, "cannot write");
     }
     free(image.bytes);
-    free(path);
     return status;
 }
 
-static cm3_status open_shard(const char *folder, const cm3__manifest *manifest, int shard, char **path, int *fd) {
+static cm3_status open_shard(const char *folder, const cm3__manifest *manifest, int shard, cm3_path *path, int *fd) {
     *path = shard_path(folder, shard, manifest->shard_count);
-    if (*path == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    *fd = open(*path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path->text, O_RDONLY | O_CLOEXEC);
     cm3_status status = CM3_OK;
     struct stat info;
     if (*fd < 0 && errno == ENOENT)
-        status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: this shard of the checkpoint is missing", *path);
+        status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: this shard of the checkpoint is missing", path->text);
     else if (*fd < 0 || fstat(*fd, &info) != 0)
-        status = system_fail(*path, "cannot open");
+        status = system_fail(path->text, "cannot open");
     else if (info.st_size != manifest->shards[shard].bytes)
-        status = cm3_fail(CM3_ERR_FORMAT, "%s: has %lld bytes, expected %lld", *path, (long long)info.st_size,
+        status = cm3_fail(CM3_ERR_FORMAT, "%s: has %lld bytes, expected %lld", path->text, (long long)info.st_size,
                           (long long)manifest->shards[shard].bytes);
     return status;
 }
 
-static void close_shard(char *path, int fd) {
-    if (fd >= 0) close(fd);
-    free(path);
-}
-
 cm3_status cm3__shard_check(const char *folder, const cm3__manifest *manifest, int shard) {
-    char *path;
+    cm3_path path;
     int fd = -1;
     cm3_hash found;
     cm3_status status = open_shard(folder, manifest, shard, &path, &fd);
-    if (status == CM3_OK) status = hash_structure(fd, path, &manifest->shards[shard], manifest->dataset_count, &found);
+    if (status == CM3_OK)
+        status = hash_structure(fd, path.text, &manifest->shards[shard], manifest->dataset_count, &found);
     if (status == CM3_OK && !cm3_hash_equal(found, manifest->shards[shard].structure))
-        status = cm3_fail(CM3_ERR_FORMAT, "%s: damaged outside of its datasets: the checksum does not fit", path);
-    close_shard(path, fd);
+        status = cm3_fail(CM3_ERR_FORMAT, "%s: damaged outside of its datasets: the checksum does not fit", path.text);
+    if (fd >= 0) close(fd);
     return status;
 }
 
 cm3_status cm3__shard_verify(const char *folder, const cm3__manifest *manifest, int shard, int dataset) {
     const cm3__region *region = &manifest->shards[shard].regions[dataset];
     const cm3__dataset *of = &manifest->datasets[dataset];
-    char *path, *buffer = malloc(PIECE_BYTES);
+    cm3_path path;
+    char *buffer = malloc(PIECE_BYTES);
     int fd = -1;
     cm3_hasher *hasher = cm3_hasher_new();
     cm3_status status = open_shard(folder, manifest, shard, &path, &fd);
     if (status == CM3_OK && (hasher == NULL || buffer == NULL))
-        status = cm3_fail(CM3_ERR_MEMORY, "out of memory to read %s", path);
-    if (status == CM3_OK) status = hash_gap(fd, path, hasher, buffer, region->offset, region->offset + region->bytes);
+        status = cm3_fail(CM3_ERR_MEMORY, "out of memory to read %s", path.text);
+    if (status == CM3_OK)
+        status = hash_gap(fd, path.text, hasher, buffer, region->offset, region->offset + region->bytes);
     if (status == CM3_OK && !cm3_hash_equal(cm3_hasher_value(hasher), region->hash))
-        status = cm3_fail(CM3_ERR_FORMAT, "%s: dataset /%s/%s is damaged: the checksum does not fit", path, of->buffer,
-                          of->group);
+        status = cm3_fail(CM3_ERR_FORMAT, "%s: dataset /%s/%s is damaged: the checksum does not fit", path.text,
+                          of->buffer, of->group);
     cm3_hasher_free(hasher);
     free(buffer);
-    close_shard(path, fd);
+    if (fd >= 0) close(fd);
     return status;
 }
 
 cm3_status cm3__shard_read(const char *folder, const cm3__manifest *manifest, int shard, int dataset, cm3_range range,
                            float *values) {
     const cm3__region *region = &manifest->shards[shard].regions[dataset];
-    char *path;
+    cm3_path path;
     int fd = -1;
     cm3_status status = open_shard(folder, manifest, shard, &path, &fd);
     const int64_t at = region->offset + (range.begin - region->range.begin) * (int64_t)sizeof(float);
-    if (status == CM3_OK) status = read_exactly(fd, path, values, cm3_range_length(range) * (int64_t)sizeof(float), at);
-    close_shard(path, fd);
+    if (status == CM3_OK)
+        status = read_exactly(fd, path.text, values, cm3_range_length(range) * (int64_t)sizeof(float), at);
+    if (fd >= 0) close(fd);
     return status;
 }

@@ -1,5 +1,6 @@
 #include "train/metrics.h"
 
+#include "core/auto.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "train/tb_events.h"
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 struct cm3_metrics {
-    char *path;
+    cm3_path path;
     FILE *file;
     cm3_json_writer writer;
     cm3_tb_events *events;
@@ -29,7 +30,7 @@ static double wall_time(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* --- going on where a checkpoint stands -------------------------------------------------------------------------- */
+/* --- resuming ---------------------------------------------------------------------------------------------------- */
 
 /* A line is kept if it is whole and no later than the step: a run that was killed may have left half a line. */
 static bool keeps(const char *path, const char *line, size_t length, int64_t step) {
@@ -44,11 +45,10 @@ static bool keeps(const char *path, const char *line, size_t length, int64_t ste
 static cm3_status copy_kept(const char *path, FILE *from, int64_t step) {
     cm3_output *output;
     CM3_TRY(cm3_output_open(path, &output));
-    char *line = NULL;
+    CM3_AUTO_FREE char *line = NULL;
     size_t capacity = 0;
     for (ssize_t length; (length = getline(&line, &capacity, from)) > 0;)
         if (keeps(path, line, (size_t)length, step)) fwrite(line, 1, (size_t)length, cm3_output_stream(output));
-    free(line);
     if (ferror(from)) {
         cm3_output_discard(output);
         return cm3_fail(CM3_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
@@ -69,26 +69,21 @@ static cm3_status cut_after(const char *path, int64_t step) {
 /* --- opening and closing ----------------------------------------------------------------------------------------- */
 
 static cm3_status open_events(cm3_metrics *m, const char *run, int64_t first_step) {
-    char host[64] = "host", name[160];
+    char host[64] = "host";
     gethostname(host, sizeof host - 1);
     const double now = wall_time();
     /* TensorBoard reads a folder's event files in the order of their names. */
-    snprintf(name, sizeof name, "events.out.tfevents.%010lld.%06d.%s.%d", (long long)now,
-             (int)(1e6 * (now - (double)(long long)now)), host, (int)getpid());
-    char *path = cm3_path_join(run, name);
-    const cm3_status status = path == NULL ? cm3_fail(CM3_ERR_MEMORY, "out of memory for a path")
-                                           : cm3_tb_events_create(path, now, first_step, &m->events);
-    free(path);
-    return status;
+    const cm3_path path = cm3_path_format("%s/events.out.tfevents.%010lld.%06d.%s.%d", run, (long long)now,
+                                          (int)(1e6 * (now - (double)(long long)now)), host, (int)getpid());
+    return cm3_tb_events_create(path.text, now, first_step, &m->events);
 }
 
 static cm3_status open_all(cm3_metrics *m, const char *run, int64_t resumed_step) {
     m->path = cm3_path_join(run, "metrics.jsonl");
-    if (m->path == NULL) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     CM3_TRY(cm3_folder_make(run));
-    CM3_TRY(cut_after(m->path, resumed_step));
-    m->file = fopen(m->path, "a");
-    if (m->file == NULL) return cm3_fail(CM3_ERR_IO, "%s: cannot open: %s", m->path, strerror(errno));
+    CM3_TRY(cut_after(m->path.text, resumed_step));
+    m->file = fopen(m->path.text, "a");
+    if (m->file == NULL) return cm3_fail(CM3_ERR_IO, "%s: cannot open: %s", m->path.text, strerror(errno));
     m->writer = cm3_json_writer_on(m->file);
     return open_events(m, run, resumed_step > 0 ? resumed_step + 1 : 0);
 }
@@ -118,11 +113,10 @@ cm3_status cm3_metrics_close(cm3_metrics *m) {
     if (m == NULL) return CM3_OK;
     note(m, cm3_tb_events_close(m->events));
     if (m->file != NULL && fclose(m->file) != 0)
-        note(m, cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", m->path, strerror(errno)));
+        note(m, cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", m->path.text, strerror(errno)));
     const cm3_status status = m->first;
     if (status != CM3_OK) cm3_fail(status, "%s", m->message == NULL ? "metrics could not be written" : m->message);
     free(m->message);
-    free(m->path);
     free(m);
     return status;
 }
@@ -151,17 +145,13 @@ void cm3_metrics_put_int(cm3_metrics *m, const char *name, int64_t value) {
     if (m != NULL) cm3_json_put_int(&m->writer, name, value);
 }
 
-void cm3_metrics_put_text(cm3_metrics *m, const char *name, const char *value) {
-    if (m != NULL) cm3_json_put_string(&m->writer, name, value);
-}
-
 cm3_status cm3_metrics_end(cm3_metrics *m) {
     if (m == NULL) return CM3_OK;
     cm3_json_end_object(&m->writer);
     errno = 0;
     cm3_json_end_line(&m->writer);
     if (ferror(m->file))
-        return note(m, cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", m->path,
+        return note(m, cm3_fail(CM3_ERR_IO, "%s: cannot write: %s", m->path.text,
                                 errno != 0 ? strerror(errno) : "an earlier write failed"));
     return note(m, cm3_tb_events_flush(m->events));
 }
@@ -170,11 +160,5 @@ cm3_status cm3_metrics_image(cm3_metrics *m, const char *tag, int64_t step, cons
                              int height) {
     if (m == NULL) return CM3_OK;
     cm3_tb_events_image(m->events, wall_time(), step, tag, png, bytes, width, height);
-    return note(m, cm3_tb_events_flush(m->events));
-}
-
-cm3_status cm3_metrics_text(cm3_metrics *m, const char *tag, int64_t step, const char *text) {
-    if (m == NULL) return CM3_OK;
-    cm3_tb_events_text(m->events, wall_time(), step, tag, text);
     return note(m, cm3_tb_events_flush(m->events));
 }

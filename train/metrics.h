@@ -1,10 +1,10 @@
-/* What a run tells about itself: RUN/metrics.jsonl, one JSON object a line, and the same in TensorBoard's format.
+/* The metrics of a run: RUN/metrics.jsonl, one JSON object per line, and the same in TensorBoard's format.
  *
  *     {"kind":"train","step":12,"loss":3.25,...}          tag in TensorBoard: train/loss
  *     {"kind":"validation","step":12,"loss_text":2.9,...}
  *
- * Lines are flushed when they end. Opening the metrics of a run that goes on from a checkpoint cuts off what was
- * written after that step, so that no step appears twice. Rank 0 writes; on other ranks the handle is NULL, which every
+ * Each line is flushed at its end. Opening the metrics of a resumed run removes what was written after the checkpoint's
+ * step, so that no step appears twice. Rank 0 writes; on other ranks the handle is NULL, which every
  * function allows. */
 #ifndef CM3_TRAIN_METRICS_H
 #define CM3_TRAIN_METRICS_H
@@ -25,12 +25,10 @@ cm3_status cm3_metrics_close(cm3_metrics *metrics);
 void cm3_metrics_begin(cm3_metrics *metrics, const char *kind, int64_t step);
 void cm3_metrics_put(cm3_metrics *metrics, const char *name, double value);
 void cm3_metrics_put_int(cm3_metrics *metrics, const char *name, int64_t value);
-void cm3_metrics_put_text(cm3_metrics *metrics, const char *name, const char *value);
 cm3_status cm3_metrics_end(cm3_metrics *metrics);
 
-/* TensorBoard only: an encoded PNG, and a text (Markdown). `tag` is the whole tag: "samples/heart". */
+/* TensorBoard only: an encoded PNG. `tag` is the whole tag: "samples/heart". */
 cm3_status cm3_metrics_image(cm3_metrics *metrics, const char *tag, int64_t step, const void *png, size_t bytes,
                              int width, int height);
-cm3_status cm3_metrics_text(cm3_metrics *metrics, const char *tag, int64_t step, const char *text);
 
 #endif

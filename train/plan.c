@@ -1,24 +1,20 @@
 #include "train/plan.h"
 
-#include "core/file.h"
+#include "core/auto.h"
 #include "train/run_folder.h"
 #include "train/token_tapes.h"
-
-#include <stdlib.h>
 
 /* Rows of the embedding table. */
 static cm3_status vocabulary_size(const cm3_recipe *recipe, int64_t *size) {
     cm3_vocab vocab;
-    char *path = cm3_stage_path(recipe, "tokenize", "vocab.json");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    const cm3_path path = cm3_stage_path(recipe, "tokenize", "vocab.json");
     const cm3_vocab_sizes sizes = cm3_recipe_vocab_sizes(recipe);
-    const cm3_status status = cm3_path_exists(path) ? cm3_vocab_load(path, &vocab) : cm3_vocab_build(&sizes, &vocab);
-    free(path);
-    if (status == CM3_OK) *size = vocab.size;
-    return status;
+    CM3_TRY(cm3_path_exists(path.text) ? cm3_vocab_load(path.text, &vocab) : cm3_vocab_build(&sizes, &vocab));
+    *size = vocab.size;
+    return CM3_OK;
 }
 
-/* As the stages ask for it: only where one micro-batch is the whole step. */
+/* As in the stages: only where one micro-batch is the whole step. */
 static size_t share_pages_from(const cm3_batch_share *share) {
     return share->micro == share->local ? CM3_SHARE_PAGES_FROM : 0;
 }
@@ -47,60 +43,49 @@ static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_t
     plan->days = seconds / (double)cluster->gpus / 86400;
 }
 
+CM3_AUTO_CLOSE(cm3_network_close, cm3_network)
+CM3_AUTO_CLOSE(cm3_tape_free, cm3_tape)
+
 cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backend, int ranks, cm3_stage_plan *plan) {
-    *plan = (cm3_stage_plan){.items_per_step = recipe->pretrain.data.batch * recipe->pretrain.data.context};
-    cm3_network *network = NULL;
-    cm3_token_tapes tapes = {0};
-    int64_t vocabulary = 0;
-    cm3_batch_share share = {0};
-    cm3_status status =
-        cm3_recipe_share("pretrain", recipe->pretrain.data.batch, &recipe->pretrain.train, ranks, &share);
-    if (status == CM3_OK) status = vocabulary_size(recipe, &vocabulary);
+    const cm3_pretrain_config *config = &recipe->pretrain;
+    *plan = (cm3_stage_plan){.items_per_step = config->data.batch * config->data.context};
+    CM3_AUTO(cm3_network_close_auto) cm3_network *network = NULL;
+    CM3_AUTO(cm3_token_tapes_close) cm3_token_tapes tapes = {0};
+    cm3_batch_share share;
+    CM3_TRY(cm3_recipe_share("pretrain", config->data.batch, &config->train, ranks, &share));
     cm3_network_options of = cm3_recipe_network(recipe, "transformer");
-    of.vocabulary = vocabulary;
-    if (status == CM3_OK) status = cm3_network_open(&of, &network);
+    CM3_TRY(vocabulary_size(recipe, &of.vocabulary));
+    CM3_TRY(cm3_network_open(&of, &network));
     const cm3_tape_options options = {.backend = backend,
                                       .compute = cm3_recipe_compute(recipe, backend),
                                       .recompute = (cm3_recompute)recipe->model.recompute,
                                       .share_pages_from = share_pages_from(&share)};
-    const cm3_sequence_batch batch = {.batch = share.micro, .sequence = recipe->pretrain.data.context};
-    if (status == CM3_OK) status = cm3_token_tapes_open(network->model, &batch, &options, &tapes);
-    if (status == CM3_OK) {
-        plan->flops_per_step =
-            network->kind->flops_per_item(network->model, recipe->pretrain.data.context) * (double)plan->items_per_step;
-        fill(recipe, network->params, tapes.step, cm3_token_tapes_peak(&tapes), recipe->pretrain.train.steps, ranks,
-             plan);
-    }
-    cm3_token_tapes_close(&tapes);
-    cm3_network_close(network);
-    return status;
+    const cm3_sequence_batch batch = {.batch = share.micro, .sequence = config->data.context};
+    CM3_TRY(cm3_token_tapes_open(network->model, &batch, &options, &tapes));
+    plan->flops_per_step =
+        network->kind->flops_per_item(network->model, config->data.context) * (double)plan->items_per_step;
+    fill(recipe, network->params, tapes.step, cm3_token_tapes_peak(&tapes), config->train.steps, ranks, plan);
+    return CM3_OK;
 }
 
 cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, const cm3_backend *backend, int ranks,
                                     cm3_stage_plan *plan) {
-    *plan = (cm3_stage_plan){.items_per_step = recipe->image_tokenizer.data.batch};
-    cm3_network *network = NULL;
-    cm3_tape *tape = NULL;
     const cm3_image_tokenizer_config *config = &recipe->image_tokenizer;
-    cm3_batch_share share = {0};
-    cm3_status status = cm3_recipe_share("image_tokenizer", config->data.batch, &config->train, ranks, &share);
+    *plan = (cm3_stage_plan){.items_per_step = config->data.batch};
+    CM3_AUTO(cm3_network_close_auto) cm3_network *network = NULL;
+    CM3_AUTO(cm3_tape_free_auto) cm3_tape *tape = NULL;
+    cm3_batch_share share;
+    CM3_TRY(cm3_recipe_share("image_tokenizer", config->data.batch, &config->train, ranks, &share));
     const cm3_network_options of = cm3_recipe_network(recipe, "image-tokenizer");
-    if (status == CM3_OK) status = cm3_network_open(&of, &network);
+    CM3_TRY(cm3_network_open(&of, &network));
     const cm3_tape_options options = {.backend = backend,
                                       .recompute = (cm3_recompute)config->network.recompute,
                                       .share_pages_from = share_pages_from(&share)};
-    if (status == CM3_OK) status = cm3_tape_create(&options, &tape);
-    if (status == CM3_OK) {
-        const cm3_vqgan_batch batch = {.images = share.micro};
-        cm3_vqgan_train(network->model, tape, &batch);
-        status = cm3_tape_plan(tape);
-    }
-    if (status == CM3_OK) {
-        plan->flops_per_step = network->kind->flops_per_item(network->model, 0) * (double)plan->items_per_step;
-        fill(recipe, network->params, tape, cm3_tape_get_stats(tape)->peak_bytes, recipe->image_tokenizer.train.steps,
-             ranks, plan);
-    }
-    cm3_tape_free(tape);
-    cm3_network_close(network);
-    return status;
+    CM3_TRY(cm3_tape_create(&options, &tape));
+    const cm3_vqgan_batch batch = {.images = share.micro};
+    cm3_vqgan_train(network->model, tape, &batch);
+    CM3_TRY(cm3_tape_plan(tape));
+    plan->flops_per_step = network->kind->flops_per_item(network->model, 0) * (double)plan->items_per_step;
+    fill(recipe, network->params, tape, cm3_tape_get_stats(tape)->peak_bytes, config->train.steps, ranks, plan);
+    return CM3_OK;
 }

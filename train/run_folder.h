@@ -7,6 +7,7 @@
 #ifndef CM3_TRAIN_RUN_FOLDER_H
 #define CM3_TRAIN_RUN_FOLDER_H
 
+#include "core/file.h"
 #include "core/hash.h"
 #include "train/recipe.h"
 
@@ -17,8 +18,11 @@ typedef struct cm3_stage_record {
     cm3_hash inputs;   /* of the results of other stages that it reads */
 } cm3_stage_record;
 
-/* OUT/STAGE, or OUT/STAGE/FILE; the caller frees it. NULL when memory is out. */
-char *cm3_stage_path(const cm3_recipe *recipe, const char *stage, const char *file);
+/* OUT/STAGE/FILE, or OUT/STAGE if `file` is NULL. */
+cm3_path cm3_stage_path(const cm3_recipe *recipe, const char *stage, const char *file);
+
+/* The newest checkpoint of a stage. CM3_ERR_NOT_FOUND if there is none, and names the command. */
+cm3_status cm3_stage_checkpoint(const cm3_recipe *recipe, const char *stage, cm3_path *checkpoint);
 
 /* CM3_ERR_NOT_FOUND if the stage has left none, CM3_ERR_FORMAT if it is of another version or damaged. */
 cm3_status cm3_stage_record_read(const char *out, const char *stage, cm3_stage_record *record);

@@ -1,6 +1,7 @@
 #include "train/tb_events.h"
 
 #include "core/hash.h"
+#include "core/list.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -11,25 +12,14 @@
 /* --- protocol buffers: a message is a string of fields, each a tag (number and wire type) and a value ------------ */
 
 typedef struct message {
-    unsigned char *bytes;
-    size_t length, capacity;
+    CM3_LIST(unsigned char) bytes;
     bool failed; /* out of memory: sticks */
 } message;
 
 enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
 
 static void append(message *m, const void *bytes, size_t length) {
-    if (m->failed) return;
-    if (m->length + length > m->capacity) {
-        const size_t capacity = 2 * m->capacity + length + 64;
-        unsigned char *grown = realloc(m->bytes, capacity);
-        m->failed = grown == NULL;
-        if (m->failed) return;
-        m->bytes = grown;
-        m->capacity = capacity;
-    }
-    if (length > 0) memcpy(m->bytes + m->length, bytes, length);
-    m->length += length;
+    m->failed = m->failed || CM3_LIST_APPEND(&m->bytes, (const unsigned char *)bytes, length) != CM3_OK;
 }
 
 static void append_varint(message *m, uint64_t value) {
@@ -80,10 +70,9 @@ static void put_string(message *m, int field, const char *text) {
 
 /* A message inside a message; the inner one is spent. */
 static void put_message(message *m, int field, message *inner) {
-    put_bytes(m, field, inner->bytes, inner->length);
+    put_bytes(m, field, inner->bytes.items, inner->bytes.count);
     m->failed = m->failed || inner->failed;
-    free(inner->bytes);
-    *inner = (message){0};
+    CM3_LIST_FREE(&inner->bytes);
 }
 
 /* --- records ----------------------------------------------------------------------------------------------------- */
@@ -102,26 +91,24 @@ static uint32_t masked_crc(const void *data, size_t length) {
 /* One TFRecord: length (8 bytes), its checksum (4), the event, its checksum (4). The event is spent. */
 static void write_record(cm3_tb_events *events, message *event) {
     message record = {0};
-    append_little(&record, event->length, 8);
-    if (!record.failed) append_little(&record, masked_crc(record.bytes, 8), 4);
-    append(&record, event->bytes, event->length);
-    append_little(&record, masked_crc(event->bytes, event->length), 4);
+    append_little(&record, event->bytes.count, 8);
+    if (!record.failed) append_little(&record, masked_crc(record.bytes.items, 8), 4);
+    append(&record, event->bytes.items, event->bytes.count);
+    append_little(&record, masked_crc(event->bytes.items, event->bytes.count), 4);
     if (record.failed || event->failed)
         events->out_of_memory = true;
     else
-        fwrite(record.bytes, 1, record.length, events->file); /* faults stay in ferror() */
-    free(record.bytes);
-    free(event->bytes);
+        fwrite(record.bytes.items, 1, record.bytes.count, events->file); /* faults stay in ferror() */
+    CM3_LIST_FREE(&record.bytes);
+    CM3_LIST_FREE(&event->bytes);
 }
 
 /* Field numbers of event.proto and summary.proto. */
 enum { EVENT_TIME = 1, EVENT_STEP = 2, EVENT_VERSION = 3, EVENT_SUMMARY = 5, EVENT_SESSION = 7 };
 enum { SESSION_STATUS = 1, SESSION_START = 1 };
 enum { SUMMARY_VALUE = 1 };
-enum { VALUE_TAG = 1, VALUE_SIMPLE = 2, VALUE_IMAGE = 4, VALUE_TENSOR = 8, VALUE_METADATA = 9 };
+enum { VALUE_TAG = 1, VALUE_SIMPLE = 2, VALUE_IMAGE = 4 };
 enum { IMAGE_HEIGHT = 1, IMAGE_WIDTH = 2, IMAGE_COLORSPACE = 3, IMAGE_BYTES = 4, IMAGE_RGB = 3 };
-enum { METADATA_PLUGIN = 1, PLUGIN_NAME = 1 };
-enum { TENSOR_TYPE = 1, TENSOR_SHAPE = 2, TENSOR_STRING = 8, TYPE_STRING = 7, SHAPE_DIM = 2, DIM_SIZE = 1 };
 
 static message event_begin(double wall_time, int64_t step) {
     message event = {0};
@@ -178,22 +165,6 @@ void cm3_tb_events_image(cm3_tb_events *events, double wall_time, int64_t step, 
     put_bytes(&image, IMAGE_BYTES, png, bytes);
     put_string(&m, VALUE_TAG, tag);
     put_message(&m, VALUE_IMAGE, &image);
-    write_value(events, wall_time, step, &m);
-}
-
-/* A text is a string tensor of shape (1) that the plug-in "text" shows. */
-void cm3_tb_events_text(cm3_tb_events *events, double wall_time, int64_t step, const char *tag, const char *text) {
-    message m = {0}, tensor = {0}, shape = {0}, dim = {0}, metadata = {0}, plugin = {0};
-    put_varint(&dim, DIM_SIZE, 1);
-    put_message(&shape, SHAPE_DIM, &dim);
-    put_varint(&tensor, TENSOR_TYPE, TYPE_STRING);
-    put_message(&tensor, TENSOR_SHAPE, &shape);
-    put_string(&tensor, TENSOR_STRING, text);
-    put_string(&plugin, PLUGIN_NAME, "text");
-    put_message(&metadata, METADATA_PLUGIN, &plugin);
-    put_string(&m, VALUE_TAG, tag);
-    put_message(&m, VALUE_TENSOR, &tensor);
-    put_message(&m, VALUE_METADATA, &metadata);
     write_value(events, wall_time, step, &m);
 }
 

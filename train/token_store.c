@@ -20,13 +20,10 @@ cm3_store_inputs cm3_token_store_inputs(const cm3_recipe *recipe, const cm3_voca
 }
 
 cm3_status cm3_token_store_open(const cm3_recipe *recipe, const cm3_vocab *vocab, cm3_store **store) {
-    char *path = cm3_stage_path(recipe, "tokenize", "store.h5");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    cm3_status status = cm3_store_open(path, recipe->pretrain.data.memory << 20, store);
-    free(path);
-    CM3_TRY(status);
+    const cm3_path path = cm3_stage_path(recipe, "tokenize", "store.h5");
+    CM3_TRY(cm3_store_open(path.text, recipe->pretrain.data.memory << 20, store));
     const cm3_store_inputs inputs = cm3_token_store_inputs(recipe, vocab);
-    status = cm3_store_check_inputs(*store, &inputs);
+    const cm3_status status = cm3_store_check_inputs(*store, &inputs);
     if (status == CM3_OK) return CM3_OK;
     cm3_store_close(*store);
     *store = NULL;

@@ -325,18 +325,15 @@ static cm3_status save(trainer *t) {
     return status;
 }
 
-enum { PATH_LENGTH = 4096 };
-
 /* The newest checkpoint as rank 0 finds it, for all ranks: folders of hosts may differ. "" if there is none. */
-static cm3_status choose_checkpoint(trainer *t, char path[PATH_LENGTH]) {
-    char *latest = NULL;
-    cm3_status status = is_first(t) ? cm3_checkpoint_latest(t->config->run, &latest) : CM3_OK;
-    if (status == CM3_ERR_NOT_FOUND) status = CM3_OK;
-    if (snprintf(path, PATH_LENGTH, "%s", latest ? latest : "") >= PATH_LENGTH)
-        status = cm3_fail(CM3_ERR_IO, "%s: the path is too long", t->config->run);
-    free(latest);
+static cm3_status choose_checkpoint(trainer *t, cm3_path *path) {
+    cm3_status status = is_first(t) ? cm3_checkpoint_latest(t->config->run, path) : CM3_OK;
+    if (status == CM3_ERR_NOT_FOUND) {
+        path->text[0] = 0;
+        status = CM3_OK;
+    }
     CM3_TRY(cm3_comm_agree_status(t->comm, status));
-    return cm3_comm_broadcast(t->comm, path, PATH_LENGTH, 0);
+    return cm3_comm_broadcast(t->comm, path, sizeof *path, 0);
 }
 
 /* Resumes from a checkpoint. */
@@ -432,13 +429,13 @@ static cm3_status check_networks(const trainer *t) {
 }
 
 static cm3_status prepare(trainer *t) {
-    char path[PATH_LENGTH];
+    cm3_path path = {0};
     CM3_TRY(check_networks(t)); /* equal on all ranks */
     CM3_TRY(cm3_comm_agree_status(t->comm, list_groups(t)));
     for (int n = 0; n < t->learner->network_count; n++)
         CM3_TRY(cm3_train_state_open(network_of(t, n)->params, t->comm, &t->states[n]));
-    CM3_TRY(choose_checkpoint(t, path));
-    CM3_TRY(cm3_comm_agree_status(t->comm, *path ? resume(t, path) : CM3_OK));
+    CM3_TRY(choose_checkpoint(t, &path));
+    CM3_TRY(cm3_comm_agree_status(t->comm, *path.text ? resume(t, path.text) : CM3_OK));
     CM3_TRY(cm3_comm_agree_status(t->comm, transfer(t, cm3_params_upload)));
     return cm3_comm_agree_status(t->comm,
                                  is_first(t) ? cm3_metrics_open(t->config->run, t->step, &t->metrics) : CM3_OK);

@@ -1,18 +1,33 @@
 #include "data/image/decode.h"
 
+#include "core/auto.h"
 #include "core/file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum format { FORMAT_UNKNOWN, FORMAT_JPEG, FORMAT_PNG, FORMAT_WEBP } format;
+typedef struct format {
+    const char *magic; /* the file's first bytes; '?': any */
+    size_t length;
+    cm3_status (*decode)(const uint8_t *bytes, size_t length, const char *name, int least, cm3_image *image);
+} format;
 
-static format format_of(const uint8_t *bytes, size_t length) {
-    if (length >= 3 && !memcmp(bytes, "\xff\xd8\xff", 3)) return FORMAT_JPEG;
-    if (length >= 8 && !memcmp(bytes, "\x89PNG\r\n\x1a\n", 8)) return FORMAT_PNG;
-    if (length >= 12 && !memcmp(bytes, "RIFF", 4) && !memcmp(bytes + 8, "WEBP", 4)) return FORMAT_WEBP;
-    return FORMAT_UNKNOWN;
+static const format formats[] = {{"\xff\xd8\xff", 3, cm3__jpeg_decode},
+                                 {"\x89PNG\r\n\x1a\n", 8, cm3__png_decode},
+                                 {"RIFF\?\?\?\?WEBP", 12, cm3__webp_decode}};
+
+static bool starts_with(const uint8_t *bytes, size_t length, const format *f) {
+    for (size_t i = 0; i < f->length; i++)
+        if (i >= length || (f->magic[i] != '?' && bytes[i] != (uint8_t)f->magic[i])) return false;
+    return true;
+}
+
+/* NULL: none of them. */
+static const format *format_of(const uint8_t *bytes, size_t length) {
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (starts_with(bytes, length, &formats[i])) return &formats[i];
+    return NULL;
 }
 
 static cm3_status unknown(const uint8_t *bytes, size_t length, const char *name) {
@@ -27,24 +42,14 @@ cm3_status cm3_image_decode(const void *bytes, size_t length, const char *name, 
     *image = (cm3_image){0};
     if (length > CM3_IMAGE_BYTES_MAX)
         return cm3_fail(CM3_ERR_FORMAT, "%s: %zu bytes; an image may have %d", name, length, CM3_IMAGE_BYTES_MAX);
-    switch (format_of(bytes, length)) {
-    case FORMAT_JPEG:
-        return cm3__jpeg_decode(bytes, length, name, least, image);
-    case FORMAT_PNG:
-        return cm3__png_decode(bytes, length, name, image);
-    case FORMAT_WEBP:
-        return cm3__webp_decode(bytes, length, name, image);
-    default:
-        return unknown(bytes, length, name);
-    }
+    const format *f = format_of(bytes, length);
+    return f ? f->decode(bytes, length, name, least, image) : unknown(bytes, length, name);
 }
 
 cm3_status cm3_image_read(const char *path, int least, cm3_image *image) {
     *image = (cm3_image){0};
-    char *bytes;
+    CM3_AUTO_FREE char *bytes = NULL;
     size_t length;
     CM3_TRY(cm3_file_read(path, CM3_IMAGE_BYTES_MAX, &bytes, &length));
-    const cm3_status status = cm3_image_decode(bytes, length, path, least, image);
-    free(bytes);
-    return status;
+    return cm3_image_decode(bytes, length, path, least, image);
 }

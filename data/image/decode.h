@@ -5,8 +5,8 @@
 #include "data/image/image.h"
 
 cm3_status cm3__jpeg_decode(const uint8_t *bytes, size_t length, const char *name, int least, cm3_image *image);
-cm3_status cm3__png_decode(const uint8_t *bytes, size_t length, const char *name, cm3_image *image);
-cm3_status cm3__webp_decode(const uint8_t *bytes, size_t length, const char *name, cm3_image *image);
+cm3_status cm3__png_decode(const uint8_t *bytes, size_t length, const char *name, int least, cm3_image *image);
+cm3_status cm3__webp_decode(const uint8_t *bytes, size_t length, const char *name, int least, cm3_image *image);
 
 /* The orientation, 1 to 8, in the Exif block of a JPEG's APP1 segment; 1 if there is none or it makes no sense. */
 int cm3__exif_orientation(const uint8_t *segment, size_t length);

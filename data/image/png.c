@@ -13,7 +13,8 @@ static cm3_status bad(png_image *png, const char *name) {
     return status;
 }
 
-cm3_status cm3__png_decode(const uint8_t *bytes, size_t length, const char *name, cm3_image *image) {
+cm3_status cm3__png_decode(const uint8_t *bytes, size_t length, const char *name, int least, cm3_image *image) {
+    (void)least;
     png_image png = {.version = PNG_IMAGE_VERSION};
     if (!png_image_begin_read_from_memory(&png, bytes, length)) return bad(&png, name);
     const int alpha = (png.format & PNG_FORMAT_FLAG_ALPHA) != 0;

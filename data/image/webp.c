@@ -26,7 +26,8 @@ static cm3_status features_of(const uint8_t *bytes, size_t length, const char *n
     return CM3_OK;
 }
 
-cm3_status cm3__webp_decode(const uint8_t *bytes, size_t length, const char *name, cm3_image *image) {
+cm3_status cm3__webp_decode(const uint8_t *bytes, size_t length, const char *name, int least, cm3_image *image) {
+    (void)least;
     WebPDecoderConfig config;
     if (!WebPInitDecoderConfig(&config))
         return cm3_fail(CM3_ERR_INTERNAL, "libwebp is another version than its header");

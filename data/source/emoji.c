@@ -39,23 +39,22 @@ static void emoji_close(void *opaque) {
 }
 
 /* A file of a Debian package under the root that the config names. */
-static cm3_status read_packaged(const cm3_source_config *config, const char *file, const char *package, char **path,
+static cm3_status read_packaged(const cm3_source_config *config, const char *file, const char *package, cm3_path *path,
                                 char **data, size_t *length) {
     *path = cm3_path_join(config->path && *config->path ? config->path : "/usr/share", file);
-    if (!*path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    const cm3_status status = cm3_file_read(*path, FILE_MAX, data, length);
+    const cm3_status status = cm3_file_read(path->text, FILE_MAX, data, length);
     if (status == CM3_ERR_NOT_FOUND)
-        return cm3_fail(status, "%s is missing: the emoji source needs the Debian package %s (apt install %s)", *path,
-                        package, package);
+        return cm3_fail(status, "%s is missing: the emoji source needs the Debian package %s (apt install %s)",
+                        path->text, package, package);
     return status;
 }
 
 static cm3_status read_names(const cm3_source_config *config, cm3__emoji_list *list) {
-    char *path = NULL, *text;
+    cm3_path path;
+    char *text;
     size_t length;
     cm3_status status = read_packaged(config, "unicode/emoji/emoji-test.txt", "unicode-data", &path, &text, &length);
-    if (status == CM3_OK) status = cm3__emoji_parse(path, text, length, list);
-    free(path);
+    if (status == CM3_OK) status = cm3__emoji_parse(path.text, text, length, list);
     return status;
 }
 
@@ -70,11 +69,10 @@ static cm3_status open_face(emoji_state *state, const char *path) {
 }
 
 static cm3_status read_font(const cm3_source_config *config, emoji_state *state) {
-    char *path = NULL;
+    cm3_path path;
     cm3_status status = read_packaged(config, "fonts/truetype/noto/NotoColorEmoji.ttf", FONT_PACKAGE, &path,
                                       &state->font, &state->font_length);
-    if (status == CM3_OK) status = open_face(state, path);
-    free(path);
+    if (status == CM3_OK) status = open_face(state, path.text);
     return status;
 }
 

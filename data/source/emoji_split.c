@@ -4,7 +4,7 @@
  * can be asked only about combinations whose parts it knows, so every person keeps two tones or more in training and
  * every tone half of its persons or more. Names of two people with a tone each ("kiss: woman, man, light skin tone,
  * dark skin tone") would show training a validation combination beside another: where there are such names, nothing of
- * that head ("kiss") is validation. */
+ * that head ("kiss") is in the validation split. */
 #include "data/source/emoji.h"
 #include "data/source/kind.h"
 
@@ -106,13 +106,13 @@ static cm3_status choose(const cm3_source_config *config, combination *all, cm3_
     const bool complete = person_left && order;
     free(person_left);
     free(order);
-    return complete ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory to choose what is validation");
+    return complete ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for the validation split");
 }
 
 cm3_status cm3__emoji_split(const cm3_source_config *config, cm3__emoji_list *list) {
     if (config->validation <= 0 || list->count < 1) return CM3_OK;
     combination *all = calloc((size_t)list->count, sizeof *all);
-    if (!all) return cm3_fail(CM3_ERR_MEMORY, "out of memory to choose what is validation");
+    if (!all) return cm3_fail(CM3_ERR_MEMORY, "out of memory for the validation split");
     cm3_status status = CM3_OK;
     for (int64_t i = 0; i < list->count && status == CM3_OK; i++) status = take_apart(list->items[i].name, &all[i]);
     if (status == CM3_OK) {

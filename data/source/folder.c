@@ -43,30 +43,25 @@ static bool is_image(const char *name) {
 
 /* Reads the caption beside an image, without blanks at its ends. */
 static cm3_status read_caption(const char *image, char **text) {
-    char *path, *data;
+    char *data;
     size_t length;
-    const int stem = (int)(strrchr(image, '.') - image);
-    if (asprintf(&path, "%.*s.txt", stem, image) < 0) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    cm3_status status = cm3_file_read(path, CM3_CAPTION_MAX, &data, &length);
-    if (status == CM3_ERR_NOT_FOUND) cm3_fail(status, "%s: its caption %s is missing", image, path);
+    const cm3_path path = cm3_path_format("%.*s.txt", (int)(strrchr(image, '.') - image), image);
+    cm3_status status = cm3_file_read(path.text, CM3_CAPTION_MAX, &data, &length);
+    if (status == CM3_ERR_NOT_FOUND) cm3_fail(status, "%s: its caption %s is missing", image, path.text);
     if (status == CM3_OK) {
         size_t start = 0;
         while (length && isspace((unsigned char)data[length - 1])) length--;
         while (start < length && isspace((unsigned char)data[start])) start++;
-        status = cm3__caption_check(path, data + start, length - start);
+        status = cm3__caption_check(path.text, data + start, length - start);
         if (status == CM3_OK) status = cm3__text_copy(data + start, length - start, text);
         free(data);
     }
-    free(path);
     return status;
 }
 
 static cm3_status add(const cm3_source_config *config, folder_state *state, const char *relative) {
     entry e = {0};
-    char *path = cm3_path_join(state->root, relative);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    cm3_status status = read_caption(path, &e.text);
-    free(path);
+    cm3_status status = read_caption(cm3_path_join(state->root, relative).text, &e.text);
     if (status != CM3_OK || !cm3__words_keep(&config->filter, e.text)) {
         free(e.text);
         return status;
@@ -84,27 +79,19 @@ static cm3_status scan(const cm3_source_config *config, folder_state *state, con
 
 static cm3_status visit(const cm3_source_config *config, folder_state *state, const char *relative, int depth) {
     if (is_image(relative)) return add(config, state, relative);
-    char *path = cm3_path_join(state->root, relative);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    const bool folder = cm3_path_is_folder(path);
-    free(path);
+    const bool folder = cm3_path_is_folder(cm3_path_join(state->root, relative).text);
     return folder ? scan(config, state, relative, depth + 1) : CM3_OK;
 }
 
 static cm3_status scan(const cm3_source_config *config, folder_state *state, const char *relative, int depth) {
     if (depth > DEPTH_MAX)
         return cm3_fail(CM3_ERR_FORMAT, "%s/%s: folders %d deep; is a link going round?", state->root, relative, depth);
-    char *path = cm3_path_join(state->root, relative);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    cm3_names names = {0};
-    cm3_status status = cm3_folder_list(path, &names);
-    free(path);
+    cm3_names names;
+    cm3_status status = cm3_folder_list(cm3_path_join(state->root, relative).text, &names);
     for (size_t i = 0; status == CM3_OK && i < names.count && cm3__limit_allows(config, (int64_t)state->entries.count);
          i++) {
         if (names.names[i][0] == '.') continue;
-        char *child = cm3_path_join(relative, names.names[i]);
-        status = child ? visit(config, state, child, depth) : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-        free(child);
+        status = visit(config, state, cm3_path_join(relative, names.names[i]).text, depth);
     }
     cm3_names_free(&names);
     return status;
@@ -122,11 +109,7 @@ static cm3_status folder_label(void *opaque, int64_t index, cm3_pair *pair) {
 static cm3_status folder_read(void *opaque, int64_t index, int least, cm3_pair *pair) {
     const folder_state *state = opaque;
     CM3_TRY(folder_label(opaque, index, pair));
-    char *path = cm3_path_join(state->root, pair->name);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    const cm3_status status = cm3_image_read(path, least, &pair->image);
-    free(path);
-    return status;
+    return cm3_image_read(cm3_path_join(state->root, pair->name).text, least, &pair->image);
 }
 
 static cm3_split folder_split(const void *opaque, int64_t index) {
@@ -146,10 +129,7 @@ static cm3_status open_sidecars(const cm3_source_config *config, cm3_source *sou
 cm3_status cm3__folder_open(const cm3_source_config *config, cm3_source *source) {
     if (!cm3_path_is_folder(config->path))
         return cm3_fail(CM3_ERR_NOT_FOUND, "%s: there is no such folder", config->path);
-    char *metadata = cm3_path_join(config->path, "metadata.jsonl");
-    if (!metadata) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    const cm3_status status =
-        cm3_path_exists(metadata) ? cm3__jsonl_open(config, metadata, source) : open_sidecars(config, source);
-    free(metadata);
-    return status;
+    const cm3_path metadata = cm3_path_join(config->path, "metadata.jsonl");
+    return cm3_path_exists(metadata.text) ? cm3__jsonl_open(config, metadata.text, source)
+                                          : open_sidecars(config, source);
 }

@@ -166,11 +166,7 @@ static cm3_status jsonl_label(void *opaque, int64_t index, cm3_pair *pair) {
 
 static cm3_status read_image(const jsonl_state *state, const char *file, int least, cm3_image *image) {
     if (file[0] == '/') return cm3_image_read(file, least, image);
-    char *path = cm3_path_join(state->folder, file);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    const cm3_status status = cm3_image_read(path, least, image);
-    free(path);
-    return status;
+    return cm3_image_read(cm3_path_join(state->folder, file).text, least, image);
 }
 
 static cm3_status jsonl_read(void *opaque, int64_t index, int least, cm3_pair *pair) {

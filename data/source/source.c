@@ -18,7 +18,7 @@ const cm3_field cm3_source_fields[] = {
                      "#rrggbb, black, grey or white: under transparent pixels and padding"),
     CM3_FIELD_FLOAT(cm3_source_config, validation, "0", 0, 1, "share",
                     "pairs kept out of training; emoji: combinations of a person and a skin tone"),
-    CM3_FIELD_INT(cm3_source_config, seed, "0", 0, 9e15, "", "chooses what is validation"),
+    CM3_FIELD_INT(cm3_source_config, seed, "0", 0, 9e15, "", "of the validation split"),
     CM3_FIELD_STRING_LIST(cm3_source_config, groups, "[]",
                           "emoji: only these groups and subgroups; \"!name\" leaves one out"),
     CM3_FIELD_STRING_LIST(cm3_source_config, filter, "[]",

@@ -29,7 +29,7 @@
 
 typedef enum cm3_source_kind { CM3_SOURCE_EMOJI, CM3_SOURCE_FOLDER, CM3_SOURCE_JSONL } cm3_source_kind;
 
-/* A zeroed struct is valid (all emoji, at their own size, nothing validation); NULL strings count as empty. */
+/* A zeroed struct is valid (all emoji, at their own size, no validation split); NULL strings count as empty. */
 typedef struct cm3_source_config {
     int kind; /* cm3_source_kind */
     char *path;

@@ -158,12 +158,21 @@ static void a_folder_is_committed_once_and_never_over_another(void **state) {
 
 static void paths_are_joined_with_one_slash(void **state) {
     (void)state;
-    static const char *const cases[][3] = {{"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"/", "b", "/b"}, {"", "b", "b"}};
+    static const char *const cases[][3] = {
+        {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"/", "b", "/b"}, {"", "b", "b"}, {"a", "", "a"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char *path = cm3_path_join(cases[i][0], cases[i][1]);
-        assert_string_equal(path, cases[i][2]);
-        free(path);
+        const cm3_path path = cm3_path_join(cases[i][0], cases[i][1]);
+        assert_string_equal(path.text, cases[i][2]);
     }
+}
+
+static void a_path_that_is_too_long_is_refused(void **state) {
+    (void)state;
+    char name[6000];
+    memset(name, 'x', sizeof name - 1);
+    for (size_t i = 99; i < sizeof name; i += 100) name[i] = '/';
+    name[sizeof name - 1] = '\0';
+    assert_int_equal(cm3_file_write(cm3_path_join(".", name).text, "", 0), CM3_ERR_IO);
 }
 
 static void a_locked_folder_is_busy_and_its_holder_is_named(void **state) {
@@ -208,6 +217,7 @@ int main(void) {
         IN_A_FOLDER(folders_are_made_listed_in_order_and_removed),
         IN_A_FOLDER(a_folder_is_committed_once_and_never_over_another),
         IN_A_FOLDER(paths_are_joined_with_one_slash),
+        IN_A_FOLDER(a_path_that_is_too_long_is_refused),
         IN_A_FOLDER(a_locked_folder_is_busy_and_its_holder_is_named),
         IN_A_FOLDER(a_lock_ends_with_its_process),
     };

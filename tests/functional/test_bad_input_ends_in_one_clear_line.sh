@@ -40,7 +40,7 @@ expect 1 'not the folder of a run' "$cm3leon" generate "$work" --prompt x
 # Other people's data.
 mkdir -p "$work/data" "$work/none"
 printf '\211PNG\r\n\032\n\0\0\0\rIHDR\0\0\0\020\0\0\0\020\010\002\0\0\0' > "$work/data/a.png"
-echo "a image" > "$work/data/a.txt"
+echo "an image" > "$work/data/a.txt"
 folder=(source.kind=folder "source.groups=[]" source.limit=0 source.validation=0)
 expect 1 'a\.png' "$cm3leon" image-tokenizer "$tiny" out="$work/cut" "${folder[@]}" source.path="$work/data"
 printf 'caf\351\n' > "$work/data/a.txt"

@@ -144,10 +144,10 @@ static cm3_status save_and_load_groups_of_two_sizes(cm3_comm *comm, const char *
     const cm3_checkpoint_state at = state_of(1);
     CM3_TRY(cm3_checkpoint_save(comm, run, 0, &parts, &at));
     for (int b = 0; b < BUFFERS; b++) memset(values[0][b], 0, sizeof values[0][b]), memset(values[1][b], 0, SMALL * 4);
-    char *path;
-    CM3_TRY(cm3_checkpoint_latest(run, &path));
+    cm3_path found;
+    CM3_TRY(cm3_checkpoint_latest(run, &found));
+    const char *path = found.text;
     const cm3_status status = cm3_checkpoint_load(path, &parts, NULL);
-    free(path);
     CM3_TRY(cm3_comm_agree_status(comm, status));
     for (int i = 0; i < 2 * BUFFERS; i++)
         for (int e = 0; e < LARGE; e++)
@@ -181,9 +181,9 @@ static void must(cm3_status status) {
 }
 
 static char *latest(const fixture *f) {
-    char *path = NULL;
+    cm3_path path;
     must(cm3_checkpoint_latest(f->run, &path));
-    return path;
+    return strdup(path.text);
 }
 
 static int64_t latest_step(const fixture *f) {
@@ -290,7 +290,8 @@ static void any_flipped_byte_is_found_and_its_file_named(void **state) {
     assert_int_equal(names.count, 3);
     int in_datasets = 0;
     for (size_t n = 0; n < names.count; n++) {
-        char *file = cm3_path_join(path, names.names[n]);
+        const cm3_path joined = cm3_path_join(path, names.names[n]);
+        const char *file = joined.text;
         struct stat info;
         assert_int_equal(stat(file, &info), 0);
         for (off_t at = 0; at < info.st_size; at += 1 + (off_t)(n > 0) * 66) {
@@ -301,7 +302,6 @@ static void any_flipped_byte_is_found_and_its_file_named(void **state) {
             if (strstr(cm3_message(), "dataset /v") != NULL) in_datasets++;
             flip(file, at);
         }
-        free(file);
     }
     assert_true(in_datasets > 80);
     must(load_step(path, 1, 1, 1));
@@ -312,8 +312,10 @@ static void any_flipped_byte_is_found_and_its_file_named(void **state) {
 static void a_missing_or_cut_file_is_named(void **state) {
     fixture *f = *state;
     must(save_step(f->comm, f->run, 1, 0, 1));
-    char *path = latest(f), *shard = cm3_path_join(path, "shard-0000-of-0001.h5"),
-         *manifest = cm3_path_join(path, "manifest.json");
+    char *path = latest(f);
+    const cm3_path shard_file = cm3_path_join(path, "shard-0000-of-0001.h5"),
+                   manifest_file = cm3_path_join(path, "manifest.json");
+    const char *shard = shard_file.text, *manifest = manifest_file.text;
     assert_int_equal(truncate(shard, 5000), 0);
     assert_int_equal(load_step(path, 1, 1, 1), CM3_ERR_FORMAT);
     assert_non_null(strstr(cm3_message(), "shard-0000-of-0001.h5: has 5000 bytes"));
@@ -323,12 +325,10 @@ static void a_missing_or_cut_file_is_named(void **state) {
     assert_int_equal(truncate(manifest, 100), 0);
     assert_int_equal(load_step(path, 1, 1, 1), CM3_ERR_FORMAT);
     assert_int_equal(unlink(manifest), 0); /* without it the folder is no checkpoint */
-    char *none;
+    cm3_path none;
     assert_int_equal(cm3_checkpoint_latest(f->run, &none), CM3_ERR_NOT_FOUND);
     assert_int_equal(cm3_checkpoint_find("no/such/run", &none), CM3_ERR_NOT_FOUND);
     free(path);
-    free(shard);
-    free(manifest);
 }
 
 static void the_newest_and_the_best_are_kept_and_leftovers_go(void **state) {
@@ -339,13 +339,11 @@ static void the_newest_and_the_best_are_kept_and_leftovers_go(void **state) {
         assert_int_equal(latest_step(f), step);
     }
     assert_int_equal(count_names(f), 4); /* 8 (best), 11, 12, and the mark */
-    char *best, *again;
+    cm3_path best, again;
     must(cm3_checkpoint_best(f->run, &best));
-    must(load_step(best, 1, 8, 1));
-    must(cm3_checkpoint_find(best, &again));
-    assert_string_equal(best, again);
-    free(best);
-    free(again);
+    must(load_step(best.text, 1, 8, 1));
+    must(cm3_checkpoint_find(best.text, &again));
+    assert_string_equal(best.text, again.text);
     char leftover[128];
     snprintf(leftover, sizeof leftover, "%s/checkpoints/step-13.tmp/deeper", f->run);
     must(cm3_folder_make(leftover));
@@ -619,14 +617,13 @@ static cm3_status fill_disk(cm3_comm *comm, const char *run) {
         const cm3_status status = save_step(comm, run, 2, 0, 1);
         if (status == CM3_OK) return left > 0 ? CM3_OK : cm3_fail(CM3_ERR_INTERNAL, "saved on a full disk");
         if (left == 0) fprintf(stderr, "on a full disk: %s\n", cm3_message());
-        char *path, aside[4200];
+        cm3_path path;
+        char aside[4200];
         snprintf(aside, sizeof aside, "%s/checkpoints/step-2.tmp", run);
         if (status != CM3_ERR_IO || cm3_path_exists(aside))
             return cm3_fail(CM3_ERR_INTERNAL, "a full disk was not handled: %s", cm3_message());
         CM3_TRY(cm3_checkpoint_latest(run, &path));
-        const cm3_status loaded = load_step(path, 1, 1, 1);
-        free(path);
-        CM3_TRY(loaded);
+        CM3_TRY(load_step(path.text, 1, 1, 1));
     }
     return cm3_fail(CM3_ERR_INTERNAL, "the disk never had room");
 }
@@ -636,8 +633,9 @@ static cm3_status command(cm3_comm *comm, const char *verb, const char *run, int
     if (strcmp(verb, "fault") == 0) return fault_of_one_rank(comm, run);
     if (strcmp(verb, "fill") == 0) return fill_disk(comm, run);
     if (strcmp(verb, "sizes") == 0) return save_and_load_groups_of_two_sizes(comm, run);
-    char *path;
-    CM3_TRY(cm3_checkpoint_latest(run, &path));
+    cm3_path found;
+    CM3_TRY(cm3_checkpoint_latest(run, &found));
+    const char *path = found.text;
     cm3_status status = CM3_OK;
     if (strcmp(verb, "load") == 0) {
         status = load_step(path, cm3_comm_size(comm), step, 1);
@@ -651,7 +649,6 @@ static cm3_status command(cm3_comm *comm, const char *verb, const char *run, int
             if (cm3_comm_rank(comm) == 0) printf("%s %s\n", buffer_names[b], hex);
         }
     }
-    free(path);
     return status;
 }
 

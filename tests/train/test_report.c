@@ -147,20 +147,18 @@ static void put_album(const fixture *f) {
     assert_int_equal(cm3_album_create(16, 2, 1, 2, &album), CM3_OK);
     for (int i = 0; i < 2; i++) {
         album.pairs[i] = (cm3_album_pair){.caption = strdup("<script>alert('x')</script>"),
-                                          .written = strdup("\"><img>"),
-                                          .nearest = strdup("a&b"),
+                                          .model_caption = strdup("\"><img>"),
+                                          .nearest_caption = strdup("a&b"),
                                           .validation = i == 1};
-        assert_int_equal(cm3_image_create(16, 16, 3, &album.pairs[i].truth), CM3_OK);
-        assert_int_equal(cm3_image_create(16, 16, 3, &album.pairs[i].decoded), CM3_OK);
-        assert_int_equal(cm3_image_create(16, 16, 3, &album.pairs[i].drawn), CM3_OK);
-        cm3_image_fill(&album.pairs[i].truth, (cm3_colour){1, 2, 3});
-        cm3_image_fill(&album.pairs[i].decoded, (cm3_colour){1, 2, 3});
-        cm3_image_fill(&album.pairs[i].drawn, (cm3_colour){1, 2, 3});
+    }
+    for (int i = 0; i < 2 * CM3_ALBUM_OF_PAIR; i++) {
+        assert_int_equal(cm3_image_create(16, 16, 3, &album.images[i]), CM3_OK);
+        cm3_image_fill(&album.images[i], (cm3_colour){1, 2, 3});
     }
     album.rows[0].caption = strdup("<row>");
     for (int s = 0; s < 2; s++) {
-        assert_int_equal(cm3_image_create(16, 16, 3, &album.rows[0].drawn[s]), CM3_OK);
-        cm3_image_fill(&album.rows[0].drawn[s], (cm3_colour){9, 9, 9});
+        assert_int_equal(cm3_image_create(16, 16, 3, &album.row_images[s]), CM3_OK);
+        cm3_image_fill(&album.row_images[s], (cm3_colour){9, 9, 9});
     }
     char folder[96];
     snprintf(folder, sizeof folder, "%s/evaluation", f->out);
@@ -181,11 +179,11 @@ static void put_everything(const fixture *f) {
     put(f, ".", "evaluation.json",
         "{\"step\":2,\"text_to_image_top1\":0.75,\"caption_exact\":0.5,\"vq_psnr\":20.5,\"loss_text\":1,\"loss_image\":"
         "null,\"pairs\":4,\"drawn_right\":3,"
-        "\"captions_right\":2,\"validation\":null,\"images\":4,\"decode\":{\"guidance\":3,\"top_p\":0.9,"
+        "\"captions_right\":2,\"heldout\":null,\"pictures\":4,\"decode\":{\"guidance\":3,\"top_p\":0.9,"
         "\"temperature\":"
         "1},\"seconds\":3}\n");
     put(f, ".", "evaluation-curve.json",
-        "{\"points\":[{\"step\":1,\"text_to_image_top1\":0.1,\"validation\":null},{\"step\":2,\"text_to_image_top1\":0."
+        "{\"points\":[{\"step\":1,\"text_to_image_top1\":0.1,\"heldout\":null},{\"step\":2,\"text_to_image_top1\":0."
         "75}"
         "]}\n");
     put_album(f);
@@ -195,7 +193,7 @@ static void a_page_says_what_is_missing(void **state) {
     char *page = page_of(*state);
     assert_non_null(strstr(page, "No network has been trained yet"));
     assert_non_null(strstr(page, "not been evaluated yet"));
-    assert_non_null(strstr(page, "There are no requests yet"));
+    assert_non_null(strstr(page, "no generated images yet"));
     assert_non_null(strstr(page, "# &lt;recipe&gt;"));
     free(page);
 }
@@ -210,7 +208,7 @@ static void a_page_shows_figures_curves_and_images(void **state) {
     assert_non_null(strstr(page, "image, validation"));
     int images = 0;
     for (const char *at = page; (at = strstr(at, "<img ")); at++) images++;
-    assert_int_equal(images, 2 * 2 + 2 + 2 + 2 * 2); /* requests, samples, captions, reconstructions */
+    assert_int_equal(images, 2 * 2 + 2 + 2 + 2 * 2); /* generated, samples, captions, reconstructions */
     assert_null(strstr(page, "missing\">"));
     free(page);
 }

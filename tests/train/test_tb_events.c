@@ -23,7 +23,6 @@ static void records_are_byte_for_byte_those_of_tensorboards_own_writer(void **st
     unsigned char png[200];
     for (int i = 0; i < 200; i++) png[i] = (unsigned char)i;
     cm3_tb_events_image(events, wall_time, 9, "samples/heart", png, sizeof png, 300, 64);
-    cm3_tb_events_text(events, wall_time, 9, "samples/captions", "a red heart \xe2\x9d\xa4");
     assert_int_equal(cm3_tb_events_close(events), CM3_OK);
     char *written, *golden;
     size_t written_length, golden_length;

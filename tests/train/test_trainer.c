@@ -144,10 +144,9 @@ static void train(const char *run, int64_t steps, double score) {
 }
 
 static void assert_best(const char *run, const char *step) {
-    char *path;
+    cm3_path path;
     assert_int_equal(cm3_checkpoint_best(run, &path), CM3_OK);
-    assert_string_equal(strrchr(path, '/') + 1, step);
-    free(path);
+    assert_string_equal(strrchr(path.text, '/') + 1, step);
 }
 
 /* --- tests ------------------------------------------------------------------------------------------------------- */
@@ -173,15 +172,15 @@ static void a_resumed_run_ends_with_the_bits_of_one_that_never_stopped(void **st
     static const char *const names[] = {"straight", "stopped"};
     cm3_hash digest[2];
     for (int i = 0; i < 2; i++) {
-        char run[64], *path;
+        char run[64];
+        cm3_path path;
         snprintf(run, sizeof run, "%s/%s", (char *)*state, names[i]);
         assert_int_equal(cm3_folder_make(run), CM3_OK);
         if (i == 1) train(run, 3, 1);
         train(run, 6, 1);
         assert_int_equal(cm3_checkpoint_latest(run, &path), CM3_OK);
-        assert_string_equal(strrchr(path, '/') + 1, "step-6");
-        assert_int_equal(cm3_checkpoint_digest(path, "v", &digest[i]), CM3_OK);
-        free(path);
+        assert_string_equal(strrchr(path.text, '/') + 1, "step-6");
+        assert_int_equal(cm3_checkpoint_digest(path.text, "v", &digest[i]), CM3_OK);
     }
     assert_true(cm3_hash_equal(digest[0], digest[1]));
 }

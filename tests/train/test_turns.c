@@ -150,14 +150,13 @@ static cm3_status train(cm3_comm *comm, const char *run, int64_t steps) {
 
 static void digests_of(const char *run, char hex[3][CM3_HASH_HEX]) {
     static const char *const buffers[] = {"parameters", "m", "v"};
-    char *path;
+    cm3_path path;
     must(cm3_checkpoint_latest(run, &path));
     for (int i = 0; i < 3; i++) {
         cm3_hash digest;
-        must(cm3_checkpoint_digest(path, buffers[i], &digest));
+        must(cm3_checkpoint_digest(path.text, buffers[i], &digest));
         cm3_hash_to_hex(digest, hex[i]);
     }
-    free(path);
 }
 
 static void two_networks_take_turns_and_resume_bit_exactly(void **state) {

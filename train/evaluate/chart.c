@@ -32,10 +32,10 @@ static double place_y(const frame *f, double y) {
 static frame frame_of(const cm3_chart *chart, const cm3_series drawn[]) {
     frame f = {.x0 = 0, .x1 = 1, .y0 = INFINITY, .y1 = -INFINITY};
     for (int l = 0; l < chart->count; l++)
-        for (int64_t i = 0; i < drawn[l].count; i++) {
-            f.x1 = fmax(f.x1, drawn[l].x[i]);
-            f.y0 = fmin(f.y0, drawn[l].y[i]);
-            f.y1 = fmax(f.y1, drawn[l].y[i]);
+        for (size_t i = 0; i < drawn[l].count; i++) {
+            f.x1 = fmax(f.x1, drawn[l].items[i].x);
+            f.y0 = fmin(f.y0, drawn[l].items[i].y);
+            f.y1 = fmax(f.y1, drawn[l].items[i].y);
         }
     if (!isfinite(f.y0)) f.y0 = f.y1 = 0; /* nothing to draw */
     if (chart->from_zero) f.y0 = fmin(f.y0, 0);
@@ -83,13 +83,13 @@ static void write_axes(FILE *file, const frame *f) {
 static void write_line(FILE *file, const cm3_chart_line *line, const cm3_series *s, const frame *f) {
     if (s->count == 0) return;
     fprintf(file, "<polyline class=\"line %s%s\" points=\"", line->style, line->points ? " thin" : "");
-    for (int64_t i = 0; i < s->count; i++)
-        fprintf(file, "%s%.1f,%.1f", i ? " " : "", place_x(f, s->x[i]), place_y(f, s->y[i]));
+    for (size_t i = 0; i < s->count; i++)
+        fprintf(file, "%s%.1f,%.1f", i ? " " : "", place_x(f, s->items[i].x), place_y(f, s->items[i].y));
     fputs("\"/>", file);
     if (!line->points) return;
-    for (int64_t i = 0; i < s->count; i++)
-        fprintf(file, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"/>", line->style, place_x(f, s->x[i]),
-                place_y(f, s->y[i]));
+    for (size_t i = 0; i < s->count; i++)
+        fprintf(file, "<circle class=\"dot %s\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"/>", line->style,
+                place_x(f, s->items[i].x), place_y(f, s->items[i].y));
 }
 
 /* Names with their last values: read by everyone, and all that is left of the colours in a black and white print. */
@@ -101,7 +101,7 @@ static void write_legend(FILE *file, const cm3_chart *chart, const cm3_series dr
         cm3_html_text(file, chart->lines[l].name);
         fputs(" <b>", file);
         char value[64];
-        snprintf(value, sizeof value, "%.*f%s", chart->decimals, cm3_series_last(&drawn[l]), chart->unit);
+        snprintf(value, sizeof value, "%.*f%s", chart->decimals, cm3_series_last(&drawn[l])->y, chart->unit);
         cm3_html_text(file, value);
         fputs("</b></li>", file);
     }

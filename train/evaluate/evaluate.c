@@ -1,5 +1,6 @@
 #include "train/evaluate/evaluate.h"
 
+#include "core/auto.h"
 #include "core/clock.h"
 #include "core/file.h"
 #include "core/log.h"
@@ -16,33 +17,32 @@
 #include <string.h>
 
 enum {
-    PAINT_AT_ONCE = 64,    /* images that are decoded, or read from the source, together */
-    KEPT_PAIRS = 128,      /* of a split, in the album */
-    KEPT_PIXELS = 1 << 24, /* the same in pixels, for large images */
-    SAMPLE_ROWS = 4,
-    SAMPLES = 8,
+    DECODE_BATCH = 64,      /* images that are decoded, or read from the source, together */
+    ALBUM_PAIRS = 128,      /* of a split, at most */
+    ALBUM_PIXELS = 1 << 24, /* of a split's images, at most */
+    ALBUM_ROWS = 4,
+    ROW_SAMPLES = 8,
 };
 
-/* One evaluation. What is (mine) belongs to this rank's share of the pairs; what is (all) is whole on rank 0. */
+/* One evaluation. What is (mine) belongs to this rank's share of the pairs; what is (all) is complete on rank 0. */
 typedef struct evaluator {
     const cm3_stage_context *stage;
     const cm3_evaluate_options *options;
     cm3_pipeline pipeline;
     cm3_source *source;
     cm3_store *store;
-    int64_t per_image, side, bytes; /* codes, pixels, bytes of a image */
-    int64_t *pairs;                 /* indices of all judged pairs: seen ones, then validation ones */
+    int64_t per_image, side, bytes; /* codes, pixels, bytes of an image */
+    int64_t *pairs;                 /* indices of all evaluated pairs: seen ones, then validation ones */
     int64_t seen, validation, left_out;
-    int64_t share, first, count; /* of a rank at most; where mine begin; how many are mine */
-    char **captions, **written;  /* (mine) */
-    int32_t *codes, *drawn;      /* (mine, C): of the true images; drawn ones */
-    uint8_t *drawn_bytes;        /* (mine, bytes) */
+    int64_t share, first, count; /* pairs of a rank at most; where mine begin; how many are mine */
+    char **captions, **written;  /* (mine) true captions; the model's */
+    int32_t *codes, *generated;  /* (mine, C) of the true images; of the generated ones */
     cm3_hash *hashes;            /* of all images of the source */
     cm3_judgement *mine, *all;
-    int32_t *all_drawn; /* (all, C) */
-    char *all_written;  /* (all, written_size) */
+    int32_t *all_generated; /* (all, C) */
+    char *all_written;      /* (all, written_size) */
     int64_t written_size;
-    double draw_seconds, describe_seconds;
+    double image_seconds, caption_seconds;
 } evaluator;
 
 static bool is_first(const evaluator *e) {
@@ -53,11 +53,10 @@ static bool is_first(const evaluator *e) {
 
 /* The last token of a sample is never an input. */
 static cm3_status fits(evaluator *e, int64_t index, bool *fit) {
-    cm3_document document = {0};
-    const cm3_status status = cm3_store_lengths(e->store, index, &document);
+    CM3_AUTO(cm3_document_free) cm3_document document = {0};
+    CM3_TRY(cm3_store_lengths(e->store, index, &document));
     *fit = cm3_document_size(&document) - 1 <= e->stage->recipe->model.context;
-    cm3_document_free(&document);
-    return status;
+    return CM3_OK;
 }
 
 static cm3_status choose_split(evaluator *e, bool validation, int64_t *chosen) {
@@ -86,7 +85,7 @@ static cm3_status choose(evaluator *e) {
                         "%s: %lld samples, but the source has %lld pairs now; run `cm3leon tokenize` again",
                         cm3_store_path(e->store), (long long)info->samples, (long long)cm3_source_count(e->source));
     e->pairs = calloc((size_t)info->samples + 1, sizeof *e->pairs);
-    if (!e->pairs) return cm3_fail(CM3_ERR_MEMORY, "no memory for a list of %lld pairs", (long long)info->samples);
+    if (!e->pairs) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a list of %lld pairs", (long long)info->samples);
     int64_t seen;
     CM3_TRY(choose_split(e, false, &seen));
     e->seen = seen;
@@ -101,20 +100,19 @@ static cm3_status choose(evaluator *e) {
     return CM3_OK;
 }
 
-static cm3_status take_memory(evaluator *e) {
+static cm3_status allocate(evaluator *e) {
     const size_t share = (size_t)e->share, ranks = (size_t)cm3_comm_size(e->stage->comm), codes = (size_t)e->per_image;
     e->captions = calloc(share, sizeof *e->captions);
     e->written = calloc(share, sizeof *e->written);
     e->codes = calloc(share * codes, sizeof *e->codes);
-    e->drawn = calloc(share * codes, sizeof *e->drawn);
-    e->drawn_bytes = malloc(share * (size_t)e->bytes);
+    e->generated = calloc(share * codes, sizeof *e->generated);
     e->hashes = calloc((size_t)cm3_source_count(e->source), sizeof *e->hashes);
     e->mine = calloc(share, sizeof *e->mine);
     e->all = calloc(share * ranks, sizeof *e->all);
-    e->all_drawn = calloc(share * ranks * codes, sizeof *e->all_drawn);
-    const bool whole = e->captions && e->written && e->codes && e->drawn && e->drawn_bytes && e->hashes && e->mine &&
-                       e->all && e->all_drawn;
-    return whole ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to judge %lld pairs", (long long)e->share);
+    e->all_generated = calloc(share * ranks * codes, sizeof *e->all_generated);
+    if (e->captions && e->written && e->codes && e->generated && e->hashes && e->mine && e->all && e->all_generated)
+        return CM3_OK;
+    return cm3_fail(CM3_ERR_MEMORY, "out of memory to evaluate %lld pairs", (long long)e->share);
 }
 
 static cm3_status set_up(evaluator *e) {
@@ -126,7 +124,7 @@ static cm3_status set_up(evaluator *e) {
     CM3_TRY(cm3_source_open(&recipe->source, &e->source));
     CM3_TRY(cm3_token_store_open(recipe, &e->pipeline.tokenizers.vocab, &e->store));
     CM3_TRY(choose(e));
-    CM3_TRY(take_memory(e));
+    CM3_TRY(allocate(e));
     for (int64_t i = 0; i < e->count; i++) {
         const int64_t index = e->mine[i].index = e->pairs[e->first + i];
         CM3_TRY(cm3_store_read_string(e->store, index, CM3_STORE_CAPTION, &e->captions[i]));
@@ -147,150 +145,136 @@ static void tear_down(evaluator *e) {
     free(e->captions);
     free(e->written);
     free(e->codes);
-    free(e->drawn);
-    free(e->drawn_bytes);
+    free(e->generated);
     free(e->hashes);
     free(e->mine);
     free(e->all);
-    free(e->all_drawn);
+    free(e->all_generated);
     free(e->all_written);
 }
 
-/* --- what the model makes ---------------------------------------------------------------------------------------- */
+/* --- what the model generates ------------------------------------------------------------------------------------ */
 
 static void advanced(void *context, int64_t done) {
     if (context) cm3_progress_update(context, (uint64_t)done);
 }
 
-static cm3_status draw(evaluator *e) {
-    cm3_progress progress = cm3_progress_start("evaluate: draw", "images", (uint64_t)e->count);
+static cm3_status generate_images(evaluator *e) {
+    cm3_progress progress = cm3_progress_start("evaluate: generate images", "images", (uint64_t)e->count);
     const double begin = cm3_clock_seconds();
-    const cm3_status status =
-        cm3_pipeline_generate_codes(&e->pipeline, &e->stage->recipe->generate, (const char *const *)e->captions,
-                                    e->count, (uint64_t)e->first, e->drawn, advanced, is_first(e) ? &progress : NULL);
-    e->draw_seconds = cm3_clock_seconds() - begin;
+    const cm3_status status = cm3_pipeline_generate_codes(
+        &e->pipeline, &e->stage->recipe->generate, (const char *const *)e->captions, e->count, (uint64_t)e->first,
+        e->generated, advanced, is_first(e) ? &progress : NULL);
+    e->image_seconds = cm3_clock_seconds() - begin;
     if (is_first(e)) cm3_progress_end(&progress);
     return status;
 }
 
-static cm3_status describe(evaluator *e) {
+static cm3_status generate_captions(evaluator *e) {
     cm3_decode_config greedy = e->stage->recipe->generate;
     greedy.temperature = 0;
-    cm3_progress progress = cm3_progress_start("evaluate: describe", "images", (uint64_t)e->count);
+    cm3_progress progress = cm3_progress_start("evaluate: generate captions", "images", (uint64_t)e->count);
     const double begin = cm3_clock_seconds();
     const cm3_status status = cm3_pipeline_caption(&e->pipeline, &greedy, e->codes, e->count, (uint64_t)e->first,
                                                    e->written, advanced, is_first(e) ? &progress : NULL);
-    e->describe_seconds = cm3_clock_seconds() - begin;
+    e->caption_seconds = cm3_clock_seconds() - begin;
     if (is_first(e)) cm3_progress_end(&progress);
     CM3_TRY(status);
     for (int64_t i = 0; i < e->count; i++) e->mine[i].caption_right = strcmp(e->written[i], e->captions[i]) == 0;
     return CM3_OK;
 }
 
-/* Codes to images of bytes: what a person would see. */
-static cm3_status paint(evaluator *e, const int32_t *codes, int64_t count, uint8_t *bytes) {
-    float *pixels = malloc((size_t)(PAINT_AT_ONCE * e->bytes) * sizeof *pixels);
-    if (!pixels) return cm3_fail(CM3_ERR_MEMORY, "no memory for %d images", PAINT_AT_ONCE);
-    cm3_status status = CM3_OK;
-    for (int64_t first = 0; first < count && status == CM3_OK; first += PAINT_AT_ONCE) {
-        const int64_t n = count - first < PAINT_AT_ONCE ? count - first : PAINT_AT_ONCE;
-        status = cm3_pipeline_decode_images(&e->pipeline, codes + first * e->per_image, n, pixels);
-        for (int64_t i = 0; i < n && status == CM3_OK; i++) {
-            cm3_image image;
-            status = cm3_image_from_float(pixels + i * e->bytes, (int)e->side, (int)e->side, 3, &image);
-            if (status != CM3_OK) break;
-            memcpy(bytes + (first + i) * e->bytes, image.pixels, (size_t)e->bytes);
-            cm3_image_free(&image);
+/* Codes (count, C) to bytes (count, side, side, 3): what a person would see. */
+static cm3_status decode_bytes(evaluator *e, const int32_t *codes, int64_t count, uint8_t *bytes) {
+    for (int64_t first = 0; first < count; first += DECODE_BATCH) {
+        const int64_t n = count - first < DECODE_BATCH ? count - first : DECODE_BATCH;
+        cm3_image images[DECODE_BATCH];
+        CM3_TRY(cm3_pipeline_decode_images(&e->pipeline, codes + first * e->per_image, n, images));
+        for (int64_t i = 0; i < n; i++) {
+            memcpy(bytes + (first + i) * e->bytes, images[i].pixels, (size_t)e->bytes);
+            cm3_image_free(&images[i]);
         }
     }
-    free(pixels);
-    return status;
+    return CM3_OK;
 }
 
-static cm3_status read_truth(const evaluator *e, int64_t index, uint8_t *bytes) {
+static cm3_status read_truth(const evaluator *e, int64_t index, cm3_image *image) {
     cm3_pair pair;
     CM3_TRY(cm3_source_read(e->source, index, &pair));
     cm3_status status = CM3_OK;
-    if (cm3_image_size(&pair.image) == (size_t)e->bytes)
-        memcpy(bytes, pair.image.pixels, (size_t)e->bytes);
-    else
+    if (cm3_image_size(&pair.image) != (size_t)e->bytes)
         status = cm3_fail(CM3_ERR_INTERNAL, "%s: is not %lld pixels square", pair.name, (long long)e->side);
+    else
+        *image = pair.image;
+    if (status == CM3_OK) pair.image = (cm3_image){0};
     cm3_pair_free(&pair);
     return status;
 }
 
-/* --- judging ----------------------------------------------------------------------------------------------------- */
+/* --- scores ------------------------------------------------------------------------------------------------------ */
 
-/* The nearest image of the whole source to each of my requests. */
+/* The nearest image of the whole source to each of my generated images. */
 static cm3_status search(evaluator *e) {
     const int64_t total = cm3_source_count(e->source);
-    uint8_t *truth = malloc((size_t)(PAINT_AT_ONCE * e->bytes));
-    cm3_match *best = malloc((size_t)e->share * sizeof *best);
-    cm3_status status = truth && best ? paint(e, e->drawn, e->count, e->drawn_bytes)
-                                      : cm3_fail(CM3_ERR_MEMORY, "no memory for %d images", PAINT_AT_ONCE);
-    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) best[i] = CM3_MATCH_NONE;
-    for (int64_t first = 0; first < total && status == CM3_OK; first += PAINT_AT_ONCE) {
-        const int64_t n = total - first < PAINT_AT_ONCE ? total - first : PAINT_AT_ONCE;
-        for (int64_t i = 0; i < n && status == CM3_OK; i++) {
-            status = read_truth(e, first + i, truth + i * e->bytes);
-            e->hashes[first + i] = cm3_hash_bytes(truth + i * e->bytes, (size_t)e->bytes);
+    CM3_AUTO_FREE uint8_t *generated = malloc((size_t)(e->share * e->bytes));
+    CM3_AUTO_FREE uint8_t *truth = malloc((size_t)(DECODE_BATCH * e->bytes));
+    CM3_AUTO_FREE cm3_match *best = malloc((size_t)e->share * sizeof *best);
+    if (!generated || !truth || !best)
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory for %lld images", (long long)(e->share + DECODE_BATCH));
+    CM3_TRY(decode_bytes(e, e->generated, e->count, generated));
+    for (int64_t i = 0; i < e->count; i++) best[i] = CM3_MATCH_NONE;
+    for (int64_t first = 0; first < total; first += DECODE_BATCH) {
+        const int64_t n = total - first < DECODE_BATCH ? total - first : DECODE_BATCH;
+        for (int64_t i = 0; i < n; i++) {
+            CM3_AUTO(cm3_image_free) cm3_image image = {0};
+            CM3_TRY(read_truth(e, first + i, &image));
+            memcpy(truth + i * e->bytes, image.pixels, (size_t)e->bytes);
+            e->hashes[first + i] = cm3_hash_bytes(image.pixels, (size_t)e->bytes);
         }
-        if (status == CM3_OK) cm3_match_offer(e->drawn_bytes, e->count, truth, first, n, e->bytes, best);
+        cm3_match_offer(generated, e->count, truth, first, n, e->bytes, best);
     }
-    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) {
+    for (int64_t i = 0; i < e->count; i++) {
         e->mine[i].nearest = best[i].index;
-        e->mine[i].drawn_right = cm3_hash_equal(e->hashes[best[i].index], e->hashes[e->mine[i].index]);
+        e->mine[i].image_right = cm3_hash_equal(e->hashes[best[i].index], e->hashes[e->mine[i].index]);
     }
-    free(truth);
-    free(best);
-    return status;
+    return CM3_OK;
 }
 
-/* How well images come back from their codes. */
+/* The error of images that are decoded from their own codes. */
 static cm3_status reconstruct(evaluator *e) {
-    uint8_t *truth = malloc((size_t)e->bytes), *back = malloc((size_t)(PAINT_AT_ONCE * e->bytes));
-    cm3_status status = truth && back ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %d images", PAINT_AT_ONCE);
-    for (int64_t first = 0; first < e->count && status == CM3_OK; first += PAINT_AT_ONCE) {
-        const int64_t n = e->count - first < PAINT_AT_ONCE ? e->count - first : PAINT_AT_ONCE;
-        status = paint(e, e->codes + first * e->per_image, n, back);
-        for (int64_t i = 0; i < n && status == CM3_OK; i++) {
-            cm3_judgement *j = &e->mine[first + i];
-            status = read_truth(e, j->index, truth);
-            j->bytes = e->bytes;
-            j->squared_error = (int64_t)cm3_image_distance(truth, back + i * e->bytes, e->bytes, UINT64_MAX);
-        }
+    CM3_AUTO_FREE uint8_t *decoded = malloc((size_t)(e->share * e->bytes));
+    if (!decoded) return cm3_fail(CM3_ERR_MEMORY, "out of memory for %lld images", (long long)e->share);
+    CM3_TRY(decode_bytes(e, e->codes, e->count, decoded));
+    for (int64_t i = 0; i < e->count; i++) {
+        CM3_AUTO(cm3_image_free) cm3_image truth = {0};
+        CM3_TRY(read_truth(e, e->mine[i].index, &truth));
+        e->mine[i].bytes = e->bytes;
+        e->mine[i].squared_error =
+            (int64_t)cm3_image_distance(truth.pixels, decoded + i * e->bytes, e->bytes, UINT64_MAX);
     }
-    free(truth);
-    free(back);
-    return status;
+    return CM3_OK;
 }
 
 static cm3_status render(evaluator *e, int64_t i, cm3_tokens *sample) {
-    cm3_document document = {0};
-    cm3_status status = cm3_store_read(e->store, e->mine[i].index, (cm3_range){0, INT64_MAX}, &document);
-    if (status == CM3_OK) status = cm3_document_render(&document, &e->pipeline.tokenizers.vocab, sample);
-    cm3_document_free(&document);
-    return status;
+    CM3_AUTO(cm3_document_free) cm3_document document = {0};
+    CM3_TRY(cm3_store_read(e->store, e->mine[i].index, (cm3_range){0, INT64_MAX}, &document));
+    return cm3_document_render(&document, &e->pipeline.tokenizers.vocab, sample);
 }
 
 static cm3_status score(evaluator *e) {
-    cm3_tokens *samples = calloc((size_t)e->share, sizeof *samples);
-    cm3_sample_score *scores = calloc((size_t)e->share, sizeof *scores);
-    cm3_status status =
-        samples && scores ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)e->share);
+    CM3_AUTO_FREE cm3_tokens *samples = calloc((size_t)e->share, sizeof *samples);
+    CM3_AUTO_FREE cm3_sample_score *scores = calloc((size_t)e->share, sizeof *scores);
+    if (!samples || !scores)
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory to score %lld samples", (long long)e->share);
+    cm3_status status = CM3_OK;
     for (int64_t i = 0; i < e->count && status == CM3_OK; i++) status = render(e, i, &samples[i]);
     if (status == CM3_OK && e->count)
         status = cm3_score_samples(e->pipeline.model, &e->pipeline.tokenizers.vocab, samples, e->count,
                                    e->stage->recipe->evaluate.rows, scores);
-    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) {
-        e->mine[i].text_tokens = scores[i].text_tokens;
-        e->mine[i].image_tokens = scores[i].image_tokens;
-        e->mine[i].text_nats = scores[i].text_nats;
-        e->mine[i].image_nats = scores[i].image_nats;
+    for (int64_t i = 0; i < e->count; i++) {
+        e->mine[i].tokens = scores[i];
+        CM3_LIST_FREE(&samples[i]);
     }
-    for (int64_t i = 0; samples && i < e->count; i++) CM3_LIST_FREE(&samples[i]);
-    free(samples);
-    free(scores);
     return status;
 }
 
@@ -302,20 +286,19 @@ static cm3_status gather_written(evaluator *e) {
         if ((int64_t)strlen(e->written[i]) + 1 > longest) longest = (int64_t)strlen(e->written[i]) + 1;
     CM3_TRY(cm3_comm_reduce_i64(e->stage->comm, &longest, 1, CM3_REDUCE_MAX));
     e->written_size = longest;
-    char *mine = calloc((size_t)e->share, (size_t)longest);
+    CM3_AUTO_FREE char *mine = calloc((size_t)e->share, (size_t)longest);
     e->all_written = calloc((size_t)(e->share * cm3_comm_size(e->stage->comm)), (size_t)longest);
-    cm3_status status = mine && e->all_written ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for captions");
-    status = cm3_comm_agree_status(e->stage->comm, status);
-    for (int64_t i = 0; i < e->count && status == CM3_OK; i++) strcpy(mine + i * longest, e->written[i]);
-    if (status == CM3_OK) status = cm3_comm_gather(e->stage->comm, mine, e->share * longest, e->all_written, 0);
-    free(mine);
-    return status;
+    const bool fits = mine && e->all_written;
+    CM3_TRY(
+        cm3_comm_agree_status(e->stage->comm, fits ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for captions")));
+    for (int64_t i = 0; i < e->count; i++) strcpy(mine + i * longest, e->written[i]);
+    return cm3_comm_gather(e->stage->comm, mine, e->share * longest, e->all_written, 0);
 }
 
 static cm3_status gather(evaluator *e) {
     CM3_TRY(cm3_comm_gather(e->stage->comm, e->mine, e->share * (int64_t)sizeof *e->mine, e->all, 0));
-    CM3_TRY(cm3_comm_gather(e->stage->comm, e->drawn, e->share * e->per_image * (int64_t)sizeof *e->drawn, e->all_drawn,
-                            0));
+    CM3_TRY(cm3_comm_gather(e->stage->comm, e->generated, e->share * e->per_image * (int64_t)sizeof *e->generated,
+                            e->all_generated, 0));
     return gather_written(e);
 }
 
@@ -324,73 +307,60 @@ cm3_score cm3_score_of(const cm3_judgement *judgements, int64_t count) {
     double text_nats = 0, image_nats = 0, squared_error = 0, bytes = 0;
     for (int64_t i = 0; i < count; i++) {
         const cm3_judgement *j = &judgements[i];
-        s.drawn_right += j->drawn_right;
+        s.images_right += j->image_right;
         s.captions_right += j->caption_right;
-        s.text_tokens += j->text_tokens;
-        s.image_tokens += j->image_tokens;
-        text_nats += j->text_nats;
-        image_nats += j->image_nats;
+        s.text_tokens += j->tokens.text_tokens;
+        s.image_tokens += j->tokens.image_tokens;
+        text_nats += j->tokens.text_nats;
+        image_nats += j->tokens.image_nats;
         squared_error += (double)j->squared_error;
         bytes += (double)j->bytes;
     }
-    s.text_to_image_top1 = (double)s.drawn_right / (double)count;
+    s.text_to_image_top1 = (double)s.images_right / (double)count;
     s.caption_exact = (double)s.captions_right / (double)count;
     s.loss_text = text_nats / (double)s.text_tokens;
     s.loss_image = image_nats / (double)s.image_tokens;
-    /* Images that come back without any error have no finite ratio; 100 dB is far above what 8 bits can tell apart.
-     */
+    /* The ratio of images without any error is infinite; 100 dB is far above what 8 bits can tell apart. */
     s.vq_psnr = fmin(10 * log10(255.0 * 255.0 * bytes / squared_error), 100);
     return s;
 }
 
 /* --- the album --------------------------------------------------------------------------------------------------- */
 
-static cm3_status image_of(const evaluator *e, const uint8_t *bytes, cm3_image *image) {
-    CM3_TRY(cm3_image_create((int)e->side, (int)e->side, 3, image));
-    memcpy(image->pixels, bytes, (size_t)e->bytes);
-    return CM3_OK;
-}
-
-static cm3_status fill_pair(const evaluator *e, int64_t at, const uint8_t *decoded, const uint8_t *drawn,
-                            uint8_t *truth, cm3_album_pair *p) {
-    const cm3_judgement *j = &e->all[at];
+static cm3_status fill_pair(const evaluator *e, const cm3_judgement *j, const char *written, cm3_album_pair *p,
+                            cm3_image *truth) {
     size_t length;
-    p->drawn_right = j->drawn_right;
+    p->image_right = j->image_right;
     p->caption_right = j->caption_right;
-    p->written = strdup(e->all_written + at * e->written_size);
-    if (!p->written) return cm3_fail(CM3_ERR_MEMORY, "no memory for a caption");
+    p->model_caption = strdup(written);
+    if (!p->model_caption) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a caption");
     CM3_TRY(cm3_source_text(e->source, j->index, &p->caption, &length));
-    CM3_TRY(cm3_source_text(e->source, j->nearest, &p->nearest, &length));
-    CM3_TRY(read_truth(e, j->index, truth));
-    CM3_TRY(image_of(e, truth, &p->truth));
-    CM3_TRY(image_of(e, decoded, &p->decoded));
-    return image_of(e, drawn, &p->drawn);
+    CM3_TRY(cm3_source_text(e->source, j->nearest, &p->nearest_caption, &length));
+    return read_truth(e, j->index, truth);
 }
 
-/* Pairs spread evenly over the judged ones of their split. */
+/* Pairs spread evenly over the evaluated ones of their split. */
 static cm3_status fill_pairs(evaluator *e, cm3_album *album, int64_t seen) {
-    const int64_t count = album->count, validation = count - seen;
-    int32_t *codes = malloc((size_t)(2 * count * e->per_image) * sizeof *codes); /* true ones, then drawn ones */
-    uint8_t *bytes = malloc((size_t)((2 * count + 1) * e->bytes));
-    int64_t *at = malloc((size_t)count * sizeof *at);
-    cm3_status status = codes && bytes && at
-                            ? CM3_OK
-                            : cm3_fail(CM3_ERR_MEMORY, "no memory for an album of %lld pairs", (long long)count);
-    for (int64_t i = 0; i < count && status == CM3_OK; i++) {
+    const int64_t count = album->count, validation = count - seen, per_image = e->per_image;
+    CM3_AUTO_FREE int32_t *codes = malloc((size_t)(2 * count * per_image) * sizeof *codes); /* true, generated, ... */
+    CM3_AUTO_FREE cm3_image *images = calloc((size_t)(2 * count), sizeof *images);
+    if (!codes || !images)
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory for an album of %lld pairs", (long long)count);
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t at = i < seen ? i * e->seen / seen : e->seen + (i - seen) * e->validation / validation;
+        int32_t *both = codes + 2 * i * per_image;
         album->pairs[i].validation = i >= seen;
-        at[i] = i < seen ? i * e->seen / seen : e->seen + (i - seen) * e->validation / validation;
-        status = cm3_token_store_pair_codes(e->store, e->all[at[i]].index, e->per_image, codes + i * e->per_image);
-        memcpy(codes + (count + i) * e->per_image, e->all_drawn + at[i] * e->per_image,
-               (size_t)e->per_image * sizeof *codes);
+        CM3_TRY(fill_pair(e, &e->all[at], e->all_written + at * e->written_size, &album->pairs[i],
+                          &album->images[i * CM3_ALBUM_OF_PAIR + CM3_ALBUM_TRUE]));
+        CM3_TRY(cm3_token_store_pair_codes(e->store, e->all[at].index, per_image, both));
+        memcpy(both + per_image, e->all_generated + at * per_image, (size_t)per_image * sizeof *codes);
     }
-    if (status == CM3_OK) status = paint(e, codes, 2 * count, bytes);
-    for (int64_t i = 0; i < count && status == CM3_OK; i++)
-        status = fill_pair(e, at[i], bytes + i * e->bytes, bytes + (count + i) * e->bytes, bytes + 2 * count * e->bytes,
-                           &album->pairs[i]);
-    free(codes);
-    free(bytes);
-    free(at);
-    return status;
+    CM3_TRY(cm3_pipeline_decode_images(&e->pipeline, codes, 2 * count, images));
+    for (int64_t i = 0; i < count; i++) {
+        album->images[i * CM3_ALBUM_OF_PAIR + CM3_ALBUM_DECODED] = images[2 * i];
+        album->images[i * CM3_ALBUM_OF_PAIR + CM3_ALBUM_GENERATED] = images[2 * i + 1];
+    }
+    return CM3_OK;
 }
 
 /* Which pair gives row r its caption: the first half of the rows are of seen pairs, the rest of validation ones; if
@@ -401,65 +371,51 @@ static int64_t pair_of_row(const evaluator *e, int64_t r, int64_t rows) {
                        : e->seen + (2 * (r - of_seen) + 1) * e->validation / (2 * of_validation);
 }
 
-/* Several requests of a few captions. The likeliest drawing is always the same one: a recipe that asks for it
- * (temperature 0) gets its samples at temperature 1. */
+/* Several images for each of a few captions. At temperature 0 they would be equal: a recipe that says so gets samples
+ * at temperature 1. */
 static cm3_status fill_rows(evaluator *e, cm3_album *album) {
-    const int64_t rows = album->row_count, count = rows * SAMPLES;
+    const int64_t rows = album->row_count, count = rows * ROW_SAMPLES;
     cm3_decode_config config = e->stage->recipe->generate;
     if (config.temperature <= 0) config.temperature = 1;
     album->temperature = config.temperature;
-    int32_t *codes = calloc((size_t)(count * e->per_image), sizeof *codes);
-    uint8_t *bytes = malloc((size_t)(count * e->bytes));
-    const char **captions = calloc((size_t)count, sizeof *captions);
-    cm3_status status =
-        codes && bytes && captions ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld images", (long long)count);
-    for (int64_t r = 0; r < rows && status == CM3_OK; r++) {
+    CM3_AUTO_FREE int32_t *codes = calloc((size_t)(count * e->per_image), sizeof *codes);
+    const char *captions[ALBUM_ROWS * ROW_SAMPLES];
+    if (!codes) return cm3_fail(CM3_ERR_MEMORY, "out of memory for %lld images", (long long)count);
+    for (int64_t r = 0; r < rows; r++) {
         const int64_t at = pair_of_row(e, r, rows);
         size_t length;
         album->rows[r].validation = at >= e->seen;
-        status = cm3_source_text(e->source, e->pairs[at], &album->rows[r].caption, &length);
-        for (int s = 0; s < SAMPLES; s++) captions[r * SAMPLES + s] = album->rows[r].caption;
+        CM3_TRY(cm3_source_text(e->source, e->pairs[at], &album->rows[r].caption, &length));
+        for (int s = 0; s < ROW_SAMPLES; s++) captions[r * ROW_SAMPLES + s] = album->rows[r].caption;
     }
-    const uint64_t first = UINT64_C(1) << 40; /* numbers that no judged pair has */
-    if (status == CM3_OK)
-        status = cm3_pipeline_generate_codes(&e->pipeline, &config, captions, count, first, codes, NULL, NULL);
-    if (status == CM3_OK) status = paint(e, codes, count, bytes);
-    for (int64_t i = 0; i < count && status == CM3_OK; i++)
-        status = image_of(e, bytes + i * e->bytes, &album->rows[i / SAMPLES].drawn[i % SAMPLES]);
-    free(codes);
-    free(bytes);
-    free(captions);
-    return status;
+    const uint64_t first = UINT64_C(1) << 40; /* random streams that no evaluated pair has */
+    CM3_TRY(cm3_pipeline_generate_codes(&e->pipeline, &config, captions, count, first, codes, NULL, NULL));
+    return cm3_pipeline_decode_images(&e->pipeline, codes, count, album->row_images);
 }
 
-static int64_t kept(const evaluator *e, int64_t pairs) {
-    int64_t most = KEPT_PIXELS / (3 * e->side * e->side);
-    if (most > KEPT_PAIRS) most = KEPT_PAIRS;
+static int64_t album_pairs(const evaluator *e, int64_t available) {
+    int64_t most = ALBUM_PIXELS / (3 * e->side * e->side);
+    if (most > ALBUM_PAIRS) most = ALBUM_PAIRS;
     if (most < 1) most = 1;
-    return pairs < most ? pairs : most;
+    return available < most ? available : most;
 }
 
 static cm3_status make_album(evaluator *e) {
-    const int64_t seen = kept(e, e->seen), validation = kept(e, e->validation);
-    const int64_t rows = e->seen + e->validation < SAMPLE_ROWS ? 1 : SAMPLE_ROWS;
-    cm3_album album;
-    CM3_TRY(cm3_album_create(e->side, seen + validation, rows, SAMPLES, &album));
+    const int64_t seen = album_pairs(e, e->seen), validation = album_pairs(e, e->validation);
+    const int64_t rows = e->seen + e->validation < ALBUM_ROWS ? 1 : ALBUM_ROWS;
+    CM3_AUTO(cm3_album_free) cm3_album album = {0};
+    CM3_TRY(cm3_album_create(e->side, seen + validation, rows, ROW_SAMPLES, &album));
     album.step = e->pipeline.step;
-    cm3_status status = fill_pairs(e, &album, seen);
-    if (status == CM3_OK) status = fill_rows(e, &album);
-    char *folder = cm3_stage_path(e->stage->recipe, "evaluation", NULL);
-    if (status == CM3_OK)
-        status = folder ? cm3_album_write(&album, folder) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    free(folder);
-    cm3_album_free(&album);
-    return status;
+    CM3_TRY(fill_pairs(e, &album, seen));
+    CM3_TRY(fill_rows(e, &album));
+    return cm3_album_write(&album, cm3_stage_path(e->stage->recipe, "evaluation", NULL).text);
 }
 
 /* --- all of it --------------------------------------------------------------------------------------------------- */
 
 static cm3_status judge(evaluator *e) {
-    CM3_TRY(draw(e));
-    CM3_TRY(describe(e));
+    CM3_TRY(generate_images(e));
+    CM3_TRY(generate_captions(e));
     CM3_TRY(search(e));
     CM3_TRY(reconstruct(e));
     return score(e);
@@ -472,7 +428,7 @@ cm3_status cm3_evaluate(const cm3_stage_context *stage, const cm3_evaluate_optio
     *evaluation = (cm3_evaluation){0};
     cm3_status status = cm3_comm_agree_status(stage->comm, set_up(&e));
     if (status == CM3_OK && is_first(&e))
-        cm3_log_info("evaluate: the model of step %lld, on the %s", (long long)e.pipeline.step, stage->device->text);
+        cm3_log_info("evaluate: checkpoint of step %lld, on the %s", (long long)e.pipeline.step, stage->device->text);
     if (status == CM3_OK) status = cm3_comm_agree_status(stage->comm, judge(&e));
     if (status == CM3_OK) status = gather(&e);
     if (status == CM3_OK && options->album)
@@ -484,8 +440,8 @@ cm3_status cm3_evaluate(const cm3_stage_context *stage, const cm3_evaluate_optio
                                        .images = cm3_source_count(e.source),
                                        .left_out = e.left_out,
                                        .seconds = cm3_clock_seconds() - begin,
-                                       .draw_seconds = e.draw_seconds,
-                                       .describe_seconds = e.describe_seconds,
+                                       .image_seconds = e.image_seconds,
+                                       .caption_seconds = e.caption_seconds,
                                        .seen = cm3_score_of(e.all, e.seen),
                                        .validation = cm3_score_of(e.all + e.seen, e.validation)};
     tear_down(&e);

@@ -15,7 +15,7 @@ static void put_score(cm3_json_writer *w, const cm3_score *s) {
     cm3_json_put_double(w, "loss_text", s->loss_text);
     cm3_json_put_double(w, "loss_image", s->loss_image);
     cm3_json_put_int(w, "pairs", s->pairs);
-    cm3_json_put_int(w, "drawn_right", s->drawn_right);
+    cm3_json_put_int(w, "drawn_right", s->images_right);
     cm3_json_put_int(w, "captions_right", s->captions_right);
     cm3_json_put_int(w, "text_tokens", s->text_tokens);
     cm3_json_put_int(w, "image_tokens", s->image_tokens);
@@ -48,8 +48,8 @@ static void put_evaluation(cm3_json_writer *w, const cm3_evaluation *e, const cm
     cm3_json_put_int(w, "image_tokenizer_parameters", e->image_parameters);
     put_decode(w, decode);
     cm3_json_put_double(w, "seconds", e->seconds);
-    cm3_json_put_double(w, "draw_seconds", e->draw_seconds);
-    cm3_json_put_double(w, "describe_seconds", e->describe_seconds);
+    cm3_json_put_double(w, "draw_seconds", e->image_seconds);
+    cm3_json_put_double(w, "describe_seconds", e->caption_seconds);
     cm3_json_end_object(w);
 }
 
@@ -60,11 +60,7 @@ void cm3_evaluation_print(const cm3_evaluation *evaluation, const cm3_decode_con
 }
 
 static cm3_status open_output(const cm3_recipe *recipe, const char *name, cm3_output **output) {
-    char *path = cm3_path_join(recipe->run.out, name);
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-    const cm3_status status = cm3_output_open(path, output);
-    free(path);
-    return status;
+    return cm3_output_open(cm3_path_join(recipe->run.out, name).text, output);
 }
 
 cm3_status cm3_evaluation_write(const cm3_evaluation *evaluation, const cm3_recipe *recipe) {
@@ -104,42 +100,39 @@ static cm3_status write_curve(const cm3_recipe *recipe, const cm3_evaluation *po
 
 static cm3_status evaluate_names(const cm3_stage_context *stage, const cm3_evaluate_options *options,
                                  const char *folder, const cm3_names *names, cm3_evaluation *points, int64_t *count,
-                                 void (*told)(const cm3_evaluation *point)) {
+                                 void (*done)(const cm3_evaluation *point)) {
     *count = 0;
     for (size_t i = 0; i < names->count; i++) {
         if (step_of(names->names[i]) < 0) continue;
-        char *checkpoint = cm3_path_join(folder, names->names[i]);
-        if (!checkpoint) return cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
-        const cm3_evaluate_options one = {
-            .checkpoint = checkpoint, .prompts = options->prompts, .album = options->album && i + 1 == names->count};
-        const cm3_status status = cm3_evaluate(stage, &one, &points[*count]);
-        free(checkpoint);
-        CM3_TRY(status);
-        if (told && cm3_stage_is_first(stage)) told(&points[*count]);
+        const cm3_path checkpoint = cm3_path_join(folder, names->names[i]);
+        const cm3_evaluate_options one = {.checkpoint = checkpoint.text,
+                                          .prompts = options->prompts,
+                                          .album = options->album && i + 1 == names->count};
+        CM3_TRY(cm3_evaluate(stage, &one, &points[*count]));
+        if (done && cm3_stage_is_first(stage)) done(&points[*count]);
         ++*count;
     }
     return CM3_OK;
 }
 
 cm3_status cm3_evaluate_curve(const cm3_stage_context *stage, const cm3_evaluate_options *options,
-                              cm3_evaluation *evaluation, void (*told)(const cm3_evaluation *point)) {
-    char *folder = cm3_stage_path(stage->recipe, "pretrain", "checkpoints");
+                              cm3_evaluation *evaluation, void (*done)(const cm3_evaluation *point)) {
+    const cm3_path folder = cm3_stage_path(stage->recipe, "pretrain", "checkpoints");
     cm3_names names = {0};
-    cm3_status status = folder ? cm3_folder_list(folder, &names) : cm3_fail(CM3_ERR_MEMORY, "no memory for a path");
+    cm3_status status = cm3_folder_list(folder.text, &names);
     cm3_evaluation *points = status == CM3_OK ? calloc(names.count + 1, sizeof *points) : NULL;
-    if (status == CM3_OK && !points) status = cm3_fail(CM3_ERR_MEMORY, "no memory for the points of a curve");
+    if (status == CM3_OK && !points) status = cm3_fail(CM3_ERR_MEMORY, "out of memory for the points of a curve");
     if (status == CM3_OK && names.count) qsort(names.names, names.count, sizeof *names.names, by_step);
     status = cm3_comm_agree_status(stage->comm, status);
     int64_t count = 0;
-    if (status == CM3_OK) status = evaluate_names(stage, options, folder, &names, points, &count, told);
+    if (status == CM3_OK) status = evaluate_names(stage, options, folder.text, &names, points, &count, done);
     if (status == CM3_OK && count == 0)
-        status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: has no checkpoint; run `cm3leon pretrain` first", folder);
+        status = cm3_fail(CM3_ERR_NOT_FOUND, "%s: has no checkpoint; run `cm3leon pretrain` first", folder.text);
     if (status == CM3_OK)
         status = cm3_comm_agree_status(stage->comm,
                                        cm3_stage_is_first(stage) ? write_curve(stage->recipe, points, count) : CM3_OK);
     if (status == CM3_OK) *evaluation = points[count - 1];
     free(points);
     cm3_names_free(&names);
-    free(folder);
     return status;
 }

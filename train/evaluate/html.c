@@ -1,31 +1,18 @@
 #include "train/evaluate/html.h"
 
-#include <stdlib.h>
+#include "core/auto.h"
 
 void cm3_html_text(FILE *file, const char *text) {
+    static const char special[] = "&<>\"'";
+    static const char *const entities[] = {"&amp;", "&lt;", "&gt;", "&quot;", "&#39;"};
     for (const char *c = text; *c; c++) {
-        switch (*c) {
-        case '&':
-            fputs("&amp;", file);
-            break;
-        case '<':
-            fputs("&lt;", file);
-            break;
-        case '>':
-            fputs("&gt;", file);
-            break;
-        case '"':
-            fputs("&quot;", file);
-            break;
-        case '\'':
-            fputs("&#39;", file);
-            break;
-        default:
-            if (((unsigned char)*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f)
-                fputs("\xef\xbf\xbd", file);
-            else
-                fputc(*c, file);
-        }
+        const char *found = strchr(special, *c);
+        if (found)
+            fputs(entities[found - special], file);
+        else if (((unsigned char)*c < 0x20 && *c != '\n' && *c != '\t') || *c == 0x7f)
+            fputs("\xef\xbf\xbd", file);
+        else
+            fputc(*c, file);
     }
 }
 
@@ -43,7 +30,7 @@ void cm3_html_base64(FILE *file, const uint8_t *bytes, size_t length) {
 }
 
 cm3_status cm3_html_image(FILE *file, const cm3_image *image, const char *alt) {
-    uint8_t *png = NULL;
+    CM3_AUTO_FREE uint8_t *png = NULL;
     size_t length = 0;
     CM3_TRY(cm3_image_encode_png(image, &png, &length));
     fprintf(file, "<img width=\"%d\" height=\"%d\" alt=\"", image->width, image->height);
@@ -51,6 +38,5 @@ cm3_status cm3_html_image(FILE *file, const cm3_image *image, const char *alt) {
     fputs("\" src=\"data:image/png;base64,", file);
     cm3_html_base64(file, png, length);
     fputs("\">", file);
-    free(png);
     return CM3_OK;
 }

@@ -1,4 +1,4 @@
-/* What the page is made from (report.c), and how it is written (report_page.c, report_images.c, report_style.c). */
+/* What the page is made from (report.c), and how it is written (report_page.c, report_images.c, report.css). */
 #ifndef CM3_TRAIN_EVALUATE_REPORT_INTERNAL_H
 #define CM3_TRAIN_EVALUATE_REPORT_INTERNAL_H
 
@@ -9,29 +9,43 @@
 
 /* A stage that trains. */
 typedef struct cm3__report_stage {
-    bool there;
-    int64_t parameters, items;                           /* of the network; tokens or images learned from */
+    bool trained;
+    int64_t parameters, items;                           /* of the network; tokens or images seen */
     double steps, seconds, items_per_second, mfu, flops; /* items_per_second, mfu: medians of the steps */
 } cm3__report_stage;
+
+enum cm3__curve {
+    /* image tokenizer */
+    CM3__PSNR,
+    CM3__VALIDATION_PSNR,
+    /* losses of the transformer */
+    CM3__TEXT_LOSS,
+    CM3__IMAGE_LOSS,
+    CM3__VALIDATION_TEXT_LOSS,
+    CM3__VALIDATION_IMAGE_LOSS,
+    /* over the checkpoints, if `evaluate --all-checkpoints` was run */
+    CM3__TOP1,
+    CM3__CAPTIONS,
+    CM3__VALIDATION_TOP1,
+    CM3__VALIDATION_CAPTIONS,
+    CM3__CURVES
+};
 
 typedef struct cm3__report {
     const cm3_recipe *recipe;
     const char *config_text;
     cm3__report_stage image, model;
-    cm3_series psnr, validation_psnr;                               /* image tokenizer */
-    cm3_series text, image_loss, validation_text, validation_image; /* losses of the transformer */
-    cm3_series top1, caption, validation_top1,
-        validation_caption; /* over the checkpoints, if `evaluate --all-checkpoints` was run */
-    json_t *evaluation;     /* NULL: not evaluated */
-    cm3_album album;        /* without pairs: none */
+    cm3_series curves[CM3__CURVES];
+    json_t *evaluation; /* NULL: not evaluated */
+    cm3_album album;    /* without pairs: none */
 } cm3__report;
 
-extern const char cm3__report_style[];
+extern const char cm3__report_style[]; /* report.css */
 
 /* The whole page. Write faults stay in the stream; only memory can fail. */
 cm3_status cm3__report_page(FILE *file, const cm3__report *report);
 /* Its sections made of images. */
-cm3_status cm3__report_drawings(FILE *file, const cm3__report *report);
+cm3_status cm3__report_generated(FILE *file, const cm3__report *report);
 cm3_status cm3__report_samples(FILE *file, const cm3__report *report);
 cm3_status cm3__report_captions(FILE *file, const cm3__report *report);
 cm3_status cm3__report_reconstructions(FILE *file, const cm3__report *report);

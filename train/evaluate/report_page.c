@@ -1,4 +1,4 @@
-/* The page: its words, figures, tables and curves. */
+/* The page: text, figures, tables and curves. */
 #include "train/evaluate/report_internal.h"
 
 #include "core/progress.h"
@@ -68,10 +68,10 @@ static void write_facts(FILE *file, const cm3__report *r) {
     char text[32];
     fputs("<ul class=\"facts\">\n", file);
     share_fact(file, r->evaluation, "text_to_image_top1",
-               "of the images drawn from seen captions look most like the true one, among all images");
-    share_fact(file, validation_of(r), "text_to_image_top1", "of those drawn from combinations it has never seen");
-    share_fact(file, r->evaluation, "caption_exact", "of the captions written for images are exactly right");
-    if (r->model.there) {
+               "of the images generated for seen captions are nearest to the true one, among all images");
+    share_fact(file, validation_of(r), "text_to_image_top1", "of those generated for validation captions");
+    share_fact(file, r->evaluation, "caption_exact", "of the captions generated for images are exactly right");
+    if (r->model.trained) {
         fact(file, duration(r->image.seconds + r->model.seconds, text), "of training, both networks");
         fact(file, amount((double)(r->image.parameters + r->model.parameters), text), "parameters, both networks");
     }
@@ -83,7 +83,7 @@ static void write_head(FILE *file, const cm3__report *r) {
     fputs("<header><h1>", file);
     cm3_html_text(file, run_name(r));
     fputs("</h1>\n<p class=\"lead\">", file);
-    if (r->model.there) {
+    if (r->model.trained) {
         fprintf(file, "A CM3Leon model of %s parameters, trained from scratch on ",
                 amount((double)r->model.parameters, text));
         const double images = number(r->evaluation, "pictures");
@@ -91,7 +91,7 @@ static void write_head(FILE *file, const cm3__report *r) {
             fprintf(file, "a set of %.0f images and their captions", images);
         else
             fputs("images and their captions", file);
-        fputs(". It draws images for captions and writes captions for images.", file);
+        fputs(". It generates images for captions and captions for images.", file);
     } else {
         fputs("A CM3Leon run that has not trained its model yet.", file);
     }
@@ -103,35 +103,36 @@ static void write_head(FILE *file, const cm3__report *r) {
 /* --- curves ------------------------------------------------------------------------------------------------------ */
 
 static cm3_status write_curves(FILE *file, const cm3__report *r) {
-    const cm3_chart loss = {.title = "Transformer: cross-entropy, nats a token",
+    const cm3_series *c = r->curves;
+    const cm3_chart loss = {.title = "Transformer: cross-entropy, nats per token",
                             .decimals = 3,
                             .unit = "",
                             .count = 4,
-                            .lines = {{"text", "a", false, &r->text},
-                                      {"image", "b", false, &r->image_loss},
-                                      {"text, validation", "a", true, &r->validation_text},
-                                      {"image, validation", "b", true, &r->validation_image}}};
+                            .lines = {{"text", "a", false, &c[CM3__TEXT_LOSS]},
+                                      {"image", "b", false, &c[CM3__IMAGE_LOSS]},
+                                      {"text, validation", "a", true, &c[CM3__VALIDATION_TEXT_LOSS]},
+                                      {"image, validation", "b", true, &c[CM3__VALIDATION_IMAGE_LOSS]}}};
     const cm3_chart psnr = {
         .title = "Image tokenizer: images from their codes, PSNR",
         .decimals = 2,
         .unit = " dB",
         .count = 2,
-        .lines = {{"training", "b", false, &r->psnr}, {"validation", "b", true, &r->validation_psnr}}};
-    const cm3_chart curve = {.title = "Evaluated checkpoints: share that is right",
+        .lines = {{"training", "b", false, &c[CM3__PSNR]}, {"validation", "b", true, &c[CM3__VALIDATION_PSNR]}}};
+    const cm3_chart curve = {.title = "Checkpoints: share that is right",
                              .decimals = 3,
                              .unit = "",
                              .from_zero = true,
                              .count = 4,
-                             .lines = {{"requests", "b", true, &r->top1},
-                                       {"captions", "a", true, &r->caption},
-                                       {"requests, validation", "c", true, &r->validation_top1},
-                                       {"captions, validation", "d", true, &r->validation_caption}}};
-    fputs("<h2>Learning</h2>\n", file);
-    if (!r->image.there && !r->model.there) missing(file, r, "No network has been trained yet.", "run RECIPE out=");
+                             .lines = {{"images", "b", true, &c[CM3__TOP1]},
+                                       {"captions", "a", true, &c[CM3__CAPTIONS]},
+                                       {"images, validation", "c", true, &c[CM3__VALIDATION_TOP1]},
+                                       {"captions, validation", "d", true, &c[CM3__VALIDATION_CAPTIONS]}}};
+    fputs("<h2>Training curves</h2>\n", file);
+    if (!r->image.trained && !r->model.trained) missing(file, r, "No network has been trained yet.", "run RECIPE out=");
     fputs("<div class=\"charts\">\n", file);
-    if (r->model.there) CM3_TRY(cm3_chart_write(file, &loss));
-    if (r->image.there) CM3_TRY(cm3_chart_write(file, &psnr));
-    if (r->top1.count) CM3_TRY(cm3_chart_write(file, &curve));
+    if (r->model.trained) CM3_TRY(cm3_chart_write(file, &loss));
+    if (r->image.trained) CM3_TRY(cm3_chart_write(file, &psnr));
+    if (c[CM3__TOP1].count) CM3_TRY(cm3_chart_write(file, &curve));
     fputs("</div>\n", file);
     return CM3_OK;
 }
@@ -166,24 +167,24 @@ static void write_evaluation(FILE *file, const cm3__report *r) {
     char text[32];
     fprintf(file, "<div class=\"wide\"><table><thead><tr><th></th><th>seen in training</th>%s</tr></thead><tbody>\n",
             count > 1 ? "<th>validation</th>" : "");
-    fputs("<tr><th>Drawing is nearest to its own image, among all</th>", file);
+    fputs("<tr><th>Generated image is nearest to its own, among all</th>", file);
     for (int i = 0; i < count; i++) share_cell(file, columns[i], "text_to_image_top1", "drawn_right");
     fputs("</tr>\n<tr><th>Caption is exactly the true one</th>", file);
     for (int i = 0; i < count; i++) share_cell(file, columns[i], "caption_exact", "captions_right");
     fputs("</tr>\n<tr><th>Images from their codes, PSNR</th>", file);
     for (int i = 0; i < count; i++) value_cell(file, columns[i], "vq_psnr", 2, " dB");
-    fputs("</tr>\n<tr><th>Loss of text, nats a token</th>", file);
+    fputs("</tr>\n<tr><th>Loss of text, nats per token</th>", file);
     for (int i = 0; i < count; i++) value_cell(file, columns[i], "loss_text", 3, "");
-    fputs("</tr>\n<tr><th>Loss of images, nats a token</th>", file);
+    fputs("</tr>\n<tr><th>Loss of images, nats per token</th>", file);
     for (int i = 0; i < count; i++) value_cell(file, columns[i], "loss_image", 3, "");
     const json_t *decode = json_object_get(r->evaluation, "decode");
     fprintf(file,
-            "</tr>\n</tbody></table></div>\n<p><em>One drawing a caption at step %.0f, compared by squared differences "
+            "</tr>\n</tbody></table></div>\n<p><em>One image per caption at step %.0f, compared by squared differences "
             "of pixels with all %.0f images; ",
             number(r->evaluation, "step"), number(r->evaluation, "pictures"));
     fprintf(file,
-            "guidance %g, top-p %g, temperature %g. Captions are written greedily. Losses are of whole samples, read "
-            "from left to right. It took %s.</em></p>\n",
+            "guidance %g, top-p %g, temperature %g. Captions are generated greedily. Losses are of whole samples in "
+            "causal order. The evaluation took %s.</em></p>\n",
             number(decode, "guidance"), number(decode, "top_p"), number(decode, "temperature"),
             duration(number(r->evaluation, "seconds"), text));
 }
@@ -191,7 +192,7 @@ static void write_evaluation(FILE *file, const cm3__report *r) {
 static void stage_row(FILE *file, const char *name, const char *unit, const cm3__report_stage *s) {
     char a[32], b[32], c[32], d[32];
     fprintf(file, "<tr><th>%s</th>", name);
-    if (!s->there) {
+    if (!s->trained) {
         fputs("<td colspan=\"6\"><em>not trained yet</em></td></tr>\n", file);
         return;
     }
@@ -203,27 +204,27 @@ static void stage_row(FILE *file, const char *name, const char *unit, const cm3_
 
 static void write_run(FILE *file, const cm3__report *r) {
     const cm3_recipe *recipe = r->recipe;
-    fputs(
-        "<h2>The run</h2>\n<div class=\"wide\"><table><thead><tr><th></th><th>parameters</th><th>steps</th><th>learned "
-        "from</th><th>time</th>"
-        "<th>speed</th><th>FLOPs</th></tr></thead><tbody>\n",
-        file);
+    fputs("<h2>The run</h2>\n<div "
+          "class=\"wide\"><table><thead><tr><th></th><th>parameters</th><th>steps</th><th>seen</th><th>time</th>"
+          "<th>speed</th><th>FLOPs</th></tr></thead><tbody>\n",
+          file);
     stage_row(file, "Image tokenizer", "images", &r->image);
     stage_row(file, "Transformer", "tokens", &r->model);
     fputs("</tbody></table></div>\n", file);
     fprintf(file,
-            "<p>The transformer has %lld layers of width %lld with %lld heads and reads %lld tokens at once, %lld "
-            "sequences a step, with the CM3 objective. ",
+            "<p>The transformer has %lld layers of width %lld with %lld heads and a context of %lld tokens; a step "
+            "trains on "
+            "%lld sequences, with the CM3 objective. ",
             (long long)recipe->model.layers, (long long)recipe->model.width, (long long)recipe->model.heads,
             (long long)recipe->pretrain.data.context, (long long)recipe->pretrain.data.batch);
     const long long side = (long long)cm3_vqgan_code_side(&recipe->image_tokenizer.network),
                     image = (long long)recipe->image_tokenizer.network.image_size;
-    fprintf(file, "A image of %lld × %lld pixels is %lld × %lld codes out of %lld. The peak learning rate was %g.",
+    fprintf(file, "An image of %lld × %lld pixels is %lld × %lld codes out of %lld. The peak learning rate was %g.",
             image, image, side, side, (long long)recipe->image_tokenizer.network.codes,
             recipe->pretrain.optimizer.learning_rate);
-    /* Above 1 the rate was measured while the machine was busy with something else: no figure to show. */
+    /* Above 1, the peak was measured while other work used the machine: no figure to show. */
     if (r->model.mfu > 0 && r->model.mfu <= 1)
-        fprintf(file, " Its training used %.0f %% of the rate at which this machine multiplies matrices.",
+        fprintf(file, " Its training reached %.0f %% of the peak that was measured on this machine.",
                 100 * r->model.mfu);
     fputs("</p>\n<details><summary>The whole recipe</summary><pre>", file);
     cm3_html_text(file, r->config_text);
@@ -233,29 +234,30 @@ static void write_run(FILE *file, const cm3__report *r) {
 /* --- images ------------------------------------------------------------------------------------------------------ */
 
 static cm3_status write_images(FILE *file, const cm3__report *r) {
-    fputs("<h2>Drawn from words</h2>\n", file);
+    fputs("<h2>Captions to images</h2>\n", file);
     if (r->album.count == 0) {
-        missing(file, r, "There are no requests yet.", "evaluate");
+        missing(file, r, "There are no generated images yet.", "evaluate");
         return CM3_OK;
     }
     fprintf(file,
-            "<p>Each caption was drawn once, at step %lld; beside it is the true image. "
-            "<span class=\"right\">✓</span> says that of all images the true one is the nearest to the drawing. "
-            "Nothing here is chosen: pairs are spread evenly over the set.</p>\n",
+            "<p>One image was generated for each caption, at step %lld; beside it is the true one. "
+            "<span class=\"right\">✓</span>: of all images of the source, the true one is the nearest to it. "
+            "The pairs are not chosen by hand: they are spread evenly over the set.</p>\n",
             (long long)r->album.step);
-    CM3_TRY(cm3__report_drawings(file, r));
+    CM3_TRY(cm3__report_generated(file, r));
     if (r->album.row_count) {
-        fprintf(file,
-                "<h2>One caption, several requests</h2>\n<p>Other draws of the same captions, at temperature %g.</p>\n",
-                r->album.temperature);
+        fprintf(
+            file,
+            "<h2>One caption, several samples</h2>\n<p>Images sampled for the same caption, at temperature %g.</p>\n",
+            r->album.temperature);
         CM3_TRY(cm3__report_samples(file, r));
     }
-    fputs("<h2>Words for images</h2>\n<p>The caption that the model writes for a image, greedily; right only if it "
-          "is the true one to the letter.</p>\n",
+    fputs("<h2>Images to captions</h2>\n<p>The caption that the model generates for an image, greedily; right only if "
+          "it equals the true one.</p>\n",
           file);
     CM3_TRY(cm3__report_captions(file, r));
-    fputs("<h2>Images and their codes</h2>\n<p>What the model can see and draw at best: each image after it went "
-          "through the image tokenizer and back.</p>\n",
+    fputs("<h2>Images and their codes</h2>\n<p>The upper bound of what the model can see and generate: each image "
+          "encoded and decoded by the image tokenizer.</p>\n",
           file);
     return cm3__report_reconstructions(file, r);
 }
@@ -275,7 +277,7 @@ cm3_status cm3__report_page(FILE *file, const cm3__report *r) {
     write_run(file, r);
     fputs("<footer>Made by <code>cm3leon report ", file);
     cm3_html_text(file, r->recipe->run.out);
-    fputs("</code>. To draw something else: <code>cm3leon generate ", file);
+    fputs("</code>. To generate more: <code>cm3leon generate ", file);
     cm3_html_text(file, r->recipe->run.out);
     fputs(" --prompt &quot;…&quot;</code></footer>\n</main>\n</body>\n</html>\n", file);
     return CM3_OK;

@@ -1,5 +1,6 @@
 #include "train/evaluate/series.h"
 
+#include "core/auto.h"
 #include "core/json.h"
 
 #include <errno.h>
@@ -8,27 +9,14 @@
 #include <string.h>
 
 cm3_status cm3_series_add(cm3_series *s, double x, double y) {
-    if (s->count == s->capacity) {
-        const int64_t capacity = s->capacity ? 2 * s->capacity : 256;
-        double *xs = realloc(s->x, (size_t)capacity * sizeof *xs);
-        if (xs) s->x = xs;
-        double *ys = xs ? realloc(s->y, (size_t)capacity * sizeof *ys) : NULL;
-        if (ys) s->y = ys;
-        if (!xs || !ys) return cm3_fail(CM3_ERR_MEMORY, "no memory for a curve of %lld points", (long long)capacity);
-        s->capacity = capacity;
-    }
-    s->x[s->count] = x;
-    s->y[s->count++] = y;
-    return CM3_OK;
+    return CM3_LIST_PUSH(s, (cm3_point){x, y});
 }
 
 void cm3_series_free(cm3_series *s) {
-    free(s->x);
-    free(s->y);
-    *s = (cm3_series){0};
+    CM3_LIST_FREE(s);
 }
 
-static cm3_status take_line(const char *path, const char *line, size_t length, const cm3_series_wanted *wanted,
+static cm3_status read_line(const char *path, const char *line, size_t length, const cm3_series_wanted *wanted,
                             int count) {
     json_t *object;
     if (length == 0 || line[length - 1] != '\n' || cm3_json_parse(path, line, length, &object) != CM3_OK)
@@ -49,25 +37,24 @@ cm3_status cm3_series_read(const char *path, const cm3_series_wanted *wanted, in
     FILE *file = fopen(path, "r");
     if (!file)
         return cm3_fail(errno == ENOENT ? CM3_ERR_NOT_FOUND : CM3_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
-    char *line = NULL;
+    CM3_AUTO_FREE char *line = NULL;
     size_t capacity = 0;
     cm3_status status = CM3_OK;
     for (ssize_t length; status == CM3_OK && (length = getline(&line, &capacity, file)) > 0;)
-        status = take_line(path, line, (size_t)length, wanted, count);
+        status = read_line(path, line, (size_t)length, wanted, count);
     if (status == CM3_OK && ferror(file)) status = cm3_fail(CM3_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
-    free(line);
     fclose(file);
     return status;
 }
 
 cm3_status cm3_series_thin(const cm3_series *s, int64_t most, cm3_series *thin) {
-    const int64_t points = s->count < most ? s->count : most;
+    const int64_t count = (int64_t)s->count, points = count < most ? count : most;
     for (int64_t p = 0; p < points; p++) {
-        const int64_t begin = p * s->count / points, end = (p + 1) * s->count / points;
+        const int64_t begin = p * count / points, end = (p + 1) * count / points;
         double x = 0, y = 0;
         for (int64_t i = begin; i < end; i++) {
-            x += s->x[i];
-            y += s->y[i];
+            x += s->items[i].x;
+            y += s->items[i].y;
         }
         CM3_TRY(cm3_series_add(thin, x / (double)(end - begin), y / (double)(end - begin)));
     }
@@ -76,27 +63,25 @@ cm3_status cm3_series_thin(const cm3_series *s, int64_t most, cm3_series *thin) 
 
 double cm3_series_sum(const cm3_series *s) {
     double sum = 0;
-    for (int64_t i = 0; i < s->count; i++) sum += s->y[i];
+    for (size_t i = 0; i < s->count; i++) sum += s->items[i].y;
     return sum;
 }
 
-double cm3_series_last(const cm3_series *s) {
-    return s->count ? s->y[s->count - 1] : 0;
+const cm3_point *cm3_series_last(const cm3_series *s) {
+    return s->count ? &s->items[s->count - 1] : NULL;
 }
 
 static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
+    const double x = ((const cm3_point *)a)->y, y = ((const cm3_point *)b)->y;
     return x < y ? -1 : x > y;
 }
 
 cm3_status cm3_series_median(const cm3_series *s, double *median) {
+    CM3_AUTO(cm3_series_free) cm3_series sorted = {0};
     *median = 0;
     if (s->count == 0) return CM3_OK;
-    double *sorted = malloc((size_t)s->count * sizeof *sorted);
-    if (!sorted) return cm3_fail(CM3_ERR_MEMORY, "no memory for a median");
-    memcpy(sorted, s->y, (size_t)s->count * sizeof *sorted);
-    qsort(sorted, (size_t)s->count, sizeof *sorted, by_value);
-    *median = sorted[s->count / 2];
-    free(sorted);
+    CM3_TRY(CM3_LIST_APPEND(&sorted, s->items, s->count));
+    qsort(sorted.items, sorted.count, sizeof *sorted.items, by_value);
+    *median = sorted.items[sorted.count / 2].y;
     return CM3_OK;
 }

@@ -2,15 +2,16 @@
 #ifndef CM3_TRAIN_EVALUATE_SERIES_H
 #define CM3_TRAIN_EVALUATE_SERIES_H
 
-#include "core/status.h"
+#include "core/list.h"
 
 #include <stdint.h>
 
-/* Points in the order of the file. A zeroed struct is empty. */
-typedef struct cm3_series {
-    double *x, *y; /* step, value */
-    int64_t count, capacity;
-} cm3_series;
+typedef struct cm3_point {
+    double x, y; /* step, value */
+} cm3_point;
+
+/* In the order of the file. */
+typedef CM3_LIST(cm3_point) cm3_series;
 
 cm3_status cm3_series_add(cm3_series *series, double x, double y);
 void cm3_series_free(cm3_series *series); /* leaves an empty one */
@@ -21,14 +22,14 @@ typedef struct cm3_series_wanted {
     cm3_series *series;
 } cm3_series_wanted;
 
-/* Reads the file once. Values that are not there or not finite are left out, and so is a last line that was cut short.
+/* Reads the file once. Values that are missing or not finite are left out, and so is a last line that was cut short.
  * CM3_ERR_NOT_FOUND if there is no file. */
 cm3_status cm3_series_read(const char *path, const cm3_series_wanted *wanted, int count);
 
 /* Means of consecutive points, at most `most` of them: a long noisy curve as one that can be drawn. */
 cm3_status cm3_series_thin(const cm3_series *series, int64_t most, cm3_series *thin);
 double cm3_series_sum(const cm3_series *series);
-double cm3_series_last(const cm3_series *series); /* 0 if empty */
+const cm3_point *cm3_series_last(const cm3_series *series); /* NULL if empty */
 /* The value that half of the points are below; 0 if empty. */
 cm3_status cm3_series_median(const cm3_series *series, double *median);
 

@@ -23,25 +23,24 @@ typedef struct cm3_pipeline {
 /* Opens the newest checkpoint of OUT/pretrain, or `checkpoint` if it is not NULL, to run on this backend. */
 cm3_status cm3_pipeline_open(const cm3_recipe *recipe, const cm3_backend *backend, const char *checkpoint,
                              cm3_pipeline *pipeline);
-/* The same around a model in training, where that is. */
-cm3_status cm3_pipeline_around(const cm3_recipe *recipe, const cm3_transformer *model, cm3_pipeline *pipeline);
 void cm3_pipeline_close(cm3_pipeline *pipeline); /* safe on a zeroed struct */
 
 /* Samples images for captions: codes (count, C). `first_sample` is the random stream of the first caption, the next
- * ones follow: the same stream and caption give the same image. `advanced`, if not NULL, is told how many are done. */
+ * ones follow: the same stream and caption give the same image. `advanced`, if not NULL, is called with the number of
+ * images that are done. */
 cm3_status cm3_pipeline_generate_codes(cm3_pipeline *pipeline, const cm3_decode_config *config,
                                        const char *const *captions, int64_t count, uint64_t first_sample,
                                        int32_t *codes, void (*advanced)(void *context, int64_t done), void *context);
-/* Codes to images (count, side, side, 3) in [-1, 1]. */
-cm3_status cm3_pipeline_decode_images(cm3_pipeline *pipeline, const int32_t *codes, int64_t count, float *pixels);
+/* Codes (count, C) to `count` images, the caller's to free; none after a failure. */
+cm3_status cm3_pipeline_decode_images(cm3_pipeline *pipeline, const int32_t *codes, int64_t count, cm3_image *images);
 /* Captions for images given as codes, by infilling: <eos> <sentinel:0> <break> IMAGE <eos> <sentinel:0>, text until
  * <eoss>. Each caption is malloc'ed. */
 cm3_status cm3_pipeline_caption(cm3_pipeline *pipeline, const cm3_decode_config *config, const int32_t *codes,
                                 int64_t count, uint64_t first_sample, char **captions,
                                 void (*advanced)(void *context, int64_t done), void *context);
 
-/* Some images of the store's captions, beside their true ones, into OUT/pretrain/samples/step-N.png and
- * TensorBoard. */
+/* Generates images for some captions of the store and writes them, beside the true ones, to
+ * OUT/pretrain/samples/step-N.png and TensorBoard, with a model in training. */
 cm3_status cm3_pipeline_write_samples(const cm3_recipe *recipe, const cm3_transformer *model, cm3_store *store,
                                       int64_t step, cm3_metrics *metrics);
 

@@ -303,13 +303,10 @@ static cm3_status learn(image_learner *l, const char *folder) {
 }
 
 cm3_status cm3_stage_image_tokenizer(const cm3_stage_context *stage) {
-    char *folder = cm3_stage_path(stage->recipe, "image-tokenizer", NULL);
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     image_learner learner = {.stage = stage};
     cm3_status status = cm3_comm_agree_status(stage->comm, set_up(&learner));
     if (status == CM3_OK) status = cm3_stage_begin(stage);
-    if (status == CM3_OK) status = learn(&learner, folder);
+    if (status == CM3_OK) status = learn(&learner, cm3_stage_path(stage->recipe, "image-tokenizer", NULL).text);
     tear_down(&learner);
-    free(folder);
     return status;
 }

@@ -163,7 +163,7 @@ static cm3_status validate(void *context, cm3_comm *comm, int64_t step, cm3_metr
     double sums[CM3_SUMS_MAX] = {0};
     CM3_TRY(cm3_comm_agree_status(comm, score_validation(l, comm, sums)));
     CM3_TRY(cm3_comm_reduce_f64(comm, sums, CM3_SUMS_MAX, CM3_REDUCE_SUM));
-    if (sums[ALL_COUNT] <= 0) return CM3_OK; /* nothing is validation */
+    if (sums[ALL_COUNT] <= 0) return CM3_OK; /* no validation split */
     put_losses(sums, metrics);
     /* Perplexity in base 2, as the lineage reports it: 2^(loss in bits), which is e^(loss in nats). */
     if (sums[TEXT_COUNT] > 0) cm3_metrics_put(metrics, "perplexity_text", exp2(mean(sums, TEXT) / M_LN2));
@@ -205,13 +205,9 @@ static cm3_status restore(void *context, const char *name, const char *text, int
 
 static cm3_status open_data(token_learner *l) {
     const cm3_recipe *recipe = l->stage->recipe;
-    char *vocab = cm3_stage_path(recipe, "tokenize", "vocab.json");
-    cm3_status status = vocab ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    if (status == CM3_OK) status = cm3_vocab_load(vocab, &l->vocab);
-    if (status == CM3_OK) status = cm3_token_store_open(recipe, &l->vocab, &l->store);
-    if (status == CM3_OK) status = cm3_packer_new(&recipe->pretrain.data, &l->vocab, l->store, &l->packer);
-    free(vocab);
-    return status;
+    CM3_TRY(cm3_vocab_load(cm3_stage_path(recipe, "tokenize", "vocab.json").text, &l->vocab));
+    CM3_TRY(cm3_token_store_open(recipe, &l->vocab, &l->store));
+    return cm3_packer_new(&recipe->pretrain.data, &l->vocab, l->store, &l->packer);
 }
 
 static cm3_status build_model(token_learner *l) {
@@ -305,13 +301,10 @@ static cm3_status learn(token_learner *l, const char *folder) {
 }
 
 cm3_status cm3_stage_pretrain(const cm3_stage_context *stage) {
-    char *folder = cm3_stage_path(stage->recipe, "pretrain", NULL);
-    if (!folder) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
     token_learner learner = {.stage = stage};
     cm3_status status = cm3_comm_agree_status(stage->comm, set_up(&learner));
     if (status == CM3_OK) status = cm3_stage_begin(stage);
-    if (status == CM3_OK) status = learn(&learner, folder);
+    if (status == CM3_OK) status = learn(&learner, cm3_stage_path(stage->recipe, "pretrain", NULL).text);
     tear_down(&learner);
-    free(folder);
     return status;
 }

@@ -1,6 +1,6 @@
 #include "train/stages/stages.h"
 
-#include "core/file.h"
+#include "core/auto.h"
 #include "core/log.h"
 #include "train/checkpoint.h"
 
@@ -94,35 +94,32 @@ static int64_t steps_of(const cm3_recipe *recipe, const cm3_stage *stage) {
     return ((const cm3_train_config *)((const char *)recipe + stage->loop.train))->steps;
 }
 
-/* The newest checkpoint of a stage that trains, and its step; NULL and -1 if there is none. */
-static cm3_status find_checkpoint(const cm3_recipe *recipe, const cm3_stage *stage, char **checkpoint, int64_t *step) {
-    char *folder = cm3_stage_path(recipe, stage->name, NULL);
-    cm3_checkpoint_info info = {.state.step = -1};
-    *checkpoint = NULL;
-    cm3_status status =
-        folder ? cm3_checkpoint_latest(folder, checkpoint) : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    if (status == CM3_OK) status = cm3_checkpoint_read_info(*checkpoint, &info);
-    if (status == CM3_ERR_NOT_FOUND && !*checkpoint) status = CM3_OK;
+/* The newest checkpoint of a stage that trains, and its step; -1 if there is none. */
+static cm3_status find_checkpoint(const cm3_recipe *recipe, const cm3_stage *stage, cm3_path *checkpoint,
+                                  int64_t *step) {
+    CM3_AUTO(cm3_checkpoint_info_free) cm3_checkpoint_info info = {0};
+    *step = -1;
+    const cm3_status status = cm3_checkpoint_latest(cm3_stage_path(recipe, stage->name, NULL).text, checkpoint);
+    if (status == CM3_ERR_NOT_FOUND) return CM3_OK;
+    CM3_TRY(status);
+    CM3_TRY(cm3_checkpoint_read_info(checkpoint->text, &info));
     *step = info.state.step;
-    cm3_checkpoint_info_free(&info);
-    free(folder);
-    return status;
+    return CM3_OK;
 }
 
 /* The newest checkpoint's parameters: training may have gone on under the same record. Those of a listed stage that
  * goes on are not known yet, and so equal no others. */
 static cm3_status add_checkpoint(cm3_hasher *hasher, const cm3_recipe *recipe, stage_list list,
                                  const cm3_stage *stage) {
-    char *checkpoint;
+    cm3_path checkpoint;
     int64_t step;
     cm3_hash digest = {0};
     cm3_status status = find_checkpoint(recipe, stage, &checkpoint, &step);
     if (status == CM3_OK && !(is_listed(list, stage) && step < steps_of(recipe, stage)))
-        status = checkpoint ? cm3_checkpoint_digest(checkpoint, "parameters", &digest)
-                            : cm3_fail(CM3_ERR_NOT_FOUND, "%s/%s: has no checkpoint; run `cm3leon %s` first",
-                                       recipe->run.out, stage->name, stage->name);
+        status = step >= 0 ? cm3_checkpoint_digest(checkpoint.text, "parameters", &digest)
+                           : cm3_fail(CM3_ERR_NOT_FOUND, "%s/%s: has no checkpoint; run `cm3leon %s` first",
+                                      recipe->run.out, stage->name, stage->name);
     cm3_hasher_add(hasher, &digest, sizeof digest);
-    free(checkpoint);
     return status;
 }
 
@@ -162,14 +159,13 @@ static cm3_status hash_inputs(const cm3_recipe *recipe, stage_list list, const c
 
 /* The first setting that differs from those the stage's folder was made with; "" if none does. */
 static void describe_change(const cm3_recipe *recipe, const cm3_stage *stage, char *text, size_t size) {
-    char *path = cm3_stage_path(recipe, stage->name, "config.yaml");
+    const cm3_path path = cm3_stage_path(recipe, stage->name, "config.yaml");
     cm3_recipe before;
     *text = '\0';
-    if (path && cm3_config_load(&cm3_recipe_schema, path, NULL, 0, &before) == CM3_OK) {
+    if (cm3_config_load(&cm3_recipe_schema, path.text, NULL, 0, &before) == CM3_OK) {
         cm3_config_difference(&cm3_recipe_schema, &before, recipe, stage->sections, text, size);
         cm3_config_free(&cm3_recipe_schema, &before);
     }
-    free(path);
 }
 
 /* The setting for which the results that `stage` reads are made again; "" if it is none. */
@@ -178,7 +174,7 @@ static void describe_changed_input(const cm3_recipe *recipe, stage_list list, co
     *text = '\0';
     for (const char *const *name = stage->reads; *name && !*text; name++) {
         const cm3_stage *read = cm3_stage_find(*name);
-        char *checkpoint = NULL;
+        cm3_path checkpoint;
         int64_t step;
         describe_changed_input(recipe, list, read, text, size);
         if (*text || !is_listed(list, read)) continue;
@@ -187,7 +183,6 @@ static void describe_changed_input(const cm3_recipe *recipe, stage_list list, co
             step < steps_of(recipe, read))
             snprintf(text, size, "%s.train.steps is %lld, its newest checkpoint's step %lld", read->loop.section,
                      (long long)steps_of(recipe, read), (long long)step);
-        free(checkpoint);
     }
 }
 
@@ -255,12 +250,8 @@ cm3_status cm3_stages_check_version(const char *out) {
 /* --- running ----------------------------------------------------------------------------------------------------- */
 
 static bool has_results(const cm3_recipe *recipe, const cm3_stage *stage) {
-    for (const char *const *name = stage->results; *name; name++) {
-        char *path = cm3_stage_path(recipe, stage->name, *name);
-        const bool there = path && cm3_path_exists(path);
-        free(path);
-        if (!there) return false;
-    }
+    for (const char *const *name = stage->results; *name; name++)
+        if (!cm3_path_exists(cm3_stage_path(recipe, stage->name, *name).text)) return false;
     return true;
 }
 

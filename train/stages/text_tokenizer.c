@@ -1,4 +1,4 @@
-/* Captions -> byte-level BPE. Only training captions: validation ones stay unseen in every respect. */
+/* Captions -> byte-level BPE. Only training captions: the validation split stays unseen in every respect. */
 #include "train/stages/stage.h"
 
 #include "core/log.h"
@@ -33,13 +33,11 @@ static cm3_status train(const cm3_recipe *recipe, const cm3_source *source, cm3_
 }
 
 static cm3_status save(const cm3_recipe *recipe, const cm3_source *source, const cm3_bpe *bpe) {
-    char *path = cm3_stage_path(recipe, "text-tokenizer", "tokenizer.json");
-    if (!path) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    const cm3_status status = cm3_bpe_save(bpe, path);
+    const cm3_path path = cm3_stage_path(recipe, "text-tokenizer", "tokenizer.json");
+    const cm3_status status = cm3_bpe_save(bpe, path.text);
     if (status == CM3_OK)
         cm3_log_info("text-tokenizer: %zu tokens (at most %lld), from %lld pairs: %s", cm3_bpe_size(bpe),
-                     (long long)recipe->text_tokenizer.vocabulary, (long long)cm3_source_count(source), path);
-    free(path);
+                     (long long)recipe->text_tokenizer.vocabulary, (long long)cm3_source_count(source), path.text);
     return status;
 }
 

@@ -126,12 +126,11 @@ static cm3_status work(tokenizing *t, const char *store_path, const char *vocab_
 
 cm3_status cm3_stage_tokenize(const cm3_stage_context *stage) {
     tokenizing t = {.stage = stage};
-    char *store_path = cm3_stage_path(stage->recipe, "tokenize", "store.h5"),
-         *vocab_path = cm3_stage_path(stage->recipe, "tokenize", "vocab.json");
-    cm3_status status = store_path && vocab_path ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a path");
-    if (status == CM3_OK) status = cm3_tokenizers_open(stage->recipe, stage->device->backend, &t.tokenizers);
+    const cm3_path store_path = cm3_stage_path(stage->recipe, "tokenize", "store.h5"),
+                   vocab_path = cm3_stage_path(stage->recipe, "tokenize", "vocab.json");
+    cm3_status status = cm3_tokenizers_open(stage->recipe, stage->device->backend, &t.tokenizers);
     status = cm3_comm_agree_status(stage->comm, status);
-    if (status == CM3_OK) status = work(&t, store_path, vocab_path);
+    if (status == CM3_OK) status = work(&t, store_path.text, vocab_path.text);
     cm3_store_discard(t.writer);
     cm3_images_close(t.images);
     cm3_source_close(t.source);
@@ -141,7 +140,5 @@ cm3_status cm3_stage_tokenize(const cm3_stage_context *stage) {
     free(t.all);
     CM3_LIST_FREE(&t.text);
     cm3_document_free(&t.document);
-    free(store_path);
-    free(vocab_path);
     return status;
 }

@@ -1,4 +1,4 @@
-/* GROUP_NORM with an optional SiLU behind it. A image is cut into stretches of pixels; a block sums a stretch for its
+/* GROUP_NORM with an optional SiLU behind it. An image is cut into stretches of pixels; a block sums a stretch for its
  * channels, then a warp a group puts the sums together, in double and in a fixed order. So the image crosses memory
  * twice: for its sums, and for the result. */
 #include "core/kernels/cuda/activation.h"
@@ -33,7 +33,7 @@ static __device__ __forceinline__ spot spot_of(const layout &s, int n) {
 
 /* --- sums -------------------------------------------------------------------------------------------------------- */
 
-/* What a channel of a image is made with. */
+/* What a channel of an image is made with. */
 typedef struct channel_of {
     float mean, rstd, factor, offset; /* before the activation: factor x + offset */
 } channel_of;
@@ -99,7 +99,7 @@ static __device__ __forceinline__ double warp_total(double x) {
     return x;
 }
 
-/* Mean and rstd of a group of a image, by a warp. */
+/* Mean and rstd of a group of an image, by a warp. */
 static __global__ void group_moments(const float *x, const float *sums, layout s, float epsilon, float *mean,
                                      float *rstd) {
     const int64_t at = (int64_t)blockIdx.x * WARPS + threadIdx.x / CM3_WARP;

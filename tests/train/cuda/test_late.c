@@ -221,10 +221,9 @@ static int read_lines(const char *run, char *text, size_t size) {
 }
 
 static void assert_last_checkpoint(const char *run, const char *step) {
-    char *path;
+    cm3_path path;
     assert_int_equal(cm3_checkpoint_latest(run, &path), CM3_OK);
-    assert_string_equal(strrchr(path, '/') + 1, step);
-    free(path);
+    assert_string_equal(strrchr(path.text, '/') + 1, step);
 }
 
 static void assert_same_runs(const char *a, const char *b) {
@@ -232,11 +231,11 @@ static void assert_same_runs(const char *a, const char *b) {
     const char *const runs[] = {a, b}, *const buffers[] = {"parameters", "m", "v"};
     cm3_hash digests[2][3];
     for (int i = 0; i < 2; i++) {
-        char *path;
+        cm3_path path;
         read_lines(runs[i], lines[i], sizeof lines[i]);
         assert_int_equal(cm3_checkpoint_latest(runs[i], &path), CM3_OK);
-        for (int k = 0; k < 3; k++) assert_int_equal(cm3_checkpoint_digest(path, buffers[k], &digests[i][k]), CM3_OK);
-        free(path);
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(cm3_checkpoint_digest(path.text, buffers[k], &digests[i][k]), CM3_OK);
     }
     assert_string_equal(lines[0], lines[1]);
     for (int k = 0; k < 3; k++) assert_true(cm3_hash_equal(digests[0][k], digests[1][k]));

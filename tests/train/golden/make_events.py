@@ -4,7 +4,7 @@ record writer (pip install tensorboard). Only needed again if the test's records
 import os
 import sys
 
-from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 PNG = bytes(range(200))
@@ -13,13 +13,6 @@ T = 1700000000.25
 
 def event(step, value):
     return event_pb2.Event(wall_time=T, step=step, summary=summary_pb2.Summary(value=[value]))
-
-
-def text(tag, words):
-    shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=1)])
-    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, tensor_shape=shape, string_val=[words.encode()])
-    plugin = summary_pb2.SummaryMetadata.PluginData(plugin_name="text")
-    return summary_pb2.Summary.Value(tag=tag, tensor=tensor, metadata=summary_pb2.SummaryMetadata(plugin_data=plugin))
 
 
 def main():
@@ -31,7 +24,6 @@ def main():
         event(1 << 40, summary_pb2.Summary.Value(tag="train/loss", simple_value=-1e-30)),
         event(9, summary_pb2.Summary.Value(tag="samples/heart", image=summary_pb2.Summary.Image(
             height=64, width=300, colorspace=3, encoded_image_string=PNG))),
-        event(9, text("samples/captions", "a red heart \u2764")),
     ]
     with open(os.path.join(os.path.dirname(sys.argv[0]), "events.tfevents"), "wb") as file:
         writer = RecordWriter(file)
