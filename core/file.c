@@ -66,8 +66,10 @@ static cm3_status sync_folder_of(const char *path) {
     return cm3_path_sync(cm3_path_format("%.*s", (int)(slash - path), path).text);
 }
 
-cm3_status cm3_file_replace(const char *aside, const char *path) {
-    if (rename(aside, path) != 0) return cm3_fail(CM3_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+/* Of a file that is synced already. */
+static cm3_status replace(const char *aside, const char *path) {
+    if (rename(aside, path) != 0)
+        return cm3_fail(CM3_ERR_IO, "%s: cannot be given its name: %s", path, strerror(errno));
     return sync_folder_of(path);
 }
 
@@ -154,16 +156,14 @@ cm3_status cm3_output_commit(cm3_output *output) {
     const int descriptor = output->descriptor;
     output->descriptor = -1;
     if (close(descriptor) != 0) return output_fail(output, errno);
-    const cm3_status status = cm3_file_replace(output->aside.text, output->path.text);
+    const cm3_status status = replace(output->aside.text, output->path.text);
     cm3_output_discard(output);
     return status;
 }
 
 cm3_status cm3_file_commit(const char *aside, const char *path) {
     CM3_TRY(cm3_path_sync(aside));
-    if (rename(aside, path) != 0)
-        return cm3_fail(CM3_ERR_IO, "%s: cannot be given its name: %s", path, strerror(errno));
-    return sync_folder_of(path);
+    return replace(aside, path);
 }
 
 cm3_status cm3_file_write(const char *path, const void *data, size_t length) {

@@ -20,9 +20,6 @@ cm3_status cm3_file_read(const char *path, size_t limit, char **data, size_t *le
 /* Writes a whole file atomically. */
 cm3_status cm3_file_write(const char *path, const void *data, size_t length);
 
-/* Gives a file that was written aside and synced its final name, in the place of an older one, and syncs the folder. */
-cm3_status cm3_file_replace(const char *aside, const char *path);
-
 /* The same for a file that is made piece by piece: print to the stream, then commit or discard. The stream remembers
  * its first fault, so single writes need no check; commit reports it. Both end the output and free it. */
 typedef struct cm3_output cm3_output;

@@ -316,8 +316,7 @@ cm3_status cm3_store_commit(cm3_store_writer *writer) {
     if (writer->info.samples == 0)
         status = cm3_fail(CM3_ERR_FORMAT, "%s: no samples: the data set is empty", writer->path.text);
     if (status == CM3_OK) status = finish_file(writer);
-    if (status == CM3_OK) status = cm3_path_sync(writer->aside.text);
-    if (status == CM3_OK) status = cm3_file_replace(writer->aside.text, writer->path.text);
+    if (status == CM3_OK) status = cm3_file_commit(writer->aside.text, writer->path.text);
     writer_free(writer);
     cm3__hdf5_quiet_end(quiet);
     return status;
