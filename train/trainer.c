@@ -31,7 +31,7 @@ typedef struct step_record {
     int64_t step, tokens;                  /* done with it */
     int64_t updates[CM3_LEARNER_NETWORKS]; /* its number, of each network; 0: it was not its turn */
     double rates[CM3_LEARNER_NETWORKS], norms[CM3_LEARNER_NETWORKS], sums[CM3_SUMS_MAX];
-    double began;
+    double began, queued;
 } step_record;
 
 /* One run of the loop. */
@@ -152,7 +152,9 @@ static cm3_status flush(trainer *t) {
     memcpy(now.sums, sums, sizeof now.sums);
     const cm3_status judged = judge(t, &now, loss);
     if (judged != CM3_OK) return cm3_comm_agree_status(t->comm, judged);
-    const double end = cm3_clock_seconds(), seconds = end - fmax(now.began, t->logged_at);
+    /* In the host's memory a step is done when it is queued; a device may have ended it just now. */
+    const double end = t->states[0].backend->memory->host ? now.queued : cm3_clock_seconds();
+    const double seconds = end - fmax(now.began, t->logged_at);
     t->logged_at = end;
     t->logged = write_line(t, &now, seconds);
     return CM3_OK;
@@ -257,6 +259,7 @@ static cm3_status train_step(trainer *t) {
     for (int n = 0; n < learner->network_count; n++)
         if (now.updates[n]) CM3_TRY(queue_network(t, n, &now, weight));
     if (learner->updated) CM3_TRY(care(t, &now));
+    now.queued = cm3_clock_seconds();
     CM3_TRY(flush(t));
     t->last = now;
     t->pending = true;
