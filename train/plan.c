@@ -14,11 +14,6 @@ static cm3_status vocabulary_size(const cm3_recipe *recipe, int64_t *size) {
     return CM3_OK;
 }
 
-/* As in the stages: only where one micro-batch is the whole step. */
-static size_t share_pages_from(const cm3_batch_share *share) {
-    return share->micro == share->local ? CM3_SHARE_PAGES_FROM : 0;
-}
-
 static void fill(const cm3_recipe *recipe, const cm3_params *params, const cm3_tape *tape, size_t step_bytes,
                  int64_t steps, int ranks, cm3_stage_plan *plan) {
     const cm3_params_bytes bytes = cm3_params_count_bytes(params, cm3_tape_get_options(tape)->compute, CM3_USE_TRAIN);
@@ -59,7 +54,7 @@ cm3_status cm3_plan_pretrain(const cm3_recipe *recipe, const cm3_backend *backen
     const cm3_tape_options options = {.backend = backend,
                                       .compute = cm3_recipe_compute(recipe, backend),
                                       .recompute = (cm3_recompute)recipe->model.recompute,
-                                      .share_pages_from = share_pages_from(&share)};
+                                      .share_pages_from = cm3_batch_share_pages_from(&share)};
     const cm3_sequence_batch batch = {.batch = share.micro, .sequence = config->data.context};
     CM3_TRY(cm3_token_tapes_open(network->model, &batch, &options, &tapes));
     plan->flops_per_step =
@@ -80,7 +75,7 @@ cm3_status cm3_plan_image_tokenizer(const cm3_recipe *recipe, const cm3_backend 
     CM3_TRY(cm3_network_open(&of, &network));
     const cm3_tape_options options = {.backend = backend,
                                       .recompute = (cm3_recompute)config->network.recompute,
-                                      .share_pages_from = share_pages_from(&share)};
+                                      .share_pages_from = cm3_batch_share_pages_from(&share)};
     CM3_TRY(cm3_tape_create(&options, &tape));
     const cm3_vqgan_batch batch = {.images = share.micro};
     cm3_vqgan_train(network->model, tape, &batch);

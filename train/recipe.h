@@ -91,6 +91,10 @@ cm3_status cm3_recipe_check_compute(const cm3_recipe *recipe, const cm3_device *
 typedef struct cm3_batch_share {
     int64_t local, micro; /* all of its share, and one micro-batch of it */
 } cm3_batch_share;
+/* Of a tape: gradients share pages with activations only where one micro-batch is the whole step. */
+static inline size_t cm3_batch_share_pages_from(const cm3_batch_share *share) {
+    return share->micro == share->local ? CM3_SHARE_PAGES_FROM : 0;
+}
 /* CM3_ERR_RECIPE if the ranks or the micro-batches do not divide a global batch, which is SECTION.data.batch. */
 cm3_status cm3_recipe_share(const char *section, int64_t batch, const cm3_train_config *train, int ranks,
                             cm3_batch_share *share);

@@ -234,7 +234,7 @@ static cm3_status set_up(image_learner *l) {
 
     cm3_tape_options options = cm3_params_tape_options(l->network->params);
     options.recompute = (cm3_recompute)recipe->image_tokenizer.network.recompute;
-    options.share_pages_from = l->share.micro == l->share.local ? CM3_SHARE_PAGES_FROM : 0;
+    options.share_pages_from = cm3_batch_share_pages_from(&l->share);
     CM3_TRY(cm3_tape_create(&options, &l->tape));
     const cm3_vqgan_batch batch = {
         .images = l->share.micro, .pixels = l->folded.there, .pixel_scale = &there[0], .code_scale = &there[1]};

@@ -228,7 +228,7 @@ static cm3_status build_model(token_learner *l) {
     const cm3_tape_options options = {.backend = of.backend,
                                       .compute = of.compute,
                                       .recompute = (cm3_recompute)recipe->model.recompute,
-                                      .share_pages_from = l->share.micro == l->share.local ? CM3_SHARE_PAGES_FROM : 0};
+                                      .share_pages_from = cm3_batch_share_pages_from(&l->share)};
     return cm3_token_tapes_open(l->network->model, &batch, &options, &l->tapes);
 }
 
