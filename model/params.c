@@ -39,7 +39,7 @@ cm3_init cm3_init_uniform(double bound) {
 
 cm3_status cm3_params_create(cm3_params **params) {
     *params = calloc(1, sizeof **params);
-    return *params ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for a table of parameters");
+    return *params ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for a table of parameters");
 }
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
@@ -106,7 +106,7 @@ static cm3_status append(cm3_params *params, const cm3_param *param) {
     if (params->count == params->capacity) {
         const int capacity = params->capacity ? 2 * params->capacity : 64;
         cm3_param *list = realloc(params->list, (size_t)capacity * sizeof *list);
-        if (!list) return cm3_fail(CM3_ERR_MEMORY, "no memory for a table of %d parameters", capacity);
+        if (!list) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a table of %d parameters", capacity);
         params->list = list;
         params->capacity = capacity;
     }
@@ -119,7 +119,7 @@ static int add(cm3_params *params, cm3_shape shape, cm3_init init, cm3_decay dec
     if (params->status != CM3_OK) return -1;
     cm3_param param = {.index = params->count, .shape = shape, .init = init, .decay = decay, .bucket = params->bucket};
     const int length = vasprintf(&param.name, name, arguments);
-    if (length < 0) return stick(params, cm3_fail(CM3_ERR_MEMORY, "no memory for the name of a parameter"));
+    if (length < 0) return stick(params, cm3_fail(CM3_ERR_MEMORY, "out of memory for the name of a parameter"));
 
     cm3_status status = count_elements(param.name, shape, &param.count);
     if (status == CM3_OK) status = append(params, &param);
@@ -364,7 +364,7 @@ static cm3_status upload_copy(const cm3_backend *backend, const cm3_param_group 
     enum { BLOCK = 16 << 20 };
     const cm3_memory *memory = backend->memory;
     float *block = memory->alloc(BLOCK * sizeof *block);
-    cm3_status status = block ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s has no memory for parameters", backend->name);
+    cm3_status status = block ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s is out of memory for parameters", backend->name);
     for (int64_t first = 0; first < group->size && status == CM3_OK; first += BLOCK) {
         const int64_t count = group->size - first < BLOCK ? group->size - first : BLOCK;
         status = memory->upload(block, group->host.values + first, (size_t)count * sizeof *block);

@@ -259,7 +259,7 @@ cm3_status cm3_kv_cache_create(const cm3_transformer *model, int64_t batch, int6
     cache->values = cache->memory->alloc(cache_bytes(cache));
     if (cache->keys && cache->values) return CM3_OK;
     cm3_kv_cache_free(cache);
-    return cm3_fail(CM3_ERR_MEMORY, "no memory for keys and values of %lld streams of %lld tokens (%.2f GiB)",
+    return cm3_fail(CM3_ERR_MEMORY, "out of memory for keys and values of %lld streams of %lld tokens (%.2f GiB)",
                     (long long)batch, (long long)positions, gib);
 }
 

@@ -33,7 +33,7 @@ cm3_status cm3_codebook_create(const cm3_vqgan *model, uint64_t seed, cm3_codebo
     }
     if (!book || !book->last_used || !book->restarted || !book->counts || !book->candidates) {
         cm3_codebook_free(book);
-        return cm3_fail(CM3_ERR_MEMORY, "no memory to care for a codebook of %lld codes", (long long)config->codes);
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory to care for a codebook of %lld codes", (long long)config->codes);
     }
     *out = book;
     return CM3_OK;

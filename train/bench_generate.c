@@ -85,7 +85,7 @@ static cm3_status measure(const bench *b, double seconds, double copy_rate, cm3_
     cm3_request *requests = calloc((size_t)images, sizeof *requests);
     int32_t *out = calloc((size_t)(images * b->tokens), sizeof *out);
     cm3_status status = requests && out ? cm3_generator_create(b->network->model, STREAMS * images, &generator)
-                                        : cm3_fail(CM3_ERR_MEMORY, "no memory for %lld images", (long long)images);
+                                        : cm3_fail(CM3_ERR_MEMORY, "out of memory for %lld images", (long long)images);
     if (status == CM3_OK) status = generate(b, generator, requests, out, images, false);
     double spent = 0;
     r->seconds = INFINITY;

@@ -29,7 +29,7 @@ static cm3_status fill_inputs(bench *b) {
     const cm3_memory *memory = b->backend->memory;
     b->images = malloc((size_t)values * sizeof *b->images);
     b->codes = calloc((size_t)(b->batch * cm3_vqgan_codes_per_image(config)), sizeof *b->codes);
-    if (!b->images || !b->codes) return cm3_fail(CM3_ERR_MEMORY, "no memory for a batch of images");
+    if (!b->images || !b->codes) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a batch of images");
     CM3_TRY(cm3_staged_buffer_alloc(memory, (size_t)values * sizeof(float), "a batch of images", &b->folded));
     CM3_TRY(cm3_staged_buffer_alloc(memory, 2 * sizeof(float), "a batch of images", &b->scales));
     cm3_rng rng = cm3_rng_stream((uint64_t)b->recipe->run.seed, CM3_RNG_TEST, 0, 0);

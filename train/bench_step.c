@@ -34,7 +34,7 @@ static cm3_status fill_inputs(bench *b, int64_t vocabulary) {
     b->scale = memory->alloc(sizeof *b->scale);
     cm3_status status = tokens && b->ids && b->targets && b->positions && b->scale
                             ? CM3_OK
-                            : cm3_fail(CM3_ERR_MEMORY, "no memory for a step");
+                            : cm3_fail(CM3_ERR_MEMORY, "out of memory for a step");
     cm3_rng rng = cm3_rng_stream((uint64_t)b->recipe->run.seed, CM3_RNG_TEST, 0, 0);
     for (size_t i = 0; i < count && status == CM3_OK; i++) {
         tokens[i] = (int32_t)cm3_rng_below(&rng, (uint64_t)vocabulary);

@@ -46,7 +46,7 @@ static cm3_status take(const cm3_backend *backend, cm3_tensor like, cm3_call *ca
         tensors[i]->data = backend->memory->alloc(bytes);
         there &= tensors[i]->data != NULL;
     }
-    return there ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s has no memory to measure its rates", backend->name);
+    return there ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "%s is out of memory to measure its rates", backend->name);
 }
 
 static void give(const cm3_backend *backend, const cm3_call *call) {

@@ -25,7 +25,7 @@ static size_t rounded(size_t bytes) {
 
 cm3_status cm3_arena_create(const cm3_memory *memory, cm3_arena **arena) {
     *arena = calloc(1, sizeof **arena);
-    if (!*arena) return cm3_fail(CM3_ERR_MEMORY, "no memory for an arena");
+    if (!*arena) return cm3_fail(CM3_ERR_MEMORY, "out of memory for an arena");
     (*arena)->memory = memory;
     return CM3_OK;
 }
@@ -77,7 +77,7 @@ cm3_status cm3_arena_give(cm3_arena *arena, size_t bytes, size_t offset) {
         if (arena->count == arena->capacity) {
             const size_t capacity = arena->capacity ? 2 * arena->capacity : 64;
             hole *holes = realloc(arena->holes, capacity * sizeof *holes);
-            if (!holes) return cm3_fail(CM3_ERR_MEMORY, "no memory for the arena's list of holes");
+            if (!holes) return cm3_fail(CM3_ERR_MEMORY, "out of memory for the arena's list of holes");
             arena->holes = holes;
             arena->capacity = capacity;
         }

@@ -83,7 +83,7 @@ cm3_status cm3__page_sharing_plan(cm3_tape *tape) {
     if (!pages || !grows) {
         free(pages);
         free(grows);
-        return cm3_fail(CM3_ERR_MEMORY, "no memory to plan a tape");
+        return cm3_fail(CM3_ERR_MEMORY, "out of memory to plan a tape");
     }
     const size_t sum = tape->stats.peak_bytes + gradients_begun(tape, grows);
     const size_t most = most_at_once(tape, pages, count, grows);
@@ -107,7 +107,7 @@ cm3_status cm3__page_sharing_bind(cm3_tape *tape) {
     cm3__page_sharing *sharing = &tape->page_sharing;
     if (!sharing->pages) return CM3_OK;
     cm3__range *ranges = calloc((size_t)tape->var_count + 1, sizeof *ranges);
-    if (!ranges) return cm3_fail(CM3_ERR_MEMORY, "no memory to bind a tape");
+    if (!ranges) return cm3_fail(CM3_ERR_MEMORY, "out of memory to bind a tape");
     int count = 0;
     for (int i = 0; i < tape->var_count; i++) {
         const cm3_var *var = tape->vars[i];

@@ -79,7 +79,7 @@ static void find_active_nodes(cm3_tape *tape) {
     /* Backwards from the losses: a node is active if a loss follows from its first output. */
     bool *wanted = calloc((size_t)tape->var_count + 1, sizeof *wanted);
     if (!wanted) {
-        cm3__tape_fail(tape, cm3_fail(CM3_ERR_MEMORY, "no memory to plan a tape"));
+        cm3__tape_fail(tape, cm3_fail(CM3_ERR_MEMORY, "out of memory to plan a tape"));
         return;
     }
     for (int i = 0; i < tape->var_count; i++) wanted[i] = is_root(tape->vars[i]);

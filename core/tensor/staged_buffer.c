@@ -4,7 +4,7 @@ cm3_status cm3_staged_buffer_alloc(const cm3_memory *memory, size_t bytes, const
                                    cm3_staged_buffer *buffer) {
     *buffer = (cm3_staged_buffer){.memory = memory, .bytes = bytes, .host = cm3_memory_host.alloc(bytes)};
     buffer->there = memory->host ? buffer->host : memory->alloc(bytes);
-    return buffer->host && buffer->there ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "no memory for %s", what);
+    return buffer->host && buffer->there ? CM3_OK : cm3_fail(CM3_ERR_MEMORY, "out of memory for %s", what);
 }
 
 void cm3_staged_buffer_free(cm3_staged_buffer *buffer) {

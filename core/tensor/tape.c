@@ -18,7 +18,7 @@ bool cm3__tape_grow(cm3_tape *tape, void **array, int *capacity, int count, size
     const int wanted = *capacity ? 2 * *capacity : 64;
     void *grown = realloc(*array, (size_t)wanted * size);
     if (!grown) {
-        cm3__tape_fail(tape, cm3_fail(CM3_ERR_MEMORY, "no memory for a tape of %d entries", wanted));
+        cm3__tape_fail(tape, cm3_fail(CM3_ERR_MEMORY, "out of memory for a tape of %d entries", wanted));
         return false;
     }
     *array = grown;
@@ -36,7 +36,7 @@ cm3_status cm3_tape_create(const cm3_tape_options *options, cm3_tape **out) {
                         options->backend->name);
     cm3_tape *tape = calloc(1, sizeof *tape);
     *out = tape;
-    if (!tape) return cm3_fail(CM3_ERR_MEMORY, "no memory for a tape");
+    if (!tape) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a tape");
     tape->options = *options;
     if (options->shares) {
         tape->arena = options->shares->arena;
@@ -78,7 +78,7 @@ static cm3_var *add_var(cm3_tape *tape, cm3__var_kind kind, cm3_tensor tensor) {
         return NULL;
     cm3_var *var = calloc(1, sizeof *var);
     if (!var) {
-        cm3__tape_fail(tape, cm3_fail(CM3_ERR_MEMORY, "no memory for a variable"));
+        cm3__tape_fail(tape, cm3_fail(CM3_ERR_MEMORY, "out of memory for a variable"));
         return NULL;
     }
     *var = (cm3_var){.tape = tape,

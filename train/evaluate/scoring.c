@@ -25,7 +25,7 @@ static cm3_status scorer_open(const cm3_transformer *model, int64_t rows, int64_
     CM3_TRY(cm3_staged_buffer_alloc(options.backend->memory, (size_t)(3 * tokens) * sizeof(int32_t) + sizeof(float),
                                     "samples that are scored", &s->inputs));
     s->losses = calloc((size_t)tokens, sizeof *s->losses);
-    if (!s->losses) return cm3_fail(CM3_ERR_MEMORY, "no memory to score %lld samples", (long long)rows);
+    if (!s->losses) return cm3_fail(CM3_ERR_MEMORY, "out of memory to score %lld samples", (long long)rows);
     int32_t *there = s->inputs.there;
     s->ids = s->inputs.host;
     s->targets = s->ids + tokens;

@@ -223,7 +223,7 @@ static cm3_status find(const cm3__cuda_gemm *p, gemm_plan **found) {
         slot = hash(&key) % (2 * MOST_PLANS);
     }
     gemm_plan *made = calloc(1, sizeof *made);
-    if (!made) return cm3_fail(CM3_ERR_MEMORY, "no memory for a matrix product's plan");
+    if (!made) return cm3_fail(CM3_ERR_MEMORY, "out of memory for a matrix product's plan");
     made->key = key;
     cm3_status status = describe(p, made);
     if (status == CM3_OK) status = choose(made);
